@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: MIT
+# The one program, and the names it is started by: lyre-system-<guest>.
+programs += lyre
+lyre-main := cmd/main.c
+guests += riscv64

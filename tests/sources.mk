@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+tests += unit/test_err

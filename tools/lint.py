@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Rules of the source tree that a compiler does not hold.
+
+  arrows   a file includes only headers of its own folder, of its floor's
+           neighbours as listed, and of lower floors
+  licence  every source file opens with its SPDX line
+  words    the project speaks of itself alone, and of nobody's workplace
+  shape    no tabs or trailing blanks in C, and no file that nobody could read
+"""
+import os
+import re
+import subprocess
+import sys
+
+# Lower number = lower floor; a folder may include its own floor and below.
+FLOORS = {
+    "util": 0,
+    "fpu": 1, "system": 1, "tcg": 1, "block": 1, "net": 1, "chardev": 1, "ui": 1,
+    "target": 2,
+    "hw": 3, "accel": 3, "gdb": 3,
+    "monitor": 4,
+    "cmd": 5,
+    "tests": 6,
+}
+# Folders that never include these, whatever the floors say.
+NEVER = {
+    "tcg": ("target", "hw", "accel", "system", "chardev", "block", "net", "ui"),
+    "fpu": ("system", "tcg", "block", "net", "chardev", "ui"),
+    "target": ("chardev", "block", "net", "ui"),
+}
+WORDS = re.compile(r"/work/|/tmp/lyre|\bclaude\b|\banthropic\b|\bco-authored-by\b|"
+                   r"\bsub-?agents?\b|\bLLM\b|\bchatgpt\b|\bcopilot\b", re.I)
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
+C_FILES = (".c", ".h")
+TEXT_FILES = C_FILES + (".py", ".sh", ".mk", ".md", ".S", ".tab", ".ir", ".sch", ".1")
+MAX_LINES = 1200
+
+
+def tracked(root):
+    """The files git knows, or all files where there is no git."""
+    try:
+        out = subprocess.run(["git", "-C", root, "ls-files", "-co", "--exclude-standard"],
+                             check=True, capture_output=True, text=True).stdout
+        return [f for f in out.splitlines() if os.path.isfile(os.path.join(root, f))]
+    except (OSError, subprocess.CalledProcessError):
+        return [os.path.relpath(os.path.join(d, f), root)
+                for d, _, fs in os.walk(root) for f in fs]
+
+
+def check_arrow(path, inc):
+    """Why `path` may not include `inc`, or None."""
+    mine, theirs = path.split("/")[0], inc.split("/")[0]
+    if "/" not in inc:
+        return f'"{inc}" does not name its folder'
+    if mine not in FLOORS or theirs not in FLOORS or mine == theirs:
+        return None
+    if FLOORS[theirs] > FLOORS[mine]:
+        return f'{mine} is below {theirs} and must not include "{inc}"'
+    if theirs in NEVER.get(mine, ()):
+        return f'{mine} never includes {theirs} ("{inc}")'
+    return None
+
+
+def check_file(root, path):
+    """Yields (line, complaint)."""
+    ext = os.path.splitext(path)[1]
+    with open(os.path.join(root, path), encoding="utf-8", errors="replace") as f:
+        lines = f.read().split("\n")
+    first = "\n".join(lines[:2])
+    if ext in C_FILES + (".py", ".sh", ".mk", ".S") and "SPDX-License-Identifier: MIT" not in first:
+        yield 1, "the file does not open with its SPDX line"
+    for n, line in enumerate(lines, 1):
+        if path != "tools/lint.py" and WORDS.search(line):
+            yield n, f"word that has no place here: {WORDS.search(line)[0]}"
+        if ext in C_FILES:
+            m = INCLUDE.match(line)
+            why = check_arrow(path, m[1]) if m else None
+            if why:
+                yield n, why
+            if line != line.rstrip():
+                yield n, "blanks at the end of the line"
+            if "\t" in line:
+                yield n, "a tab"
+    if ext in C_FILES and len(lines) > MAX_LINES:
+        yield len(lines), f"more than {MAX_LINES} lines: look for the second subject"
+
+
+def main():
+    root = sys.argv[1] if len(sys.argv) > 1 else "."
+    bad = 0
+    for path in sorted(tracked(root)):
+        name = os.path.basename(path)
+        if os.path.splitext(path)[1] in TEXT_FILES or name in ("configure", "Makefile", "run"):
+            for line, why in check_file(root, path):
+                print(f"{path}:{line}: {why}")
+                bad += 1
+    print("lint: clean" if not bad else f"lint: {bad} complaints")
+    return bad != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
