@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory: address spaces, what is mapped in them, and RAM.
+ *
+ * A Space holds mappings of Regions; `space_commit` makes one flat sorted array
+ * of them (a Flat) and publishes it; readers take it without a lock. A higher
+ * layer hides a lower one. Mappings are edited under the machine lock only.
+ */
+#ifndef SYSTEM_MEM_H
+#define SYSTEM_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/err.h"
+
+enum { PAGE_BITS = 12, PAGE_SIZE = 1 << PAGE_BITS };
+
+typedef struct Vm Vm;
+
+/* ---- RAM: page-aligned host memory, shared with nobody else */
+enum PageFlags {
+    PAGE_CODE = 1,          /* holds bytes that were translated: stores must be seen */
+    PAGE_DISPLAY = 2, PAGE_MIGRATE = 4,     /* a dirty watcher waits for the first store */
+    PAGE_WRITTEN = 8,       /* some vCPU may hold a write tag for it */
+    PAGE_WATCH = PAGE_CODE | PAGE_DISPLAY | PAGE_MIGRATE,
+};
+typedef struct RamBlock {
+    char *name;
+    uint8_t *host;
+    uint64_t size;          /* bytes, a multiple of PAGE_SIZE */
+    bool readonly;          /* for the guest (ROM) */
+    _Atomic uint8_t *pages; /* PageFlags of each page */
+    void *code;             /* accel/jit's per-page records; NULL until code is translated from it */
+    struct RamBlock *next;
+} RamBlock;
+Err *ram_new(Vm *vm, const char *name, uint64_t size, RamBlock **out);    /* zeroed, lazily */
+void ram_free(RamBlock *b);
+/* Somebody other than a vCPU's inline path stored there: tell every watcher (code, dirty logs). Any thread. */
+void ram_touch(RamBlock *b, uint64_t off, uint64_t len);
+/* accel/jit's hook, called by ram_touch for pages with PAGE_CODE. */
+extern void (*ram_code_touched)(RamBlock *b, uint64_t off, uint64_t len);
+
+/* ---- regions */
+typedef struct IoOps {
+    uint64_t (*read )(void *dev, uint64_t off, unsigned size);
+    void     (*write)(void *dev, uint64_t off, uint64_t val, unsigned size);
+    uint8_t  min, max;      /* sizes in bytes that the device takes; the core splits or widens the rest. 0: any 1..8 */
+} IoOps;
+
+typedef enum RegionKind { REGION_RAM, REGION_ROM, REGION_IO } RegionKind;
+typedef struct Region {
+    const char *name;
+    RegionKind kind;
+    uint64_t size;
+    RamBlock *ram; uint64_t ram_off;    /* RAM, ROM */
+    const IoOps *ops; void *dev;        /* IO; ROM may have ops for writes (flash) */
+    bool nolock;                        /* ops may be called without the machine lock */
+} Region;
+
+typedef struct FlatRange { uint64_t base, last; Region *region; uint64_t off; } FlatRange;
+typedef struct Flat { int n; FlatRange r[]; } Flat;
+
+typedef struct Space Space;
+Space *space_new(Vm *vm, const char *name);
+void space_free(Space *s);
+void space_edit(Space *s);              /* nests */
+void space_commit(Space *s);            /* the outermost publishes, and calls the watchers */
+Err *space_map(Space *s, uint64_t base, Region *r, int layer);      /* the Region stays the caller's */
+void space_unmap(Space *s, Region *r);
+const Flat *space_flat(const Space *s); /* current array; valid until the next safepoint of the caller */
+const FlatRange *flat_find(const Flat *f, uint64_t addr);       /* NULL: nothing there */
+void space_watch(Space *s, void (*changed)(void *opaque, const Flat *was, const Flat *now), void *opaque);
+char *space_print(const Space *s);      /* "info mtree" text; g_free it */
+
+/* ---- access by physical address, any size, any thread; used by DMA, loaders, page walks */
+typedef enum MemResult { MEM_OK, MEM_NOTHING /* unmapped */, MEM_DENIED } MemResult;
+MemResult space_read (Space *s, uint64_t addr, void *buf, uint64_t len);
+MemResult space_write(Space *s, uint64_t addr, const void *buf, uint64_t len);     /* ROM: dropped; see rom_write */
+MemResult space_io   (Space *s, uint64_t addr, uint64_t *val, unsigned size, bool write);    /* one access of a vCPU, 1..8 bytes */
+/* Host pointer if [addr, addr+len) is RAM in one piece; else NULL. *out: block and offset, may be NULL. */
+void *space_ram(Space *s, uint64_t addr, uint64_t len, bool write, RamBlock **block, uint64_t *off);
+Err *rom_write(Space *s, uint64_t addr, const void *buf, uint64_t len);    /* loaders: into RAM and ROM alike */
+
+#endif

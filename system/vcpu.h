@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Vcpu: one virtual processor, whichever engine runs it. Its thread is accel/'s.
+ */
+#ifndef SYSTEM_VCPU_H
+#define SYSTEM_VCPU_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "system/vm.h"
+
+typedef struct Env Env;
+
+/* Work for a vCPU, done by its thread between instructions (or at once when it stands). */
+typedef struct VcpuWork {
+    void (*fn)(Vcpu *v, void *opaque);
+    void *opaque;
+    struct VcpuWork *next;
+    bool *done;                 /* set, and v->cond signalled, when it ran; NULL: nobody waits */
+} VcpuWork;
+
+struct Vcpu {
+    Vm *vm;
+    int index;
+    const Isa *isa;
+    Env *env;                   /* registers, and what generated code needs (tcg/env.h) */
+    void *state;                /* the guest's own state: CSRs etc. (target/<isa>/state.h) */
+    void *accel_state;          /* the engine's per-vCPU state */
+    pthread_t thread;
+    pthread_mutex_t lock;       /* guards work list, stop, halted's change to false */
+    pthread_cond_t cond;
+    VcpuWork *work;             /* oldest first */
+    _Atomic bool stop;          /* asked to stand (vm_stop) */
+    _Atomic bool standing;      /* it stands: its state may be looked at by the holder of the machine lock */
+    _Atomic bool halted;        /* waits for an interrupt (wfi) */
+    _Atomic bool exit;          /* its thread shall end */
+};
+
+/*
+ * Makes the vCPU look at its interrupts, work and stop soon: sets env->poll,
+ * wakes it if it is halted. Any thread, no lock needed.
+ */
+void vcpu_kick(Vcpu *v);
+/* Queues fn for v's thread. Wait: returns when it was done; called by a vCPU thread, it does its own work meanwhile. */
+void vcpu_run_on(Vcpu *v, void (*fn)(Vcpu *, void *), void *opaque, bool wait);
+/*
+ * Stops all other vCPUs between instructions (outside generated code) until vcpus_resume; calls nest not.
+ * `self` is the calling vCPU or NULL (main thread).
+ */
+void vcpus_exclusive(Vm *vm, Vcpu *self);
+void vcpus_resume(Vm *vm, Vcpu *self);
+extern __thread Vcpu *current_vcpu;     /* of this thread, or NULL */
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Vm: one machine. Everything hangs from it, so that two can live in a process.
+ * The machine lock guards devices, spaces under edit and the run state. vCPU
+ * threads run guest code without it and take it for accesses to devices.
+ */
+#ifndef SYSTEM_VM_H
+#define SYSTEM_VM_H
+
+#include <glib.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "system/clock.h"
+#include "system/mem.h"
+#include "util/err.h"
+
+typedef struct Vcpu Vcpu;
+typedef struct Isa Isa;
+typedef struct Accel Accel;
+typedef struct VmConfig VmConfig;
+
+typedef enum RunState {
+    RUN_PRELAUNCH, RUN_RUNNING, RUN_PAUSED, RUN_SHUTDOWN, RUN_DEBUG, RUN_INTERNAL_ERROR,
+} RunState;
+
+typedef struct Vm {
+    const VmConfig *config;
+    const Isa *isa;
+    const Accel *accel; void *accel_state;      /* accel/ owns what it points to */
+    void *board;                                /* hw/board owns */
+    Space *mem;                                 /* what vCPUs and DMA see */
+    RamBlock *rams;
+    Vcpu **vcpus; int nvcpus;
+    pthread_mutex_t lock;
+    _Atomic RunState state;
+    struct Clocks *clocks;                      /* system/clock.c */
+    GMainContext *main_context;
+    GPtrArray *resets;                          /* system/reset: what system_reset calls, in order */
+    void (*power_button)(struct Vm *);
+    /* asked for by any thread (vm_request); carried out in the main thread by vm_main */
+    _Atomic int request; int exit_status;
+} Vm;
+
+Vm *vm_new(const VmConfig *config);
+void vm_free(Vm *vm);
+void vm_lock(Vm *vm);           /* not recursive; vm_locked tells, for asserts */
+void vm_unlock(Vm *vm);
+bool vm_locked(const Vm *vm);   /* by this thread */
+
+/* Run state. start/stop in the main thread under the lock; stop returns when every vCPU stands. */
+void vm_start(Vm *vm);
+void vm_stop(Vm *vm, RunState why);
+
+/* What a guest or a user asks of the whole machine; any thread, never waits. */
+typedef enum VmRequest { VM_QUIT = 1, VM_RESET = 2, VM_POWEROFF = 4, VM_PANIC = 8, VM_DEBUG = 16, VM_STOP = 32 } VmRequest;
+void vm_request(Vm *vm, VmRequest what, int status /* exit status of QUIT, POWEROFF */);
+
+/* Runs the main loop until the machine is quit; returns the process's exit status. Obeys -no-reboot, -no-shutdown. */
+int vm_main(Vm *vm);
+
+/* Called at each system reset, in order of registration, under the lock with all vCPUs standing. */
+void vm_on_reset(Vm *vm, void (*fn)(void *opaque), void *opaque);
+
+/* Runs fn in the main thread soon (under the machine lock). Any thread. */
+void vm_call_main(Vm *vm, void (*fn)(void *opaque), void *opaque);
+
+#endif

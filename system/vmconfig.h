@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* What the command line asked for, as plain data; strings are owned by the config or NULL. */
+#ifndef SYSTEM_VMCONFIG_H
+#define SYSTEM_VMCONFIG_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum Engine { ENGINE_JIT, ENGINE_INTERP, ENGINE_LOCKSTEP } Engine;
+
+struct VmConfig {
+    const char *program;        /* "lyre-system-riscv64" */
+    const char *isa;            /* "riscv64" */
+    char *name, *uuid;
+    char *machine, *machine_opts;   /* "virt", "aclint=on,..." (key=value list without the name) */
+    char *cpu, *cpu_opts;       /* "rv64", "zba=off,..." */
+    int smp, maxcpus;
+    uint64_t ram_size;
+    /* -accel */
+    char *accel;                /* "tcg", "kvm:tcg" */
+    Engine engine;
+    uint64_t tb_size;           /* code cache in bytes; 0: default */
+    bool one_insn;              /* one-insn-per-tb=on */
+    /* boot */
+    char *kernel, *initrd, *append, *dtb, *bios;
+    GPtrArray *devices;         /* each -device argument, char* */
+    /* consoles */
+    GPtrArray *serials;         /* each -serial argument */
+    GPtrArray *chardevs;        /* each -chardev argument */
+    bool nographic, no_reboot, no_shutdown, start_paused;
+    char *display, *monitor;
+    char *rtc_base, *rtc_clock;
+    bool perfmap;
+    char *dumpdtb;              /* -M dumpdtb=FILE */
+};
+typedef struct VmConfig VmConfig;
+#endif
