@@ -81,6 +81,7 @@ struct Env {
     uint64_t const_f64_sign, const_f64_abs, const_f32_box, const_f32_sign;  /* read-only constants */
     uint64_t flag_a, flag_b, flag_r;    /* room: lazy flags of guests that have them */
     uint64_t stat[16];          /* counters of generated code and stubs (JitStat) */
+    uint64_t sys[32];           /* guest system registers that IR may name (BANK_MEM slots) */
     uint64_t reserved[16];
 
     /* ---- vector and floating-point home slots, 64 bytes apart (room for 512-bit vectors) */

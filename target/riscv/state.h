@@ -44,6 +44,42 @@ typedef enum RvExt {
 
 enum { PMP_ENTRIES = 16, HPM_COUNTERS = 32 };
 
+/*
+ * Places in Env.sys: registers that generated code reads and writes without a
+ * call. They are slots of the same names. mstatus is always whole: SD is kept
+ * equal to FS == dirty by whoever writes it.
+ */
+enum {
+    SYS_MSTATUS, SYS_SSCRATCH, SYS_SEPC, SYS_SCAUSE, SYS_STVAL, SYS_STVEC,
+    SYS_MSCRATCH, SYS_MEPC, SYS_MCAUSE, SYS_MTVAL, SYS_MTVEC, SYS_REGS
+};
+
+/* mstatus, privileged manual 3.1.6 */
+#define MSTATUS_SIE  (1ull << 1)
+#define MSTATUS_MIE  (1ull << 3)
+#define MSTATUS_SPIE (1ull << 5)
+#define MSTATUS_MPIE (1ull << 7)
+#define MSTATUS_SPP  (1ull << 8)
+#define MSTATUS_VS   (3ull << 9)
+#define MSTATUS_MPP  (3ull << 11)
+#define MSTATUS_FS   (3ull << 13)
+#define MSTATUS_MPRV (1ull << 17)
+#define MSTATUS_SUM  (1ull << 18)
+#define MSTATUS_MXR  (1ull << 19)
+#define MSTATUS_TVM  (1ull << 20)
+#define MSTATUS_TW   (1ull << 21)
+#define MSTATUS_TSR  (1ull << 22)
+#define MSTATUS_UXL  (3ull << 32)
+#define MSTATUS_SXL  (3ull << 34)
+#define MSTATUS_SD   (1ull << 63)
+/* what of mstatus reads as sstatus */
+#define SSTATUS_MASK (MSTATUS_SIE | MSTATUS_SPIE | MSTATUS_SPP | MSTATUS_VS | MSTATUS_FS | MSTATUS_SUM | \
+                      MSTATUS_MXR | MSTATUS_UXL | MSTATUS_SD)
+
+/* One upper-level page-table pointer that a walk has found (mmu.c). */
+typedef struct WalkEntry { uint64_t satp, key; const uint64_t *table; } WalkEntry;
+enum { WALK_CACHE = 64 };
+
 typedef struct RiscvState {
     Vcpu *vcpu;
     uint64_t exts;              /* 1 << RvExt: constant after vcpu_new */
@@ -53,19 +89,22 @@ typedef struct RiscvState {
     /* set by riscv_raise, used by enter_fault */
     uint64_t exc_cause, exc_tval;
 
-    uint64_t mstatus, mtvec, medeleg, mideleg, mie, mscratch, mepc, mcause, mtval, menvcfg, mseccfg;
-    uint64_t stvec, sscratch, sepc, scause, stval, satp, senvcfg;
+    /* mstatus, xscratch, xepc, xcause, xtval, xtvec are in Env.sys: see SYS_* */
+    uint64_t medeleg, mideleg, mie, menvcfg, mseccfg;
+    uint64_t satp, senvcfg;
     uint64_t mcounteren, scounteren, mcountinhibit;
     uint64_t stimecmp;
     uint64_t mstateen[4], sstateen[4];
     uint64_t mip;               /* bits that software wrote (SSIP, and STIP/SEIP from M) */
     _Atomic uint64_t irq_lines; /* bits that devices hold: MSIP MTIP MEIP SEIP, STIP by Sstc */
-    uint64_t mcycle_base, minstret_base;        /* added to the running counters */
-    uint64_t hpm[HPM_COUNTERS], hpmevent[HPM_COUNTERS];
-    uint64_t mcyclecfg, minstretcfg;
+    /* counters (counters.c): value = running ? base + now : base; 0 is mcycle, 2 minstret, 3.. mhpmcounter */
+    uint64_t counter[HPM_COUNTERS], hpmevent[HPM_COUNTERS];
+    Timer    overflow_timer;
     uint8_t  pmpcfg[PMP_ENTRIES];
     uint64_t pmpaddr[PMP_ENTRIES];
     bool     pmp_any;           /* some entry is active */
+    bool     walk_access;       /* the last failed walk was an access fault, not a page fault */
+    WalkEntry walks[WALK_CACHE];
     Timer    stc_timer;         /* fires at stimecmp */
 
     /* time CSR: set by the board; guest clock ticks */
@@ -100,12 +139,4 @@ uint64_t riscv_mip(RiscvState *s);
 /* PMP: may [pa, pa+size) be accessed so in privilege prv? *order: see Page.order. (pmp.c) */
 bool riscv_pmp_check(RiscvState *s, uint64_t pa, unsigned size, int access, unsigned prv, uint8_t *order);
 
-/*
- * Helpers that translate_*.c calls; each has a row in helpers.c. Those marked -> pc return where to go on.
- *   csr_read(csr), csr_write(csr, val), csr_swap(csr, val), csr_set(csr, mask), csr_clear(csr, mask):
- *       raise illegal-instruction themselves (tval = the instruction bits, given in the high half of csr arg:
- *       a = csr | insn << 12); return the old value. After one that may change the mode the front end ends the unit.
- *   ecall -> pc, mret -> pc, sret -> pc, ebreak (raises), wfi, sfence_vma(va, asid, which operands are x0),
- *   fence_i, illegal(insn bits), fs_dirty, cbo(kind, address), wrs
- */
 #endif
