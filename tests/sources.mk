@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-tests += unit/test_err
+tests += unit/test_err unit/test_log unit/test_opts
