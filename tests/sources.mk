@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: MIT
 tests += unit/test_err unit/test_log unit/test_opts
+tests += unit/test_fpu_host
