@@ -99,6 +99,7 @@ typedef struct RiscvState {
     _Atomic uint64_t irq_lines; /* bits that devices hold: MSIP MTIP MEIP SEIP, STIP by Sstc */
     /* counters (counters.c): value = running ? base + now : base; 0 is mcycle, 2 minstret, 3.. mhpmcounter */
     uint64_t counter[HPM_COUNTERS], hpmevent[HPM_COUNTERS];
+    uint64_t counter_armed;     /* bit n: counter n is on its way to zero */
     Timer    overflow_timer;
     uint8_t  pmpcfg[PMP_ENTRIES];
     uint64_t pmpaddr[PMP_ENTRIES];

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* What boards ask of RISC-V harts, for the device tree and wiring. */
+#ifndef TARGET_RISCV_CPU_H
+#define TARGET_RISCV_CPU_H
+
+#include "target/riscv/state.h"
+
+char *riscv_isa_string(const RiscvState *s);            /* riscv,isa of the device tree; g_free it */
+const char *riscv_mmu_type(const RiscvState *s);        /* mmu-type */
+
+#endif

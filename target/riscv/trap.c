@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Traps: how exceptions and interrupts are taken, and returned from. Privileged
+ * manual 3.1.6-3.1.9, 3.3.2, 10.1; Sstc; Sscofpmf.
+ */
+#include <stdatomic.h>
+
+#include <inttypes.h>
+
+#include "target/riscv/priv.h"
+#include "util/log.h"
+
+void riscv_raise(Env *env, unsigned cause, uint64_t tval)
+{
+    RiscvState *s = riscv(env);
+    s->exc_cause = cause;
+    s->exc_tval = tval;
+    env->fault = 1;
+}
+
+static const char *const exc_names[] = {
+    "instruction misaligned", "instruction access", "illegal instruction", "breakpoint",
+    "load misaligned", "load access", "store misaligned", "store access", "ecall from U",
+    "ecall from S", "reserved", "ecall from M", "instruction page", "load page", "reserved", "store page",
+};
+
+static const char *trap_name(bool interrupt, unsigned cause)
+{
+    static const char *const irqs[] = {
+        "?", "S software", "?", "M software", "?", "S timer", "?", "M timer", "?", "S external", "?",
+        "M external", "?", "counter overflow",
+    };
+    if (interrupt)
+        return cause < G_N_ELEMENTS(irqs) ? irqs[cause] : "?";
+    return cause < G_N_ELEMENTS(exc_names) ? exc_names[cause] : "?";
+}
+
+/* mstatus for a trap into S or M: xPP and xPIE remember, xIE is off. */
+static uint64_t mstatus_trap(uint64_t m, bool to_s, unsigned prv)
+{
+    if (to_s) {
+        m = (m & ~(MSTATUS_SPIE | MSTATUS_SPP)) | (m & MSTATUS_SIE ? MSTATUS_SPIE : 0) |
+            (prv ? MSTATUS_SPP : 0);
+        return m & ~MSTATUS_SIE;
+    }
+    m = (m & ~(MSTATUS_MPIE | MSTATUS_MPP)) | (m & MSTATUS_MIE ? MSTATUS_MPIE : 0) |
+        (uint64_t)prv << 11;
+    return m & ~MSTATUS_MIE;
+}
+
+uint64_t riscv_trap(Vcpu *v, bool interrupt, unsigned cause, uint64_t tval, uint64_t pc)
+{
+    RiscvState *s = v->state;
+    uint64_t *sys = v->env->sys;
+    uint64_t deleg = interrupt ? s->mideleg : s->medeleg;
+    bool to_s = s->prv != PRV_M && (deleg >> cause & 1);
+    uint64_t code = cause | (interrupt ? BIT(63) : 0);
+    uint64_t vec = sys[to_s ? SYS_STVEC : SYS_MTVEC];
+
+    if (log_on(LOG_INT))
+        log_line("int: hart %d: %s %s (%u) at %#" PRIx64 " tval %#" PRIx64 ", from %u to %c", v->index,
+                 interrupt ? "interrupt" : "exception", trap_name(interrupt, cause), cause, pc, tval,
+                 s->prv, to_s ? 'S' : 'M');
+    sys[SYS_MSTATUS] = mstatus_trap(sys[SYS_MSTATUS], to_s, s->prv);
+    sys[to_s ? SYS_SEPC : SYS_MEPC] = pc;
+    sys[to_s ? SYS_SCAUSE : SYS_MCAUSE] = code;
+    sys[to_s ? SYS_STVAL : SYS_MTVAL] = tval;
+    s->prv = to_s ? PRV_S : PRV_M;
+    v->env->resv_addr = ENV_NO_RESV;
+    riscv_update_mode(s);
+    return (vec & ~3ull) + ((vec & 1) && interrupt ? 4 * cause : 0);
+}
+
+void riscv_enter_fault(Vcpu *v, uint64_t pc)
+{
+    RiscvState *s = v->state;
+    v->env->fault = 0;
+    v->env->pc = riscv_trap(v, false, s->exc_cause, s->exc_tval, pc);
+}
+
+/* ---- interrupts */
+
+uint64_t riscv_mip(RiscvState *s)
+{
+    return s->mip | atomic_load(&s->irq_lines);
+}
+
+/* Those of `pending` that would be taken now, for M or, below it, for S. */
+static uint64_t irqs_due(RiscvState *s, uint64_t pending)
+{
+    uint64_t m = riscv_mstatus(s);
+    uint64_t for_m = pending & ~s->mideleg, for_s = pending & s->mideleg;
+    if (for_m && (s->prv < PRV_M || (m & MSTATUS_MIE)))
+        return for_m;
+    if (for_s && (s->prv < PRV_S || (s->prv == PRV_S && (m & MSTATUS_SIE))))
+        return for_s;
+    return 0;
+}
+
+bool riscv_irq_due(RiscvState *s)
+{
+    return irqs_due(s, riscv_mip(s) & s->mie);
+}
+
+bool riscv_take_irq(Vcpu *v)
+{
+    /* privileged manual 3.1.9: external before software before timer, M before S */
+    static const uint8_t order[] = { IRQ_MEI, IRQ_MSI, IRQ_MTI, IRQ_SEI, IRQ_SSI, IRQ_STI, IRQ_LCOFI };
+    RiscvState *s = v->state;
+    uint64_t due = irqs_due(s, riscv_mip(s) & s->mie);
+    for (unsigned i = 0; due && i < sizeof(order); i++) {
+        if (due >> order[i] & 1) {
+            v->env->pc = riscv_trap(v, true, order[i], 0, v->env->pc);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool riscv_wakes(Vcpu *v)
+{
+    RiscvState *s = v->state;
+    return riscv_mip(s) & s->mie;
+}
+
+void riscv_irq_line(void *vcpu, int pin, int level)
+{
+    Vcpu *v = vcpu;
+    RiscvState *s = v->state;
+    uint64_t bit = BIT(pin);
+    if (!level) {
+        atomic_fetch_and(&s->irq_lines, ~bit);
+    } else if (!(atomic_fetch_or(&s->irq_lines, bit) & bit)) {
+        vcpu_kick(v);
+    }
+}
+
+/* ---- Sstc: STIP follows time >= stimecmp */
+
+void riscv_stimecmp_changed(RiscvState *s)
+{
+    uint64_t now = riscv_time(s);
+    if (!(s->menvcfg & ENVCFG_STCE)) {
+        timer_del(&s->stc_timer);
+        return;
+    }
+    if (now >= s->stimecmp) {
+        timer_del(&s->stc_timer);
+        riscv_irq_line(s->vcpu, IRQ_STI, 1);
+        return;
+    }
+    riscv_irq_line(s->vcpu, IRQ_STI, 0);
+    __int128 ns = (__int128)(s->stimecmp - now) * 1000000000 / s->time_hz;
+    int64_t guest = clock_now(s->vcpu->vm, CLOCK_GUEST);
+    timer_set(&s->stc_timer, ns > INT64_MAX - guest ? INT64_MAX : guest + (int64_t)ns + 1);
+}
+
+/* ---- the helpers */
+
+uint64_t riscv_h_irq_check(Env *env, uint64_t a, uint64_t b, uint64_t c)
+{
+    if (riscv_irq_due(riscv(env)))
+        __atomic_store_n(&env->poll, 1, __ATOMIC_SEQ_CST);
+    return (void)a, (void)b, (void)c, 0;
+}
+
+uint64_t riscv_h_ecall(Env *env, uint64_t pc, uint64_t b, uint64_t c)
+{
+    RiscvState *s = riscv(env);
+    static const uint8_t cause[] = { EXC_ECALL_U, EXC_ECALL_S, 0, EXC_ECALL_M };
+    return (void)b, (void)c, riscv_trap(s->vcpu, false, cause[s->prv], 0, pc);
+}
+
+uint64_t riscv_h_ebreak(Env *env, uint64_t pc, uint64_t b, uint64_t c)
+{
+    riscv_raise(env, EXC_BREAK, pc);
+    return (void)b, (void)c, 0;
+}
+
+uint64_t riscv_h_illegal(Env *env, uint64_t insn, uint64_t b, uint64_t c)
+{
+    riscv_raise(env, EXC_ILLEGAL, insn);
+    return (void)b, (void)c, 0;
+}
+
+/* A return may uncover an interrupt: let the next poll see it. */
+static uint64_t returned(RiscvState *s, uint64_t pc)
+{
+    s->vcpu->env->resv_addr = ENV_NO_RESV;
+    riscv_update_mode(s);
+    riscv_h_irq_check(s->vcpu->env, 0, 0, 0);
+    return pc;
+}
+
+uint64_t riscv_h_mret(Env *env, uint64_t pc, uint64_t insn, uint64_t c)
+{
+    RiscvState *s = riscv(env);
+    uint64_t m = riscv_mstatus(s);
+    (void)pc, (void)c;
+    if (s->prv < PRV_M)
+        return riscv_h_illegal(env, insn, 0, 0);
+    s->prv = (m & MSTATUS_MPP) >> 11;
+    m = (m & ~MSTATUS_MIE) | (m & MSTATUS_MPIE ? MSTATUS_MIE : 0) | MSTATUS_MPIE;
+    m &= ~MSTATUS_MPP;                          /* the least privileged mode there is: U */
+    if (s->prv != PRV_M)
+        m &= ~MSTATUS_MPRV;
+    env->sys[SYS_MSTATUS] = m;
+    return returned(s, env->sys[SYS_MEPC]);
+}
+
+uint64_t riscv_h_sret(Env *env, uint64_t pc, uint64_t insn, uint64_t c)
+{
+    RiscvState *s = riscv(env);
+    uint64_t m = riscv_mstatus(s);
+    (void)pc, (void)c;
+    if (s->prv < PRV_S || (s->prv == PRV_S && (m & MSTATUS_TSR)))
+        return riscv_h_illegal(env, insn, 0, 0);
+    s->prv = m & MSTATUS_SPP ? PRV_S : PRV_U;
+    m = (m & ~MSTATUS_SIE) | (m & MSTATUS_SPIE ? MSTATUS_SIE : 0) | MSTATUS_SPIE;
+    m &= ~(MSTATUS_SPP | MSTATUS_MPRV);
+    env->sys[SYS_MSTATUS] = m;
+    return returned(s, env->sys[SYS_SEPC]);
+}
+
+uint64_t riscv_h_wfi(Env *env, uint64_t insn, uint64_t b, uint64_t c)
+{
+    RiscvState *s = riscv(env);
+    /* TW=1: S may not wait; U may not wait in any case where S exists */
+    if (s->prv == PRV_U || (s->prv == PRV_S && (riscv_mstatus(s) & MSTATUS_TW)))
+        riscv_raise(env, EXC_ILLEGAL, insn);
+    return (void)b, (void)c, 0;
+}
