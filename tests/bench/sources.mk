@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+bench-scripts += tests/bench/bench
+check-scripts += tests/bench/test_bench.py
