@@ -167,6 +167,8 @@ typedef struct IrUnit {
     uint64_t *consts; int nconsts, cap_consts;
     int nvalues;                    /* values are numbered 0 .. nvalues-1 */
     int nmarks;
+    uint32_t *marks; int cap_marks; /* instruction index of each mark */
+    bool ascending;                 /* the marks' pcs ascend: ir_find_mark may search by halves */
     uint64_t page_mask;             /* ~(page size - 1): targets with the same page are "inside" */
 } IrUnit;
 
@@ -234,5 +236,16 @@ Err *ir_check(const IrUnit *u);
  * through env->ops (tcg/env.h).
  */
 IrExit ir_interp(const IrUnit *u, Env *env, int mark, int64_t max_marks);
+
+/*
+ * The same in two steps, for units that run often: the prepared form is whole in
+ * itself (the unit may be reused) and may be run by several threads at once.
+ * The unit must be one that ir_check accepts.
+ */
+typedef struct IrProg IrProg;
+IrProg *ir_interp_prepare(const IrUnit *u);
+void    ir_interp_free(IrProg *p);
+IrExit  ir_interp_run(const IrProg *p, Env *env, int mark, int64_t max_marks);
+int     ir_prog_mark(const IrProg *p, uint64_t pc);         /* as ir_find_mark */
 
 #endif

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The oracle: runs IR as tcg/ir/ops.h says, one switch over all ops. It also
+ * runs what generated code can't (single steps, odd instructions).
+ *
+ * ir_interp_prepare makes steps of the instructions: operands become an area
+ * (Env, the values of this guest instruction, constants) and a byte offset in it;
+ * jump targets become step numbers; values are numbered anew at each mark, as
+ * they die there. Slots narrower than 64 bits are read and written by steps of
+ * their own. Nothing is checked here: ir_check did.
+ */
+#include <glib.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "tcg/env.h"
+#include "tcg/ir/eval-inline.h"
+
+enum Area { AREA_ENV, AREA_VALUES, AREA_CONSTS, AREAS };
+
+/* What a step does: twice the IrOp, plus 1 when an integer op is 32 bits wide; then those without an op. */
+#define CODE(op, narrow) ((op) * 2 + (narrow))
+enum { CODE_SLOT_READ = IR_OPS * 2, CODE_SLOT_WRITE };
+
+typedef struct Step {
+    IrInsn in;              /* the instruction; d, a, b, c are byte offsets in their areas */
+    uint16_t code;
+    uint8_t d, a, b, c;     /* areas */
+    bool backward;          /* jumps to its own instruction or an earlier one: polls first */
+    int32_t target;         /* step of the mark that it jumps to, or -1: outside */
+} Step;
+
+struct IrProg {
+    const IrGuest *guest;
+    uint64_t mode;
+    Step *steps; int nsteps;
+    uint64_t *consts;           /* [0] is 0, for absent operands */
+    int nvalues;                /* most values that one guest instruction has */
+    bool ascending;
+    int nmarks;
+    struct { uint64_t pc; int32_t step; } marks[];
+};
+
+/* ---- preparing */
+
+typedef struct Prep {
+    IrProg *p;
+    const IrUnit *u;
+    int *number;                /* unit's value -> value of this guest instruction */
+    int values;                 /* how many this one has so far */
+} Prep;
+
+static Step *add_step(Prep *t, unsigned code)
+{
+    Step *s = &t->p->steps[t->p->nsteps++];
+
+    *s = (Step){ .code = code, .target = -1 };
+    return s;
+}
+
+static int new_value(Prep *t)
+{
+    if (t->values >= t->p->nvalues)
+        t->p->nvalues = t->values + 1;
+    return t->values++;
+}
+
+static bool narrow_slot(const Prep *t, IrRef r)
+{
+    return ir_tag(r) == IR_SLOT && t->u->guest->slots[ir_index(r)].type == IR_I32;
+}
+
+static void prep_source(Prep *t, IrRef r, IrRef *off, uint8_t *area)
+{
+    switch (ir_tag(r)) {
+    case IR_VAL:
+        *area = AREA_VALUES;
+        *off = t->number[ir_index(r)] * 8;
+        break;
+    case IR_SLOT:
+        *area = AREA_ENV;
+        *off = t->u->guest->slots[ir_index(r)].off;
+        if (narrow_slot(t, r)) {
+            Step *s = add_step(t, CODE_SLOT_READ);
+
+            s->in.a = *off;
+            *area = AREA_VALUES;
+            *off = s->in.d = new_value(t) * 8;
+        }
+        break;
+    case IR_IMM: case IR_PCIMM:
+        *area = AREA_CONSTS;
+        *off = (ir_index(r) + 1) * 8;
+        break;
+    default:
+        *area = AREA_CONSTS;
+        *off = 0;
+    }
+}
+
+static void prep_dest(Prep *t, Step *s, IrRef r)
+{
+    if (ir_tag(r) == IR_SLOT && !narrow_slot(t, r)) {
+        s->d = AREA_ENV;
+        s->in.d = t->u->guest->slots[ir_index(r)].off;
+        return;
+    }
+    s->d = AREA_VALUES;
+    s->in.d = new_value(t) * 8;
+    if (ir_tag(r) == IR_VAL)
+        t->number[ir_index(r)] = s->in.d / 8;
+    if (narrow_slot(t, r)) {
+        Step *w = add_step(t, CODE_SLOT_WRITE);
+
+        w->in.a = s->in.d;
+        w->in.d = t->u->guest->slots[ir_index(r)].off;
+    }
+}
+
+static void prep_insn(Prep *t, const IrInsn *i)
+{
+    Step s = { .in = *i, .target = -1 }, *made;
+
+    s.code = CODE(i->op, i->type == IR_I32 && (ir_is_int_op(i->op) || i->op == IR_br));
+    prep_source(t, i->a, &s.in.a, &s.a);
+    prep_source(t, i->b, &s.in.b, &s.b);
+    prep_source(t, i->c, &s.in.c, &s.c);
+    made = add_step(t, 0);
+    *made = s;
+    if (i->op == IR_mark) {
+        t->values = 0;
+        t->p->marks[t->p->nmarks].pc = i->imm;
+        t->p->marks[t->p->nmarks++].step = t->p->nsteps - 1;
+    } else if (ir_ops[i->op].out) {
+        prep_dest(t, made, i->d);
+    }
+}
+
+static void prep_targets(IrProg *p)
+{
+    uint64_t pc = 0;
+
+    for (int n = 0; n < p->nsteps; n++) {
+        Step *s = &p->steps[n];
+
+        switch (s->code) {
+        case CODE(IR_mark, 0):
+            pc = s->in.imm;
+            break;
+        case CODE(IR_br, 0): case CODE(IR_br, 1): case CODE(IR_gopc, 0): case CODE(IR_callpc, 0): {
+            int m = ir_prog_mark(p, s->in.imm);
+
+            s->backward = (uint64_t)s->in.imm <= pc;
+            s->target = m < 0 ? -1 : p->marks[m].step;
+            break;
+        }
+        }
+    }
+}
+
+IrProg *ir_interp_prepare(const IrUnit *u)
+{
+    IrProg *p = g_malloc0(sizeof(*p) + u->nmarks * sizeof(p->marks[0]));
+    Prep t = { .p = p, .u = u, .number = g_new0(int, u->nvalues + 1) };
+    int narrow = 0;
+
+    for (int n = 0; n < u->n; n++) {
+        const IrInsn *i = &u->insns[n];
+
+        narrow += narrow_slot(&t, i->a) + narrow_slot(&t, i->b) + narrow_slot(&t, i->c) + narrow_slot(&t, i->d);
+    }
+    p->guest = u->guest;
+    p->mode = u->mode;
+    p->ascending = u->ascending;
+    p->steps = g_new(Step, u->n + narrow);
+    p->consts = g_new(uint64_t, u->nconsts + 1);
+    p->consts[0] = 0;
+    if (u->nconsts)
+        memcpy(p->consts + 1, u->consts, u->nconsts * sizeof(uint64_t));
+    for (int n = 0; n < u->n; n++)
+        prep_insn(&t, &u->insns[n]);
+    prep_targets(p);
+    g_free(t.number);
+    return p;
+}
+
+void ir_interp_free(IrProg *p)
+{
+    if (!p)
+        return;
+    g_free(p->steps);
+    g_free(p->consts);
+    g_free(p);
+}
+
+int ir_prog_mark(const IrProg *p, uint64_t pc)
+{
+    int lo = 0, hi = p->nmarks;
+
+    if (!p->ascending) {
+        for (int i = 0; i < p->nmarks; i++)
+            if (p->marks[i].pc == pc)
+                return i;
+        return -1;
+    }
+    while (lo < hi) {
+        int mid = (lo + hi) / 2;
+
+        if (p->marks[mid].pc == pc)
+            return mid;
+        if (p->marks[mid].pc < pc)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return -1;
+}
+
+/* The pc of the guest instruction that step s belongs to. */
+static uint64_t step_pc(const IrProg *p, const Step *s)
+{
+    while (s->code != CODE(IR_mark, 0))
+        s--;
+    return s->in.imm;
+}
+
+/* ---- guest memory: a hit in the inline table, else through env->ops */
+
+static inline bool tlb_hit(uint64_t va, uint64_t tag, MemOp m)
+{
+    if (m & (MO_ALIGN | MO_ATOMIC) && va & (mo_size(m) - 1))
+        return false;
+    return (va ^ tag) <= 4096 - mo_size(m);
+}
+
+static inline uint64_t swap_bytes(uint64_t v, MemOp m)
+{
+    return m & MO_BE ? __builtin_bswap64(v) >> (64 - 8 * mo_size(m)) : v;
+}
+
+static inline uint64_t load(Env *env, uint64_t va, MemOp m)
+{
+    const TlbEntry *e = &env->tlb[mo_ctx(m)][tlb_index(va)];
+    const void *host = (const void *)(uintptr_t)(va + e->addend);
+
+    if (!tlb_hit(va, e->rt, m))
+        return env->ops->load(env, va, m);
+    switch (m & MO_SIZE) {
+    case MO_8:  return *(const volatile uint8_t *)host;
+    case MO_16: return swap_bytes(*(const volatile uint16_t *)host, m);
+    case MO_32: return swap_bytes(*(const volatile uint32_t *)host, m);
+    default:    return swap_bytes(*(const volatile uint64_t *)host, m);
+    }
+}
+
+static inline void store(Env *env, uint64_t va, uint64_t v, MemOp m)
+{
+    const TlbEntry *e = &env->tlb[mo_ctx(m)][tlb_index(va)];
+    void *host = (void *)(uintptr_t)(va + e->addend);
+
+    if (!tlb_hit(va, e->wt, m)) {
+        env->ops->store(env, va, v, m);
+        return;
+    }
+    switch (m & MO_SIZE) {
+    case MO_8:  *(volatile uint8_t *)host = v; break;
+    case MO_16: *(volatile uint16_t *)host = swap_bytes(v, m); break;
+    case MO_32: *(volatile uint32_t *)host = swap_bytes(v, m); break;
+    default:    *(volatile uint64_t *)host = swap_bytes(v, m); break;
+    }
+}
+
+/* ---- running */
+
+static inline bool polled(const Env *env)
+{
+    return __atomic_load_n(&env->poll, __ATOMIC_RELAXED);
+}
+
+#define A (*(const uint64_t *)(base[s->a] + s->in.a))
+#define B (*(const uint64_t *)(base[s->b] + s->in.b))
+#define C (*(const uint64_t *)(base[s->c] + s->in.c))
+#define SET(v) (*(uint64_t *)(base[s->d] + s->in.d) = (v))
+
+#define INT_OP(op)                                                              \
+    case CODE(IR_##op, 0):                                                      \
+        SET(eval_int(IR_##op, IR_I64, s->in.aux, s->in.x, A, B, C));            \
+        break;                                                                  \
+    case CODE(IR_##op, 1):                                                      \
+        SET(eval_int(IR_##op, IR_I32, s->in.aux, s->in.x, A, B, C));            \
+        break;
+
+IrExit ir_interp_run(const IrProg *p, Env *env, int mark, int64_t left)
+{
+    uint64_t values[p->nvalues + 1], v;
+    char *const base[AREAS] = { (char *)env, (char *)values, (char *)p->consts };
+    const Step *s = &p->steps[p->marks[mark].step];
+    const IrHelper *h;
+    int m;
+
+    for (;; s++) {
+        switch (s->code) {
+        IR_INT_OPS(INT_OP)
+
+        case CODE_SLOT_READ:
+            values[s->in.d / 8] = *(uint32_t *)((char *)env + s->in.a);
+            break;
+        case CODE_SLOT_WRITE:
+            *(uint32_t *)((char *)env + s->in.d) = values[s->in.a / 8];
+            break;
+
+        case CODE(IR_mark, 0):
+            if (left-- <= 0) {
+                env->pc = s->in.imm;
+                return EXIT_NEXT;
+            }
+            break;
+
+        case CODE(IR_ld, 0):
+            v = load(env, A + s->in.imm, s->in.x);
+            if (env->fault)
+                goto fault;
+            SET(eval_loaded(s->in.type, s->in.x, v, p->guest->nan_box));
+            break;
+        case CODE(IR_st, 0):
+            store(env, A + s->in.imm, B, s->in.x);
+            if (env->fault)
+                goto fault;
+            break;
+        case CODE(IR_amo, 0):
+            v = env->ops->amo(env, A, B, s->in.x, s->in.aux);
+            goto loaded;
+        case CODE(IR_cas, 0):
+            v = env->ops->cas(env, A, B, C, s->in.x);
+            goto loaded;
+        case CODE(IR_lr, 0):
+            v = env->ops->lr(env, A, s->in.x);
+        loaded:
+            if (env->fault)
+                goto fault;
+            SET(eval_loaded(s->in.type, s->in.x, v, false));
+            break;
+        case CODE(IR_sc, 0):
+            v = env->ops->sc(env, A, B, s->in.x);
+            if (env->fault)
+                goto fault;
+            SET(v);
+            break;
+        case CODE(IR_fence, 0):
+            if (s->in.aux == FENCE_STLD)
+                atomic_thread_fence(memory_order_seq_cst);
+            break;
+
+        case CODE(IR_br, 0):
+            if (eval_cc(IR_I64, s->in.aux, A, B))
+                goto direct;
+            break;
+        case CODE(IR_br, 1):
+            if (eval_cc(IR_I32, s->in.aux, A, B))
+                goto direct;
+            break;
+        case CODE(IR_gopc, 0):
+        case CODE(IR_callpc, 0):
+        direct:
+            if (s->target < 0 || (s->backward && polled(env))) {
+                env->pc = s->in.imm;
+                return s->backward && polled(env) ? EXIT_POLL : EXIT_NEXT;
+            }
+            s = &p->steps[s->target] - 1;
+            break;
+        case CODE(IR_goind, 0):
+            v = A;
+            m = polled(env) || env->mode != p->mode ? -1 : ir_prog_mark(p, v);
+            if (m < 0) {
+                env->pc = v;
+                return polled(env) ? EXIT_POLL : EXIT_NEXT;
+            }
+            s = &p->steps[p->marks[m].step] - 1;
+            break;
+        case CODE(IR_poll, 0):
+            if (polled(env)) {
+                env->pc = s->in.imm;
+                return EXIT_POLL;
+            }
+            break;
+        case CODE(IR_exit, 0):
+            env->pc = s->in.imm;
+            return s->in.aux;
+        case CODE(IR_call, 0):
+            h = &p->guest->helpers[s->in.x];
+            v = h->fn(env, A, B, C);
+            if (h->flags & HELPER_FAULTS && env->fault)
+                goto fault;
+            SET(v);
+            break;
+
+        default:        /* what is left is floating point */
+            SET(ir_eval_fp(&s->in, env, A, B, C, p->guest));
+            break;
+        }
+    }
+
+fault:
+    env->pc = step_pc(p, s);
+    return EXIT_FAULT;
+}
+
+IrExit ir_interp(const IrUnit *u, Env *env, int mark, int64_t max_marks)
+{
+    IrProg *p = ir_interp_prepare(u);
+    IrExit why = ir_interp_run(p, env, mark, max_marks);
+
+    ir_interp_free(p);
+    return why;
+}

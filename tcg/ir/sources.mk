@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+src += tcg/ir/ops.c tcg/ir/eval.c tcg/ir/build.c tcg/ir/interp.c tcg/ir/interp_fp.c

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+src += tcg/env.c
