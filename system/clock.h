@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "util/err.h"
+
 typedef struct Vm Vm;
 typedef enum ClockKind { CLOCK_GUEST, CLOCK_REAL, CLOCK_HOST, CLOCKS } ClockKind;
 
@@ -26,5 +28,20 @@ typedef struct Timer {
 void timer_init(Timer *t, Vm *vm, ClockKind kind, void (*fire)(void *), void *opaque);
 void timer_set(Timer *t, int64_t when);         /* any thread; a time in the past fires soon */
 void timer_del(Timer *t);                       /* any thread; under the machine lock it will not fire after */
+
+/*
+ * The time that real-time clock devices show, as -rtc asks: that of `kind`
+ * plus `offset` nanoseconds since 1970. Set by clock_set_rtc, before devices are made.
+ */
+typedef struct RtcTime { ClockKind kind; int64_t offset; } RtcTime;
+RtcTime clock_rtc(const Vm *vm);
+/* base: "utc" (or NULL), "localtime", "2006-06-17T16:01:21", "2006-06-17"; clock: "host" (or NULL), "rt", "vm". */
+MUST_USE Err *clock_set_rtc(Vm *vm, const char *base, const char *clock);
+
+/* For system/vm.c. */
+typedef struct Clocks Clocks;
+Clocks *clocks_new(Vm *vm);             /* NULL with errno; its sources are in vm->main_context */
+void clocks_free(Clocks *c);
+void clock_run(Vm *vm, bool run);       /* CLOCK_GUEST goes or stands */
 
 #endif

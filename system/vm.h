@@ -36,14 +36,16 @@ typedef struct Vm {
     pthread_mutex_t lock;
     _Atomic RunState state;
     struct Clocks *clocks;                      /* system/clock.c */
-    GMainContext *main_context;
+    GMainContext *main_context;                 /* of the main loop; a source that touches the machine takes the lock */
     GPtrArray *resets;                          /* system/reset: what system_reset calls, in order */
     void (*power_button)(struct Vm *);
+    /* cmd/ owns: what -chardev and -serial made; the board binds serials[i] to its i-th port. Set before board_make */
+    struct Chardevs *chardevs; struct Chardev **serials; int nserials;
     /* asked for by any thread (vm_request); carried out in the main thread by vm_main */
-    _Atomic int request; int exit_status;
+    _Atomic int request, exit_status;
 } Vm;
 
-Vm *vm_new(const VmConfig *config);
+Vm *vm_new(const VmConfig *config);     /* NULL with errno: the host gave no descriptors */
 void vm_free(Vm *vm);
 void vm_lock(Vm *vm);           /* not recursive; vm_locked tells, for asserts */
 void vm_unlock(Vm *vm);
@@ -59,11 +61,17 @@ void vm_request(Vm *vm, VmRequest what, int status /* exit status of QUIT, POWER
 
 /* Runs the main loop until the machine is quit; returns the process's exit status. Obeys -no-reboot, -no-shutdown. */
 int vm_main(Vm *vm);
+/* One turn of that loop, waiting for something to happen or not; false: the machine shall end. Lock not held. */
+bool vm_turn(Vm *vm, bool wait);
+/* Resets vCPUs, devices and memory images. Main thread, under the lock, all vCPUs standing. */
+void vm_reset(Vm *vm);
 
 /* Called at each system reset, in order of registration, under the lock with all vCPUs standing. */
 void vm_on_reset(Vm *vm, void (*fn)(void *opaque), void *opaque);
 
 /* Runs fn in the main thread soon (under the machine lock). Any thread. */
 void vm_call_main(Vm *vm, void (*fn)(void *opaque), void *opaque);
+/* The same once every vCPU has been between two instructions: what none can hold any more is freed there. */
+void vm_after_safepoint(Vm *vm, void (*fn)(void *opaque), void *opaque);
 
 #endif

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+src += system/clock.c system/mem.c system/ram.c system/vm.c

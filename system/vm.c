@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One machine: its lock, its run state, what is asked of it, its main loop.
+ *
+ * vCPU threads and the main loop's sources take the lock for as long as they
+ * touch the machine. vm_stop lets go of it while it waits for vCPUs to stand.
+ */
+#include "system/vm.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+
+#include "system/vcpu.h"
+#include "system/vmconfig.h"
+
+typedef struct Reset { void (*fn)(void *opaque); void *opaque; } Reset;
+
+/* ---- the lock */
+
+static __thread const Vm *held;     /* the machine whose lock this thread holds */
+
+void vm_lock(Vm *vm)
+{
+    g_assert(!held);
+    pthread_mutex_lock(&vm->lock);
+    held = vm;
+}
+
+void vm_unlock(Vm *vm)
+{
+    g_assert(held == vm);
+    held = NULL;
+    pthread_mutex_unlock(&vm->lock);
+}
+
+bool vm_locked(const Vm *vm)
+{
+    return held == vm;
+}
+
+/* ---- run state */
+
+static void vcpu_go(Vcpu *v)
+{
+    pthread_mutex_lock(&v->lock);
+    v->stop = false;
+    pthread_cond_broadcast(&v->cond);
+    pthread_mutex_unlock(&v->lock);
+}
+
+static void vcpu_ask_stop(Vcpu *v)
+{
+    pthread_mutex_lock(&v->lock);
+    v->stop = true;
+    pthread_cond_broadcast(&v->cond);
+    pthread_mutex_unlock(&v->lock);
+    vcpu_kick(v);
+}
+
+static void vcpu_wait_standing(Vcpu *v)
+{
+    pthread_mutex_lock(&v->lock);
+    while (!v->standing)
+        pthread_cond_wait(&v->cond, &v->lock);
+    pthread_mutex_unlock(&v->lock);
+}
+
+void vm_start(Vm *vm)
+{
+    if (vm->state == RUN_RUNNING)
+        return;
+    clock_run(vm, true);
+    vm->state = RUN_RUNNING;
+    for (int i = 0; i < vm->nvcpus; i++)
+        vcpu_go(vm->vcpus[i]);
+}
+
+void vm_stop(Vm *vm, RunState why)
+{
+    if (vm->state == RUN_RUNNING) {
+        for (int i = 0; i < vm->nvcpus; i++)
+            vcpu_ask_stop(vm->vcpus[i]);
+        /* One may be waiting for the lock, on its way to a device. */
+        vm_unlock(vm);
+        for (int i = 0; i < vm->nvcpus; i++)
+            vcpu_wait_standing(vm->vcpus[i]);
+        vm_lock(vm);
+        clock_run(vm, false);
+    }
+    vm->state = why;
+}
+
+/* ---- reset */
+
+void vm_on_reset(Vm *vm, void (*fn)(void *), void *opaque)
+{
+    Reset *r = g_new(Reset, 1);
+
+    *r = (Reset){ fn, opaque };
+    g_ptr_array_add(vm->resets, r);
+}
+
+void vm_reset(Vm *vm)
+{
+    for (guint i = 0; i < vm->resets->len; i++) {
+        const Reset *r = g_ptr_array_index(vm->resets, i);
+
+        r->fn(r->opaque);
+    }
+}
+
+/* ---- work for the main thread */
+
+typedef struct Call { Vm *vm; void (*fn)(void *opaque); void *opaque; } Call;
+
+static gboolean call_now(gpointer opaque)
+{
+    Call *call = opaque;
+
+    vm_lock(call->vm);
+    call->fn(call->opaque);
+    vm_unlock(call->vm);
+    return G_SOURCE_REMOVE;
+}
+
+void vm_call_main(Vm *vm, void (*fn)(void *), void *opaque)
+{
+    GSource *source = g_idle_source_new();
+    Call *call = g_new(Call, 1);
+
+    *call = (Call){ vm, fn, opaque };
+    g_source_set_priority(source, G_PRIORITY_DEFAULT);
+    g_source_set_callback(source, call_now, call, g_free);
+    g_source_attach(source, vm->main_context);
+    g_source_unref(source);
+}
+
+typedef struct Safepoint { _Atomic int left; Call then; } Safepoint;
+
+static void passed_safepoint(Vcpu *v, void *opaque)
+{
+    Safepoint *s = opaque;
+
+    if (atomic_fetch_sub(&s->left, 1) != 1)
+        return;
+    vm_call_main(s->then.vm, s->then.fn, s->then.opaque);
+    g_free(s);
+}
+
+void vm_after_safepoint(Vm *vm, void (*fn)(void *), void *opaque)
+{
+    if (!vm->nvcpus) {
+        vm_call_main(vm, fn, opaque);
+        return;
+    }
+    Safepoint *s = g_new(Safepoint, 1);
+    *s = (Safepoint){ vm->nvcpus, { vm, fn, opaque } };
+    for (int i = 0; i < vm->nvcpus; i++)
+        vcpu_run_on(vm->vcpus[i], passed_safepoint, s, false);
+}
+
+/* ---- requests and the main loop */
+
+void vm_request(Vm *vm, VmRequest what, int status)
+{
+    if (what & (VM_QUIT | VM_POWEROFF))
+        vm->exit_status = status;
+    atomic_fetch_or(&vm->request, what);
+    g_main_context_wakeup(vm->main_context);
+}
+
+static void do_reset(Vm *vm)
+{
+    bool runs = vm->state == RUN_RUNNING;
+
+    vm_stop(vm, vm->state == RUN_SHUTDOWN ? RUN_PAUSED : vm->state);
+    vm_reset(vm);
+    if (runs) {
+        vm->state = RUN_PAUSED;
+        vm_start(vm);
+    }
+}
+
+/* Carries out what was asked; false: the machine shall end, with vm->exit_status. */
+static bool obey(Vm *vm)
+{
+    int asked = atomic_exchange(&vm->request, 0);
+
+    if (asked & VM_QUIT)
+        return false;
+    if (asked & VM_RESET && vm->config->no_reboot) {
+        vm->exit_status = 0;
+        asked = (asked & ~VM_RESET) | VM_POWEROFF;
+    }
+    if (asked & VM_PANIC) {
+        vm->exit_status = 1;
+        asked |= VM_POWEROFF;
+    }
+    if (asked & VM_POWEROFF) {
+        vm_stop(vm, RUN_SHUTDOWN);
+        return vm->config->no_shutdown;
+    }
+    if (asked & VM_RESET)
+        do_reset(vm);
+    if (asked & VM_STOP)
+        vm_stop(vm, RUN_PAUSED);
+    if (asked & VM_DEBUG)
+        vm_stop(vm, RUN_DEBUG);
+    return true;
+}
+
+bool vm_turn(Vm *vm, bool wait)
+{
+    bool goes_on = true;
+
+    g_main_context_iteration(vm->main_context, wait && !atomic_load(&vm->request));
+    if (atomic_load(&vm->request)) {
+        vm_lock(vm);
+        goes_on = obey(vm);
+        vm_unlock(vm);
+    }
+    return goes_on;
+}
+
+int vm_main(Vm *vm)
+{
+    vm_lock(vm);
+    vm_reset(vm);
+    if (!vm->config->start_paused)
+        vm_start(vm);
+    vm_unlock(vm);
+    while (vm_turn(vm, true))
+        ;
+    vm_lock(vm);
+    vm_stop(vm, RUN_SHUTDOWN);
+    vm_unlock(vm);
+    return vm->exit_status;
+}
+
+Vm *vm_new(const VmConfig *config)
+{
+    Vm *vm = g_new0(Vm, 1);
+
+    vm->config = config;
+    pthread_mutex_init(&vm->lock, NULL);
+    vm->main_context = g_main_context_new();
+    vm->resets = g_ptr_array_new_with_free_func(g_free);
+    vm->mem = space_new(vm, "memory");
+    vm->clocks = clocks_new(vm);
+    if (!vm->clocks) {
+        int errnum = errno;
+
+        vm_free(vm);
+        errno = errnum;
+        return NULL;
+    }
+    return vm;
+}
+
+/* The board and the accelerator are gone already; so are the vCPUs. */
+void vm_free(Vm *vm)
+{
+    clocks_free(vm->clocks);
+    g_main_context_unref(vm->main_context);
+    space_free(vm->mem);
+    for (RamBlock *b = vm->rams, *next; b; b = next) {
+        next = b->next;
+        ram_free(b);
+    }
+    g_ptr_array_free(vm->resets, true);
+    pthread_mutex_destroy(&vm->lock);
+    g_free(vm);
+}
