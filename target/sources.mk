@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+src += target/translate.c target/isa.c
