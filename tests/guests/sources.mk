@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+check-scripts += tests/guests/hello/test_hello
