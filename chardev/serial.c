@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The old syntax of -serial, rewritten as the options of -chardev.
+ */
+#include "chardev/chardev-priv.h"
+
+#include <string.h>
+
+/* "a,b" -> "a,,b": as a value in a key=value list. */
+static char *quoted(const char *text)
+{
+    char **parts = g_strsplit(text, ",", -1);
+    char *out = g_strjoinv(",,", parts);
+
+    g_strfreev(parts);
+    return out;
+}
+
+static char *with_path(const char *backend, const char *path)
+{
+    char *q = quoted(path);
+    char *out = g_strdup_printf("%s,path=%s", backend, q);
+
+    g_free(q);
+    return out;
+}
+
+/* "HOST:PORT,options"; the host may be an IPv6 address in [brackets]. */
+static Err *inet_opts(const char *what, const char *arg, const char *more, char **out)
+{
+    const char *comma = strchr(arg, ',');
+    char *addr = comma ? g_strndup(arg, comma - arg) : g_strdup(arg);
+    char *colon = strrchr(addr, ':');
+
+    if (!colon || !colon[1]) {
+        Err *e = err_hint(err(ERR_INVALID, "'%s' has no port", addr),
+                          "Write %s:HOST:PORT, for example %s:127.0.0.1:4444,server=on,wait=off",
+                          what, what);
+        g_free(addr);
+        return e;
+    }
+    *colon = 0;
+    char *host = addr;
+    if (host[0] == '[' && colon > host + 1 && colon[-1] == ']') {
+        colon[-1] = 0;
+        host++;
+    }
+    *out = g_strdup_printf("socket,host=%s,port=%s%s%s", host, colon + 1, more, comma ? comma : "");
+    g_free(addr);
+    return NULL;
+}
+
+static const char *const forms[] = {
+    "stdio", "mon:stdio", "null", "none", "pty", "file:", "pipe:", "unix:", "tcp:", "telnet:",
+    "chardev:", NULL
+};
+
+static Err *unknown(const char *arg)
+{
+    char *head = g_strndup(arg, strcspn(arg, ":,"));
+    Err *e;
+
+    if (!strcmp(head, "vc"))
+        e = err(ERR_UNSUPPORTED, "there is no graphical console yet");
+    else if (!strcmp(head, "udp") || !strcmp(head, "ringbuf") || !strcmp(head, "con") ||
+             !strcmp(head, "websocket") || g_str_has_prefix(arg, "/dev/"))
+        e = err(ERR_UNSUPPORTED, "'%s' is not available", arg);
+    else
+        e = err(ERR_NOT_FOUND, "'%s' is no backend", arg);
+    const char *near = nearest_name(head, forms);
+    char *all = g_strjoinv(" ", (char **)forms);
+    e = near ? err_hint(e, "Did you mean '%s'? There are: %s", near, all)
+             : err_hint(e, "There are: %s", all);
+    g_free(all);
+    g_free(head);
+    return e;
+}
+
+/* The -chardev options that mean the same as arg. */
+static Err *translate(const char *arg, char **out)
+{
+    static const char *const plain[] = { "stdio", "null", "pty", NULL };
+    const char *colon = strchr(arg, ':');
+
+    for (int i = 0; plain[i]; i++) {
+        size_t n = strlen(plain[i]);
+
+        if (!strncmp(arg, plain[i], n) && (!arg[n] || arg[n] == ',')) {
+            *out = g_strdup(arg);
+            return NULL;
+        }
+    }
+    if (g_str_has_prefix(arg, "file:"))
+        *out = with_path("file", colon + 1);
+    else if (g_str_has_prefix(arg, "pipe:"))
+        *out = with_path("pipe", colon + 1);
+    else if (g_str_has_prefix(arg, "unix:"))
+        *out = g_strdup_printf("socket,path=%s", colon + 1);
+    else if (g_str_has_prefix(arg, "tcp:"))
+        return inet_opts("tcp", colon + 1, "", out);
+    else if (g_str_has_prefix(arg, "telnet:"))
+        return inet_opts("telnet", colon + 1, ",telnet=on", out);
+    else
+        return unknown(arg);
+    return NULL;
+}
+
+/* "mon:stdio" keeps Ctrl-C for the guest, as Ctrl-A x is there to leave. */
+static Err *add_translated(Chardevs *set, const char *arg, int n, Chardev **out)
+{
+    bool monitor = g_str_has_prefix(arg, "mon:");
+    char *opts, *all;
+    char *name = g_strdup_printf("serial%d%s", n, monitor ? "-base" : "");
+    Err *e = translate(monitor ? arg + 4 : arg, &opts);
+
+    if (!e) {
+        bool guest_signals = monitor && !strcmp(opts, "stdio");
+
+        all = g_strdup_printf("%s,id=%s%s", opts, name, guest_signals ? ",signal=off" : "");
+        e = chardev_add(set, all, out);
+        g_free(all);
+        g_free(opts);
+    }
+    g_free(name);
+    if (!e && monitor) {
+        name = g_strdup_printf("serial%d", n);
+        e = mux_new(set, name, *out, true, out);
+        g_free(name);
+    }
+    return e;
+}
+
+Err *chardev_add_serial(Chardevs *set, const char *arg, int n, Chardev **out)
+{
+    Err *e;
+
+    *out = NULL;
+    if (!strcmp(arg, "none"))
+        return NULL;
+    if (g_str_has_prefix(arg, "chardev:"))
+        e = chardev_find(set, arg + strlen("chardev:"), out);
+    else
+        e = add_translated(set, arg, n, out);
+    return err_in(e, "-serial %s", arg);
+}
