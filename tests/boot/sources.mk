@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+check-scripts += tests/boot/test_boot_test.py
