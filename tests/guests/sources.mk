@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: MIT
 check-scripts += tests/guests/hello/test_hello
+check-scripts += tests/guests/test_make_guests
