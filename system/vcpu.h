@@ -19,6 +19,7 @@ typedef struct VcpuWork {
     void *opaque;
     struct VcpuWork *next;
     bool *done;                 /* set, and v->cond signalled, when it ran; NULL: nobody waits */
+    Vcpu *waiter;               /* the vCPU whose thread waits for it, if it is one */
 } VcpuWork;
 
 struct Vcpu {
@@ -36,6 +37,8 @@ struct Vcpu {
     _Atomic bool standing;      /* it stands: its state may be looked at by the holder of the machine lock */
     _Atomic bool halted;        /* waits for an interrupt (wfi) */
     _Atomic bool exit;          /* its thread shall end */
+    _Atomic bool running;       /* it may be inside the engine: vcpus_exclusive waits for it to leave */
+    _Atomic bool sleeping;      /* its thread waits on cond, or is about to: a kick has to signal */
 };
 
 /*
@@ -47,7 +50,9 @@ void vcpu_kick(Vcpu *v);
 void vcpu_run_on(Vcpu *v, void (*fn)(Vcpu *, void *), void *opaque, bool wait);
 /*
  * Stops all other vCPUs between instructions (outside generated code) until vcpus_resume; calls nest not.
- * `self` is the calling vCPU or NULL (main thread).
+ * `self` is the calling vCPU or NULL (main thread). A caller that holds the machine lock is without it while it
+ * waits: what it knew of the machine may be old when this returns (vcpu_run_on with wait does the same).
+ * A vCPU that waits here inside a helper of generated code is stopped, but not outside that code.
  */
 void vcpus_exclusive(Vm *vm, Vcpu *self);
 void vcpus_resume(Vm *vm, Vcpu *self);

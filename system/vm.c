@@ -226,7 +226,7 @@ int vm_main(Vm *vm)
 {
     vm_lock(vm);
     vm_reset(vm);
-    if (!vm->config->start_paused)
+    if (!vm->config->start_paused && !atomic_load(&vm->request))
         vm_start(vm);
     vm_unlock(vm);
     while (vm_turn(vm, true))

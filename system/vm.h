@@ -51,6 +51,12 @@ void vm_lock(Vm *vm);           /* not recursive; vm_locked tells, for asserts *
 void vm_unlock(Vm *vm);
 bool vm_locked(const Vm *vm);   /* by this thread */
 
+/* The n-th serial port's other end, or NULL. */
+static inline struct Chardev *vm_serial(const Vm *vm, int n)
+{
+    return n < vm->nserials ? vm->serials[n] : NULL;
+}
+
 /* Run state. start/stop in the main thread under the lock; stop returns when every vCPU stands. */
 void vm_start(Vm *vm);
 void vm_stop(Vm *vm, RunState why);

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * riscv64 `virt`: the board that firmware and kernels know under that name,
+ * with its devices at the usual addresses.
+ *
+ * Not there yet: PCI devices (the configuration space is there and empty),
+ * virtio devices in the virtio-mmio slots, AIA, ACPI tables, NUMA.
+ */
+#include <elf.h>
+#include <inttypes.h>
+
+#include "hw/board/riscv_virt.h"
+#include "hw/char/serial.h"
+#include "hw/firm/riscv_boot.h"
+#include "hw/intc/riscv.h"
+#include "hw/misc/misc.h"
+#include "target/riscv/state.h"
+
+/* ---- options that are understood and refused, with a reason */
+
+static Err *check_options(const RiscvVirt *b)
+{
+    if (b->aia)
+        return err_hint(err(ERR_UNSUPPORTED, "aia=%s is not implemented yet", virt_aia_names[b->aia]),
+                        "aia=none, the default, is the PLIC.");
+    if (b->acpi)
+        return err_hint(err(ERR_UNSUPPORTED, "acpi=on is not implemented yet"),
+                        "acpi=off, the default, gives guests a device tree.");
+    return NULL;
+}
+
+/* ---- devices */
+
+static Irq source(RiscvVirt *b, int n)
+{
+    return (Irq){ plic_set, b->plic, n };
+}
+
+static Err *make_timers(RiscvVirt *b)
+{
+    Vm *vm = b->machine.vm;
+
+    TRY(aclint_swi_make(vm, vm->nvcpus, false, VIRT_CLINT));
+    TRY(aclint_mtimer_make(vm, vm->nvcpus, VIRT_TIME_HZ, VIRT_CLINT + VIRT_MTIMER_OFF));
+    if (b->aclint)
+        TRY(aclint_swi_make(vm, vm->nvcpus, true, VIRT_SSWI));
+    return NULL;
+}
+
+static Err *make_devices(RiscvVirt *b)
+{
+    Vm *vm = b->machine.vm;
+
+    TRY(make_timers(b));
+    TRY(plic_make(vm, vm->nvcpus, VIRT_PLIC, &b->plic));
+    TRY(sifive_test_make(vm, VIRT_TEST));
+    TRY(serial_make(vm, VIRT_UART, VIRT_UART_CLOCK, vm_serial(vm, 0), source(b, VIRT_UART_IRQ)));
+    for (int i = 0; i < VIRT_VIRTIO_SLOTS; i++)
+        TRY(virtio_mmio_empty_make(vm, VIRT_VIRTIO + i * VIRT_VIRTIO_STRIDE));
+    return absent_make(vm, "pcie-mmcfg-mmio", VIRT_ECAM, VIRT_ECAM_SIZE);
+}
+
+/* ---- memory */
+
+static Err *make_memory(RiscvVirt *b)
+{
+    Vm *vm = b->machine.vm;
+    uint64_t size = vm->config->ram_size;
+    RamBlock *block;
+
+    TRY(ram_new(vm, "riscv_virt_board.mrom", VIRT_ROM_SIZE, &block));
+    b->rom = (Region){ .name = "riscv_virt_board.mrom", .kind = REGION_ROM, .size = VIRT_ROM_SIZE, .ram = block };
+    TRY(space_map(vm->mem, VIRT_ROM, &b->rom, 0));
+    TRY(ram_new(vm, "riscv_virt_board.ram", size, &block));
+    b->ram = (Region){ .name = "riscv_virt_board.ram", .kind = REGION_RAM, .size = size, .ram = block };
+    return space_map(vm->mem, VIRT_RAM, &b->ram, 0);
+}
+
+static Err *virt_make(Machine *m)
+{
+    RiscvVirt *b = (RiscvVirt *)m;
+    RiscvBoot boot = { .m = m, .ram = VIRT_RAM, .ram_size = m->vm->config->ram_size,
+                       .rom = VIRT_ROM, .rom_size = VIRT_ROM_SIZE };
+    Fdt tree;
+
+    TRY(check_options(b));
+    TRY(make_memory(b));
+    TRY(make_devices(b));
+    TRY(riscv_boot_files(&boot));
+    TRY(virt_tree(b, &tree));
+    return riscv_boot_tree(&boot, &tree);
+}
+
+/* All harts start in the boot ROM. */
+static void virt_reset(Machine *m)
+{
+    for (int i = 0; i < m->vm->nvcpus; i++)
+        m->vm->vcpus[i]->env->pc = VIRT_ROM;
+}
+
+const char *const virt_aia_names[] = { "none", "aplic", "aplic-imsic", NULL };
+
+static const Field virt_fields[] = {
+    PROP(RiscvVirt, aclint, .def = "off", .doc = "ACLINT devices in place of the CLINT"),
+    PROP(RiscvVirt, aia, .def = "none", .names = virt_aia_names, .doc = "interrupt controllers of the AIA"),
+    PROP(RiscvVirt, acpi, .def = "off", .doc = "ACPI tables"),
+    {0}
+};
+
+BOARD(riscv_virt) = {
+    .name = "virt", .doc = "RISC-V VirtIO board", .isa = "riscv64", .elf_machine = EM_RISCV,
+    .max_cpus = RISCV_HARTS, .ram_name = "riscv_virt_board.ram", .ram_default = UINT64_C(128) << 20,
+    .size = sizeof(RiscvVirt), .fields = virt_fields,
+    .make = virt_make, .reset = virt_reset,
+};

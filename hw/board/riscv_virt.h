@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* The riscv64 `virt` board: its map, and what its two files share. */
+#ifndef HW_BOARD_RISCV_VIRT_H
+#define HW_BOARD_RISCV_VIRT_H
+
+#include "hw/core/board.h"
+#include "hw/firm/fdt.h"
+#include "hw/intc/riscv.h"
+
+#define VIRT_ROM        UINT64_C(0x1000)
+#define VIRT_ROM_SIZE   UINT64_C(0xf000)
+#define VIRT_TEST       UINT64_C(0x100000)
+#define VIRT_RTC        UINT64_C(0x101000)
+#define VIRT_CLINT      UINT64_C(0x2000000)
+#define VIRT_MTIMER_OFF UINT64_C(0x4000)
+#define VIRT_SSWI       UINT64_C(0x2f00000)
+#define VIRT_PCI_PIO    UINT64_C(0x3000000)
+#define VIRT_PLIC       UINT64_C(0xc000000)
+#define VIRT_UART       UINT64_C(0x10000000)
+#define VIRT_VIRTIO     UINT64_C(0x10001000)
+#define VIRT_VIRTIO_STRIDE UINT64_C(0x1000)
+#define VIRT_FW_CFG     UINT64_C(0x10100000)
+#define VIRT_FLASH      UINT64_C(0x20000000)
+#define VIRT_FLASH_SIZE UINT64_C(0x2000000)     /* of each of the two */
+#define VIRT_ECAM       UINT64_C(0x30000000)
+#define VIRT_ECAM_SIZE  UINT64_C(0x10000000)
+#define VIRT_PCI_MMIO   UINT64_C(0x40000000)
+#define VIRT_PCI_MMIO_SIZE UINT64_C(0x40000000)
+#define VIRT_PCI_HIGH   UINT64_C(0x400000000)
+#define VIRT_PCI_HIGH_SIZE UINT64_C(0x400000000)
+#define VIRT_RAM        UINT64_C(0x80000000)
+
+enum {
+    VIRT_TIME_HZ = 10000000, VIRT_UART_CLOCK = 3686400,
+    VIRT_VIRTIO_SLOTS = 8,
+    /* sources of the PLIC */
+    VIRT_VIRTIO_IRQ = 1, VIRT_UART_IRQ = 10, VIRT_RTC_IRQ = 11, VIRT_PCI_IRQ = 32,
+};
+
+typedef struct RiscvVirt {
+    Machine machine;
+    bool aclint, acpi;
+    uint8_t aia;                /* index in virt_aia_names */
+    Region rom, ram;
+    Plic *plic;
+} RiscvVirt;
+
+extern const char *const virt_aia_names[];
+
+/* The board's device tree, without what a boot adds to it. */
+MUST_USE Err *virt_tree(RiscvVirt *b, Fdt *out);
+
+#endif

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+src += hw/board/riscv_virt.c hw/board/riscv_virt_tree.c

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+src += hw/char/serial.c

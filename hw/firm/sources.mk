@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+src += hw/firm/fdt.c hw/firm/riscv_boot.c

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+src += hw/intc/aclint_swi.c hw/intc/plic.c
