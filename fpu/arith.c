@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Addition, multiplication, division, square root and fused multiply-add, for every format: IEEE
- * 754-2019 clause 5.4.1. The general functions come first; the last lines make one set of them per format.
+ * Addition, multiplication, division, square root and fused multiply-add, for every format:
+ * IEEE 754-2019 clause 5.4.1. The general functions come first; the last lines make one set
+ * of them per format.
  */
 #include "fpu/num.h"
 
-/* Of two numbers of which at least one is zero: the other, rounded (which may flush it), or a zero. */
+/* The sum of two numbers, one of them zero: the other one, rounded (which may flush it). */
 RARE uint64_t add_zero(Fpu *f, const Format *m, Num a, Num b)
 {
     Num n = a.kind == ZERO ? b : a;
@@ -120,12 +121,14 @@ INLINE uint64_t num_div(Fpu *f, const Format *m, uint64_t x, uint64_t y)
 }
 
 /*
- * floor(sqrt(n)) and whether that is exact, for n = hi * 2^56 with hi of 55 or 56 bits: 56 bits of root.
+ * floor(sqrt(n)) and whether that is exact, for n = hi * 2^56 with hi of 55 or 56 bits: 56
+ * bits of root.
  *
- * Each step doubles the length of a root s whose remainder r = h - s*s, 0 <= r <= 2s, is known, where h is
- * the upper half of the radicand. With the next quarter q1 and the last q0 of the radicand (k bits
- * each), s*2^k + (r*2^k + q1) / 2s is the new root or one too many (Zimmermann, "Karatsuba square
- * root", 1999); the sign of the new remainder tells. All intermediates stay below 2^63.
+ * Each step doubles the length of a root s whose remainder r = h - s*s, 0 <= r <= 2s, is
+ * known, where h is the upper half of the radicand. With the next quarter q1 and the last q0
+ * of the radicand (k bits each), s*2^k + (r*2^k + q1) / 2s is the new root or one too many
+ * (Zimmermann, "Karatsuba square root", 1999); the sign of the new remainder tells. All
+ * intermediates stay below 2^63.
  */
 INLINE uint64_t sqrt_root(uint64_t hi, bool *exact)
 {
@@ -193,7 +196,7 @@ INLINE uint64_t fma_finite(Fpu *f, const Format *m, Num a, Num b, Num c)
     bool sign = a.sign ^ b.sign, minus = sign != c.sign;
     int exp = a.exp + b.exp, lead;
 
-    if (p >> 127) {             /* both sums below have bit 126 as their unit; the bit cut off is zero */
+    if (p >> 127) {             /* to bit 126, where q has its top; the bit cut off is zero */
         p >>= 1;
         exp++;
     }

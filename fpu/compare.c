@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Comparison, minimum and maximum, classification: IEEE 754-2019 clauses 5.6.1, 5.7.2 and 9.6, 754-2008
- * clause 5.3.1 (minNum), RISC-V chapters F and Zfa, Arm pseudocode FPMin and FPMinNum, Intel SDM MINSS.
- * Works on the packed form, whose order is that of integers but for the sign.
+ * Comparison, minimum and maximum, classification: IEEE 754-2019 clauses 5.6.1, 5.7.2 and
+ * 9.6, 754-2008 clause 5.3.1 (minNum), RISC-V chapters F and Zfa, Arm pseudocode FPMin and
+ * FPMinNum, Intel SDM MINSS. Works on the packed form, whose order is that of integers but
+ * for the sign.
  */
 #include "fpu/num.h"
 
-/* The operand as the operation sees it, its kinds or-ed into `kinds` (FINITE stands for zero too). */
-INLINE uint64_t cmp_take(Fpu *f, const Format *m, uint64_t x, int *kinds, bool *subnormal)
+/* The operand as the operation sees it; says whether it is a NaN and of which kind. */
+INLINE uint64_t cmp_take(Fpu *f, const Format *m, uint64_t x, int *nans, bool *subnormal)
 {
     uint64_t mag = x & low_mask(m->exp_bits + m->frac_bits);
 
     if (UNLIKELY(mag > fmt_inf(m, false)))
-        *kinds |= mag & fmt_quiet(m) ? QNAN : SNAN;
+        *nans |= mag & fmt_quiet(m) ? QNAN : SNAN;
     if (UNLIKELY(mag < (uint64_t)1 << m->frac_bits && mag != 0)) {
         if (f->flush_in) {
             f->flags |= FPU_ID;
@@ -32,14 +33,14 @@ INLINE int64_t cmp_key(const Format *m, uint64_t x)
 
 INLINE int num_compare(Fpu *f, const Format *m, uint64_t x, uint64_t y, bool signalling)
 {
-    int kinds = 0;
+    int nans = 0;
     bool subnormal = false;
     int64_t a, b;
 
-    x = cmp_take(f, m, x, &kinds, &subnormal);
-    y = cmp_take(f, m, y, &kinds, &subnormal);
-    if (UNLIKELY(kinds)) {
-        if (kinds & SNAN || signalling)
+    x = cmp_take(f, m, x, &nans, &subnormal);
+    y = cmp_take(f, m, y, &nans, &subnormal);
+    if (UNLIKELY(nans)) {
+        if (nans & SNAN || signalling)
             f->flags |= FPU_NV;
         return FPU_UNORDERED;
     }
@@ -71,13 +72,13 @@ RARE uint64_t min_nan(Fpu *f, const Format *m, uint64_t x, uint64_t y, MinRule r
 
 INLINE uint64_t num_min(Fpu *f, const Format *m, uint64_t x, uint64_t y, bool max, MinRule rule)
 {
-    int kinds = 0;
+    int nans = 0;
     bool subnormal = false, less;
     int64_t a, b;
 
-    x = cmp_take(f, m, x, &kinds, &subnormal);
-    y = cmp_take(f, m, y, &kinds, &subnormal);
-    if (UNLIKELY(kinds))
+    x = cmp_take(f, m, x, &nans, &subnormal);
+    y = cmp_take(f, m, y, &nans, &subnormal);
+    if (UNLIKELY(nans))
         return min_nan(f, m, x, y, rule);
     a = cmp_key(m, x);
     b = cmp_key(m, y);
@@ -87,13 +88,13 @@ INLINE uint64_t num_min(Fpu *f, const Format *m, uint64_t x, uint64_t y, bool ma
 
 INLINE uint64_t num_min_x86(Fpu *f, const Format *m, uint64_t x, uint64_t y, bool max)
 {
-    int kinds = 0;
+    int nans = 0;
     bool subnormal = false;
     int64_t a, b;
 
-    x = cmp_take(f, m, x, &kinds, &subnormal);
-    y = cmp_take(f, m, y, &kinds, &subnormal);
-    if (UNLIKELY(kinds)) {
+    x = cmp_take(f, m, x, &nans, &subnormal);
+    y = cmp_take(f, m, y, &nans, &subnormal);
+    if (UNLIKELY(nans)) {
         f->flags |= FPU_NV;
         return y;
     }

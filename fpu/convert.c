@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From one format to another, to and from integers, and to integral values of the same format: IEEE
- * 754-2019 clauses 5.4.1, 5.4.2, 5.8 and 5.9; RISC-V chapters F ("Floating-Point Conversion and Move
- * Instructions") and Zfa.
+ * From one format to another, to and from integers, and to integral values of the same
+ * format: IEEE 754-2019 clauses 5.4.1, 5.4.2, 5.8 and 5.9; RISC-V chapters F ("Floating-Point
+ * Conversion and Move Instructions") and Zfa.
  */
 #include "fpu/num.h"
 
@@ -19,8 +19,8 @@ INLINE uint64_t num_convert(Fpu *f, const Format *from, const Format *to, uint64
 }
 
 /*
- * The magnitude of a FINITE number below 2^64 as an integer, which is below 2^64 too as a significand
- * has at most 53 bits. `inexact` becomes whether rounding changed it.
+ * The magnitude of a FINITE number below 2^64 as an integer, which is below 2^64 too as a
+ * significand has at most 53 bits. `inexact` becomes whether rounding changed it.
  */
 INLINE uint64_t num_magnitude(Num a, uint8_t round, bool *inexact)
 {

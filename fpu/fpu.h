@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Soft floating point: IEEE 754-2019 arithmetic on raw bits, with exactly the results and flags of
- * the guest's manual. It is the oracle for every floating-point instruction of every guest.
+ * Soft floating point: IEEE 754-2019 arithmetic on raw bits, with exactly the results and
+ * flags of the guest's manual. It is the oracle for every floating-point instruction of every
+ * guest.
  *
- * Followed: IEEE 754-2019; RISC-V unprivileged manual, chapters F, D, Zfh, Zfbfmin, Zfa, V 13; Arm
- * ARM DDI 0487, shared pseudocode "FP..." functions; Intel SDM volume 1, chapters 4.8, 11.5, 14.5.
- * Left out: 80-bit and 128-bit formats, Arm's alternative half precision and FPCR.AH/NEP, traps (a
- * caller that needs one clears `flags` before the operation and looks after it), estimates.
+ * Followed: IEEE 754-2019; RISC-V unprivileged manual, chapters F, D, Zfh, Zfbfmin, Zfa,
+ * V; Arm ARM DDI 0487, shared pseudocode "FP..." functions; Intel SDM volume 1, chapters 4.8,
+ * 11.5, 14.5. Left out: 80-bit and 128-bit formats, Arm's alternative half precision and
+ * FPCR.AH/NEP, traps (a caller that needs one clears `flags` before the operation and looks
+ * after it), estimates.
  *
  * Nothing here keeps state: all there is comes in an Fpu, which the caller owns; two threads may
  * work at once on two of them. A zeroed Fpu is what RISC-V wants. No function fails: every bit
@@ -86,15 +88,17 @@ enum {
     X(f64, uint64_t)
 
 /* Every change of format. */
-#define FPU_CONVERSIONS(X)                                                                  \
-    X(f16, uint16_t, bf16, uint16_t)  X(f16, uint16_t, f32, uint32_t)   X(f16, uint16_t, f64, uint64_t)  \
-    X(bf16, uint16_t, f16, uint16_t)  X(bf16, uint16_t, f32, uint32_t)  X(bf16, uint16_t, f64, uint64_t) \
-    X(f32, uint32_t, f16, uint16_t)   X(f32, uint32_t, bf16, uint16_t)  X(f32, uint32_t, f64, uint64_t)  \
-    X(f64, uint64_t, f16, uint16_t)   X(f64, uint64_t, bf16, uint16_t)  X(f64, uint64_t, f32, uint32_t)
+#define FPU_CONVERSIONS(X)                                              \
+    X(f16, uint16_t, bf16, uint16_t)  X(f16, uint16_t, f32, uint32_t)   \
+    X(f16, uint16_t, f64, uint64_t)   X(bf16, uint16_t, f16, uint16_t)  \
+    X(bf16, uint16_t, f32, uint32_t)  X(bf16, uint16_t, f64, uint64_t)  \
+    X(f32, uint32_t, f16, uint16_t)   X(f32, uint32_t, bf16, uint16_t)  \
+    X(f32, uint32_t, f64, uint64_t)   X(f64, uint64_t, f16, uint16_t)   \
+    X(f64, uint64_t, bf16, uint16_t)  X(f64, uint64_t, f32, uint32_t)
 
 /*
- * Arithmetic (754 5.4.1, correctly rounded by f->round). Every function below exists for f16, bf16,
- * f32 and f64: f64_add, f32_add, ... Raised are NV for a signalling operand and
+ * Arithmetic (754 5.4.1, correctly rounded by f->round). Every function below exists for f16,
+ * bf16, f32 and f64: f64_add, f32_add, ... Raised are NV for a signalling operand and
  *
  *   F_add, F_sub   NV inf - inf                        OF UF NX
  *   F_mul          NV 0 * inf                          OF UF NX
@@ -116,14 +120,14 @@ enum {
 FPU_FORMATS(FPU_DECLARE_ARITH)
 
 /*
- * Comparison (754 5.6.1, 5.7.2). NV for a signalling operand, and where `signalling` for a quiet NaN
- * too. NaN is unordered: not equal, not less.
+ * Comparison (754 5.6.1, 5.7.2). NV for a signalling operand, and where `signalling` for a
+ * quiet NaN too. NaN is unordered: not equal, not less.
  *
- *   F_eq                      RISC-V feq; Arm FCMEQ; quiet
- *   F_lt, F_le                RISC-V flt, fle; Arm FCMGT, FCMGE turned round; signalling
- *   F_lt_quiet, F_le_quiet    RISC-V Zfa fltq, fleq
- *   F_compare                 one of FPU_LESS...: Arm FCMP (quiet) and FCMPE, x86 UCOMIS (quiet), COMIS
- *   F_classify                one bit of FPU_CLASS_...; no flags, no flushing
+ *   F_eq                     RISC-V feq; Arm FCMEQ; quiet
+ *   F_lt, F_le               RISC-V flt, fle; Arm FCMGT, FCMGE turned round; signalling
+ *   F_lt_quiet, F_le_quiet   RISC-V Zfa fltq, fleq
+ *   F_compare                one of FPU_LESS...; Arm FCMP, x86 UCOMIS (quiet), Arm FCMPE, x86 COMIS
+ *   F_classify               one bit of FPU_CLASS_...; no flags, no flushing
  */
 #define FPU_DECLARE_COMPARE(F, U)                               \
     bool F##_eq(Fpu *f, U a, U b);                              \
@@ -138,13 +142,14 @@ FPU_FORMATS(FPU_DECLARE_COMPARE)
 /*
  * Minimum and maximum. -0 is less than +0, but for x86. NV for a signalling operand; no NX UF OF.
  *
- *   F_min, F_max             754-2019 minimumNumber, maximumNumber: a number beats any NaN; of two NaNs
- *                            the default NaN (Arm and x86 have no such operation).  RISC-V fmin, fmax
- *   F_minimum, F_maximum     754-2019 minimum, maximum: a NaN operand gives a NaN by f->nan.
- *                            RISC-V Zfa fminm, fmaxm; Arm FMIN, FMAX
- *   F_min_num, F_max_num     754-2008 minNum, maxNum: a number beats a quiet NaN, a signalling NaN gives
- *                            a NaN by f->nan.  Arm FMINNM, FMAXNM
- *   F_min_x86, F_max_x86     b when either is a NaN (any NaN raises NV) or both are zeros.  x86 MINSS, MAXSS
+ *   F_min, F_max           754-2019 minimumNumber, maximumNumber: a number beats any NaN; two NaNs
+ *                          give the default NaN whatever f->nan is.  RISC-V fmin, fmax
+ *   F_minimum, F_maximum   754-2019 minimum, maximum: a NaN operand gives a NaN by f->nan.
+ *                          RISC-V Zfa fminm, fmaxm; Arm FMIN, FMAX
+ *   F_min_num, F_max_num   754-2008 minNum, maxNum: a number beats a quiet NaN; with a signalling
+ *                          one the result is a NaN by f->nan.  Arm FMINNM, FMAXNM
+ *   F_min_x86, F_max_x86   b when either is a NaN (any NaN raises NV) or both are zeros.
+ *                          x86 MINSS, MAXSS
  */
 #define FPU_DECLARE_MINMAX(F, U)            \
     U F##_min(Fpu *f, U a, U b);            \
@@ -160,14 +165,14 @@ FPU_FORMATS(FPU_DECLARE_MINMAX)
 /*
  * Integers (754 5.4.1, 5.9). `round` is the direction, f->round or what the instruction fixes.
  *
- *   F_to_i32 ...   the number rounded to an integer. NX when that changed it; NV (alone) when it does
- *                  not fit, and then f->to_int says what comes. Never FPU_DE
- *   F_to_int, F_to_uint   the same for an integer of 1 to 64 bits (8 and 16: RISC-V V, AVX512-FP16),
- *                  sign- or zero-extended to 64
- *   F_from_i64, F_from_u64   rounded by f->round; NX, and OF for f16. Narrower integers: C widens them
- *   F_round_int    to an integral value of the same format; zero keeps its sign. `exact` raises NX when
- *                  that changed the value (RISC-V froundnx, Arm FRINTX); else NV alone (RISC-V fround,
- *                  Arm FRINTN...). Never FPU_DE
+ *   F_to_i32 ...       the number rounded to an integer. NX when that changed it; NV alone when it
+ *                      does not fit, and then f->to_int says what comes. Never FPU_DE
+ *   F_to_int, F_to_uint   the same for an integer of 1 to 64 bits, sign- or zero-extended to 64
+ *                      (8 and 16: RISC-V V, AVX512-FP16)
+ *   F_from_i64, _u64   rounded by f->round; NX, and OF for f16. Narrower integers: C widens them
+ *   F_round_int        to an integral value of the same format; zero keeps its sign. With `exact`
+ *                      NX when that changed the value (RISC-V froundnx, Arm FRINTX), else no NX
+ *                      (RISC-V fround, Arm FRINTN...). Never FPU_DE
  */
 #define FPU_DECLARE_INTEGER(F, U)                                       \
     int32_t F##_to_i32(Fpu *f, U a, uint8_t round);                     \
@@ -182,17 +187,17 @@ FPU_FORMATS(FPU_DECLARE_MINMAX)
 FPU_FORMATS(FPU_DECLARE_INTEGER)
 
 /*
- * The low 32 bits of the number rounded towards zero, as JavaScript wants them; zero for infinities and
- * NaNs. Flags as f64_to_i32: NV when the number does not fit 32 bits, else NX when it was not an
- * integer.  RISC-V Zfa fcvtmod.w.d; the value of Arm FJCVTZS.
+ * The low 32 bits of the number rounded towards zero, as JavaScript wants them; zero for
+ * infinities and NaNs. Flags as f64_to_i32: NV when the number does not fit 32 bits, else NX
+ * when it was not an integer.  RISC-V Zfa fcvtmod.w.d; the value of Arm FJCVTZS.
  */
 int32_t f64_to_i32_mod(Fpu *f, uint64_t a);
 
 /*
- * F_to_G: the same number in another format, rounded by f->round (754 5.4.2). NV for a signalling
- * operand; OF UF NX where G is narrower in either field. A NaN keeps the upper bits of its payload unless
- * f->nan says otherwise. x86's VCVTPH2PS ignores DAZ and drops FPU_DE, VCVTPS2PH ignores FTZ: the
- * caller sees to that.
+ * F_to_G: the same number in another format, rounded by f->round (754 5.4.2). NV for a
+ * signalling operand; OF UF NX where G is narrower in either field. A NaN keeps the upper
+ * bits of its payload unless f->nan says otherwise. x86's VCVTPH2PS ignores DAZ and drops
+ * FPU_DE, VCVTPS2PH ignores FTZ: the caller sees to that.
  */
 #define FPU_DECLARE_CONVERT(F, U, G, V) V F##_to_##G(Fpu *f, U a);
 FPU_CONVERSIONS(FPU_DECLARE_CONVERT)

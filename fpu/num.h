@@ -2,13 +2,14 @@
 /*
  * The unpacked form on which all arithmetic works, and the way back: private to fpu/.
  *
- * A number is sig * 2^(exp - 63): a significand of 64 bits whose bit 63 is set, subnormal operands
- * included. Bits below a format's precision are guard bits (11 for f64); a result that is not exact has
- * "jammed" low bits: bit 0 is or-ed with all that was lost below it, so that rounding still sees on which
- * side of a tie the true value lies. That is sound while at least two guard bits lie above bit 0.
+ * A number is sig * 2^(exp - 63): a significand of 64 bits whose bit 63 is set, subnormal
+ * operands included. Bits below a format's precision are guard bits (11 for f64); a result
+ * that is not exact has "jammed" low bits: bit 0 is or-ed with all that was lost below it, so
+ * that rounding still sees on which side of a tie the true value lies. That is sound while at
+ * least two guard bits lie above bit 0.
  *
- * All functions that take a Format are inlined with a constant one, so that each format gets straight
- * code out of one source; the rare paths are real functions.
+ * All functions that take a Format are inlined with a constant one, so that each format gets
+ * straight code out of one source; the rare paths are real functions.
  */
 #ifndef FPU_NUM_H
 #define FPU_NUM_H
@@ -148,7 +149,8 @@ INLINE uint64_t num_nan2(Fpu *f, const Format *m, Num a, Num b)
     return num_nan(f, m, a, b, (Num) { .kind = ZERO });
 }
 
-/* What to add to `sig` so that cutting off its low `drop` bits (1 to 63) rounds it; ROD is the caller's. */
+/* What to add to `sig` so that cutting off its low `drop` bits (1 to 63) rounds it. ROD is left to
+   the caller. */
 INLINE uint64_t round_step(uint8_t round, bool sign, uint64_t sig, unsigned drop)
 {
     uint64_t half = (uint64_t)1 << (drop - 1);

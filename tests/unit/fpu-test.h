@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests of fpu/ share: arguments, random operands that love the edges, and the report of a
- * difference. The formats are described here a second time on purpose.
+ * What the tests of fpu/ share: arguments, random operands that love the edges, and the
+ * report of a difference. The formats are described here a second time on purpose.
  *
  *   test_fpu... [--seed N] [--scale N]     N times as many random operands as a default run
  *
@@ -124,7 +124,8 @@ static inline void report(const char *what, const Fpu *f, const uint64_t v[3], u
         printf("%s round %d nan %d%s%s%s (%#" PRIx64 ", %#" PRIx64 ", %#" PRIx64 ") is %#" PRIx64
                " flags %#x, want %#" PRIx64 " flags %#x\n", what, f->round, f->nan,
                f->tiny_before ? " tiny_before" : "", f->flush_in ? " flush_in" : "",
-               f->flush_out ? " flush_out" : "", v[0], v[1], v[2], got, got_flags, want, want_flags);
+               f->flush_out ? " flush_out" : "", v[0], v[1], v[2], got,
+               got_flags, want, want_flags);
 }
 
 #endif
