@@ -80,8 +80,8 @@ mains     := $(foreach p,$(programs),$($(p)-main))
 main-objs := $(mains:%.c=$(B)/obj/%.o)
 bins      := $(programs:%=$(B)/%)
 links     := $(guests:%=$(B)/lyre-system-%)
-test-bins := $(tests:%=$(B)/tests/%)
-slow-bins := $(slow-tests:%=$(B)/tests/%)
+test-bins := $(sort $(tests:%=$(B)/tests/%))
+slow-bins := $(sort $(slow-tests:%=$(B)/tests/%))
 
 WARN   := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wwrite-strings \
           -Wno-unused-parameter -Wno-missing-field-initializers -Wno-override-init

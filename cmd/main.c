@@ -1,16 +1,90 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The emulator's main(). The name it was started by chooses the guest.
+ * The emulator's main(). The name it was started by chooses the guest:
+ * lyre-system-riscv64, or any name that ends in -system-riscv64.
  */
 #include <glib.h>
+#include <signal.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "cmd/emu.h"
+#include "target/isa.h"
+
+/* The text behind "-system-" in the program's name, or NULL. */
+static const char *guest_of(const char *program)
+{
+    const char *at = g_strrstr(program, "-system-");
+
+    return at ? at + strlen("-system-") : NULL;
+}
+
+static char *guest_names(void)
+{
+    GPtrArray *names = g_ptr_array_new();
+
+    for (const Isa *const *i = isas; *i; i++)
+        g_ptr_array_add(names, (void *)(*i)->name);
+    g_ptr_array_add(names, NULL);
+    char *all = g_strjoinv(", ", (char **)names->pdata);
+    g_ptr_array_free(names, TRUE);
+    return all;
+}
+
+/* Started as "lyre": the name does not say which guest. */
+static int explain(const char *program, const char *guest)
+{
+    char *names = guest_names();
+
+    if (guest)
+        fprintf(stderr, "%s: there is no guest '%s' in this program\n", program, guest);
+    fprintf(stderr,
+            "This is the machine emulator Lyre, version %s. The name it is started by chooses\n"
+            "the guest: lyre-system-GUEST, for example lyre-system-%s --help\n"
+            "Guests: %s\n", LYRE_VERSION, isas[0] ? isas[0]->name : "GUEST", names);
+    g_free(names);
+    return 1;
+}
+
+static int print_help(const EmuConfig *c)
+{
+    char *text;
+    Err *e = emu_help(c, &text);
+
+    if (e) {
+        err_report(e);
+        return 1;
+    }
+    if (text)
+        fputs(text, stdout);
+    g_free(text);
+    return fflush(stdout) ? 1 : 0;
+}
 
 int main(int argc, char **argv)
 {
-    char *name = g_path_get_basename(argv[0]);
+    char *program = g_path_get_basename(argc ? argv[0] : "lyre");
+    const char *guest = guest_of(program);
+    int status = 1;
 
-    g_set_prgname(name);
-    g_free(name);
-    printf("%s version %s\n", g_get_prgname(), LYRE_VERSION);
-    return 0;
+    g_set_prgname(program);
+    signal(SIGPIPE, SIG_IGN);
+    if (!guest || !isa_find(guest)) {
+        status = explain(program, guest);
+    } else {
+        EmuConfig *c = emu_config_new(program, guest);
+        Err *e = emu_config_parse(c, argc, argv);
+
+        if (!e && c->help != HELP_NONE)
+            status = print_help(c);
+        else if (!e)
+            e = emu_run(c, &status);
+        if (e) {
+            err_report(e);
+            status = 1;
+        }
+        emu_config_free(c);
+    }
+    g_free(program);
+    return status;
 }

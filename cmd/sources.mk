@@ -3,3 +3,4 @@
 programs += lyre
 lyre-main := cmd/main.c
 guests += riscv64
+src += cmd/config.c cmd/emu.c cmd/machine_opts.c cmd/options.c

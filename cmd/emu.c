@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Puts the parts together: logs, backends of serial ports, accelerator, board;
+ * runs the machine; takes it apart in the opposite order.
+ */
+#include "cmd/emu.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib-unix.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "accel/accel.h"
+#include "chardev/chardev.h"
+#include "hw/core/board.h"
+#include "system/vm.h"
+#include "target/isa.h"
+#include "util/log.h"
+#include "util/trace.h"
+
+/* ---- the program's own options --------------------------------------------------- */
+
+static Err *start_logs(const EmuConfig *c)
+{
+    if (c->log_file)
+        TRY(log_set_file(c->log_file));
+    for (guint i = 0; i < c->log_filters->len; i++)
+        TRY(log_set_filter(c->log_filters->pdata[i]));
+    for (guint i = 0; i < c->log_items->len; i++)
+        TRY(log_set_items(c->log_items->pdata[i]));
+    for (guint i = 0; i < c->traces->len; i++)
+        TRY(trace_option(c->traces->pdata[i]));
+    return NULL;
+}
+
+/* Complete when it is there at all: written under another name first. */
+static Err *write_pidfile(const char *path)
+{
+    char *temp = g_strdup_printf("%s.%d", path, (int)getpid());
+    char text[20];
+    Err *e = NULL;
+    int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+    int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+    if (fd < 0 || write(fd, text, n) != n || rename(temp, path) < 0)
+        e = err_errno(errno, "-pidfile: cannot write '%s'", path);
+    if (fd >= 0)
+        close(fd);
+    if (e)
+        unlink(temp);
+    g_free(temp);
+    return e;
+}
+
+/* ---- serial ports ------------------------------------------------------------------- */
+
+static void host_lock(void *opaque)
+{
+    vm_lock(opaque);
+}
+
+static void host_unlock(void *opaque)
+{
+    vm_unlock(opaque);
+}
+
+static void host_quit(void *opaque)
+{
+    vm_request(opaque, VM_QUIT, 0);
+}
+
+static Err *make_chardevs(Vm *vm, const EmuConfig *c)
+{
+    ChardevHost host = {
+        .context = vm->main_context, .lock = host_lock, .unlock = host_unlock,
+        .quit = host_quit, .opaque = vm, .escape = c->escape,
+    };
+
+    vm->chardevs = chardevs_new(&host);
+    for (guint i = 0; i < c->vm.chardevs->len; i++)
+        TRY(chardev_add(vm->chardevs, c->vm.chardevs->pdata[i], NULL));
+    vm->serials = g_new0(Chardev *, c->vm.serials->len + 1);
+    for (guint i = 0; i < c->vm.serials->len; i++) {
+        TRY(chardev_add_serial(vm->chardevs, c->vm.serials->pdata[i], i, &vm->serials[i]));
+        vm->nserials = i + 1;
+    }
+    return NULL;
+}
+
+/* ---- signals --------------------------------------------------------------------------- */
+
+typedef struct Ender {
+    Vm *vm;
+    int sig;
+    GSource *src;
+} Ender;
+
+static gboolean on_signal(gpointer opaque)
+{
+    Ender *e = opaque;
+
+    fprintf(stderr, "%s: ended by signal %d (%s)\n", g_get_prgname(), e->sig, strsignal(e->sig));
+    vm_request(e->vm, VM_QUIT, 0);
+    return G_SOURCE_CONTINUE;
+}
+
+/*
+ * From here on these signals end the machine in order. Before, while it is
+ * being made, they have their usual effect: making it may wait for a peer.
+ */
+static void catch_signals(Vm *vm, Ender *enders, int n)
+{
+    for (int i = 0; i < n; i++) {
+        enders[i].vm = vm;
+        enders[i].src = g_unix_signal_source_new(enders[i].sig);
+        g_source_set_callback(enders[i].src, on_signal, &enders[i], NULL);
+        g_source_attach(enders[i].src, vm->main_context);
+    }
+}
+
+static void release_signals(Ender *enders, int n)
+{
+    for (int i = 0; i < n; i++) {
+        g_source_destroy(enders[i].src);
+        g_source_unref(enders[i].src);
+    }
+}
+
+/* ---- its life --------------------------------------------------------------------------- */
+
+static void print_stats(Vm *vm)
+{
+    if (!log_on(LOG_STATS) || !vm->accel || !vm->accel->stats)
+        return;
+    GString *s = g_string_new(NULL);
+    vm->accel->stats(vm, s);
+    log_line("%s", s->str);
+    g_string_free(s, TRUE);
+}
+
+static Err *make_machine(Vm *vm, const EmuConfig *c)
+{
+    TRY(make_chardevs(vm, c));
+    TRY(accel_start(vm));
+    vm_lock(vm);
+    Err *e = board_make(vm);
+    vm_unlock(vm);
+    return e;
+}
+
+static int run_machine(Vm *vm)
+{
+    Ender enders[] = { { .sig = SIGINT }, { .sig = SIGTERM }, { .sig = SIGHUP } };
+
+    catch_signals(vm, enders, G_N_ELEMENTS(enders));
+    int status = vm_main(vm);
+    print_stats(vm);
+    release_signals(enders, G_N_ELEMENTS(enders));
+    return status;
+}
+
+static void free_machine(Vm *vm)
+{
+    accel_stop(vm);
+    vm_lock(vm);
+    board_free(vm);
+    vm_unlock(vm);
+    chardevs_free(vm->chardevs);
+    g_free(vm->serials);
+    vm_free(vm);
+}
+
+Err *emu_run(const EmuConfig *c, int *status)
+{
+    const Isa *isa = isa_find(c->vm.isa);
+
+    if (!isa)
+        return err(ERR_NOT_FOUND, "there is no guest '%s' in this program", c->vm.isa);
+    TRY(start_logs(c));
+    Vm *vm = vm_new(&c->vm);
+    if (!vm)
+        return err_errno(errno, "cannot make the machine's clocks");
+    vm->isa = isa;
+    Err *e = make_machine(vm, c);
+    if (!e && c->pidfile)
+        e = write_pidfile(c->pidfile);
+    if (!e)
+        *status = run_machine(vm);
+    if (!e && c->pidfile)
+        unlink(c->pidfile);
+    free_machine(vm);
+    log_close();
+    return e;
+}
+
+/* ---- help ---------------------------------------------------------------------------------- */
+
+static Err *help_chardev(const char *arg, char **out)
+{
+    char *kind = g_strndup(arg, strcspn(arg, ","));
+    bool all = !strcmp(kind, "help") || !strcmp(kind, "?");
+
+    *out = chardev_help(all ? NULL : kind);
+    Err *e = **out ? NULL : err(ERR_NOT_FOUND, "-chardev: there is no kind '%s'", kind);
+    g_free(kind);
+    return e;
+}
+
+static char *help_accel(void)
+{
+    return g_strdup(
+        "Accelerators:\n"
+        "  tcg    guest code is translated to host code as it runs\n"
+        "Options of tcg:\n"
+        "  engine=jit|interp|lockstep  how: translated (default), interpreted, or both at\n"
+        "                              once, compared after each unit\n"
+        "  tb-size=SIZE                the code cache; MiB without a suffix\n"
+        "  one-insn-per-tb=on|off      translate each instruction alone\n");
+}
+
+Err *emu_help(const EmuConfig *c, char **out)
+{
+    const Isa *isa = isa_find(c->vm.isa);
+    const char *arg = c->help_arg ? c->help_arg : "help";
+
+    *out = NULL;
+    switch (c->help) {
+    case HELP_NONE:
+        break;
+    case HELP_OPTIONS:
+        *out = emu_config_help(c->vm.program);
+        break;
+    case HELP_VERSION:
+        *out = g_strdup_printf("Lyre emulator version %s\n", LYRE_VERSION);
+        break;
+    case HELP_MACHINE:
+        *out = board_help(c->vm.isa);
+        break;
+    case HELP_CPU:
+        *out = isa && isa->cpu_help ? isa->cpu_help() : g_strdup("");
+        break;
+    case HELP_ACCEL:
+        *out = help_accel();
+        break;
+    case HELP_DEVICE:
+        return device_help(arg, out);
+    case HELP_LOG:
+        *out = log_help();
+        break;
+    case HELP_TRACE:
+        *out = trace_help();
+        break;
+    case HELP_CHARDEV:
+        return help_chardev(arg, out);
+    case HELP_SERIAL:
+        *out = g_strdup("-serial takes one of: stdio  mon:stdio  null  none  pty  file:PATH  pipe:PATH\n"
+                        "  unix:PATH[,server=on][,wait=off]  tcp:HOST:PORT[,server=on][,wait=off]\n"
+                        "  telnet:HOST:PORT[,server=on][,wait=off]  chardev:NAME\n"
+                        "mon: in front keeps Ctrl-C for the guest, and makes Ctrl-A a prefix for commands.\n");
+        break;
+    }
+    return NULL;
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The options of the command line: a row for each, and a row for each of
+ * QEMU's that is not available, with what to do instead.
+ */
+#include "cmd/options.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "util/str.h"
+
+/* ---- handlers of a line or two ------------------------------------------------ */
+
+static Err *ask_options(EmuConfig *c, const char *arg)
+{
+    return ask_help(c, HELP_OPTIONS, NULL);
+}
+
+static Err *ask_version(EmuConfig *c, const char *arg)
+{
+    return ask_help(c, HELP_VERSION, NULL);
+}
+
+static Err *set_one_insn(EmuConfig *c, const char *arg)
+{
+    c->vm.one_insn = true;
+    return NULL;
+}
+
+static Err *set_device(EmuConfig *c, const char *arg)
+{
+    if (asks_help(arg))
+        return ask_help(c, HELP_DEVICE, arg);
+    g_ptr_array_add(c->vm.devices, g_strdup(arg));
+    return NULL;
+}
+
+static Err *set_serial(EmuConfig *c, const char *arg)
+{
+    if (asks_help(arg))
+        return ask_help(c, HELP_SERIAL, arg);
+    g_ptr_array_add(c->vm.serials, g_strdup(arg));
+    return NULL;
+}
+
+static Err *set_chardev(EmuConfig *c, const char *arg)
+{
+    if (asks_help(arg))
+        return ask_help(c, HELP_CHARDEV, arg);
+    g_ptr_array_add(c->vm.chardevs, g_strdup(arg));
+    return NULL;
+}
+
+static Err *set_display(EmuConfig *c, const char *arg)
+{
+    if (strcmp(arg, "none"))
+        return err_hint(err(ERR_UNSUPPORTED, "there is no display '%s' yet", arg),
+                        "Use -nographic (serial console in this terminal) or -display none.");
+    g_free(c->vm.display);
+    c->vm.display = g_strdup(arg);
+    return NULL;
+}
+
+static Err *set_monitor(EmuConfig *c, const char *arg)
+{
+    if (strcmp(arg, "none") && strcmp(arg, "null"))
+        return err_hint(err(ERR_UNSUPPORTED, "there is no monitor yet"), "Use -monitor none.");
+    g_free(c->vm.monitor);
+    c->vm.monitor = g_strdup(arg);
+    return NULL;
+}
+
+/* -vga, -net, -nic, -parallel, -audio: "none" is what there is. */
+static Err *only_none(EmuConfig *c, const char *arg)
+{
+    if (strcmp(arg, "none"))
+        return err_hint(err(ERR_UNSUPPORTED, "'%s' is not available yet", arg),
+                        "Leave it away, or use none.");
+    return NULL;
+}
+
+static Err *set_log_items(EmuConfig *c, const char *arg)
+{
+    if (asks_help(arg))
+        return ask_help(c, HELP_LOG, arg);
+    if (!strcmp(arg, "trace:help"))
+        return ask_help(c, HELP_TRACE, arg);
+    g_ptr_array_add(c->log_items, g_strdup(arg));
+    return NULL;
+}
+
+static Err *set_trace(EmuConfig *c, const char *arg)
+{
+    if (asks_help(arg))
+        return ask_help(c, HELP_TRACE, arg);
+    g_ptr_array_add(c->traces, g_strdup(arg));
+    return NULL;
+}
+
+static Err *set_escape(EmuConfig *c, const char *arg)
+{
+    uint64_t n;
+    Err *e = parse_num(arg, &n);
+
+    if (e || n < 1 || n > 255) {
+        err_free(e);
+        return err_hint(err(ERR_INVALID, "'%s' is not a character's number from 1 to 255", arg),
+                        "1 is Ctrl-A, 2 is Ctrl-B, and so on.");
+    }
+    c->escape = n;
+    return NULL;
+}
+
+/* ---- the tables ------------------------------------------------------------------- */
+
+#define AT(member) .offset = offsetof(EmuConfig, member)
+#define CALL(fn) OPTION_CALL, .set = fn
+
+static const Option machine_options[] = {
+    { "M", "machine", "NAME[,OPTION=VALUE]...", CALL(set_machine),
+      .doc = "the machine; 'help' lists them, NAME,help their options" },
+    { "cpu", NULL, "MODEL[,FEATURE=on|off]...", CALL(set_cpu),
+      .doc = "the CPU model; 'help' lists them" },
+    { "smp", NULL, "N", CALL(set_smp),
+      .doc = "number of CPUs (also cpus=, sockets=, cores=, threads=)" },
+    { "m", NULL, "SIZE", CALL(set_memory),
+      .doc = "memory: 512 (MiB), 4G" },
+    { "device", NULL, "NAME[,PROPERTY=VALUE]...", CALL(set_device),
+      .doc = "add a device; 'help' lists them, NAME,help its properties" },
+    { "accel", NULL, "tcg[,OPTION=VALUE]...", CALL(set_accel),
+      .doc = "how guest code is run; 'help' lists the options" },
+    { "rtc", NULL, "base=utc|localtime|DATE", CALL(set_rtc),
+      .doc = "what the guest's clock shows at the start" },
+    { "name", NULL, "NAME", CALL(set_name), .doc = "the machine's name" },
+    { "uuid", NULL, "UUID", CALL(set_uuid), .doc = "the machine's UUID" },
+    { 0 }
+};
+
+static const Option boot_options[] = {
+    { "kernel", NULL, "FILE", OPTION_TEXT, "the operating system's kernel, or any ELF file",
+      AT(vm.kernel) },
+    { "initrd", NULL, "FILE", OPTION_TEXT, "its initial RAM disk", AT(vm.initrd) },
+    { "append", NULL, "TEXT", OPTION_TEXT, "its command line", AT(vm.append) },
+    { "dtb", NULL, "FILE", OPTION_TEXT, "a device tree to use instead of the machine's own",
+      AT(vm.dtb) },
+    { "bios", NULL, "FILE|none|default", OPTION_TEXT, "the firmware", AT(vm.bios) },
+    { 0 }
+};
+
+static const Option console_options[] = {
+    { "nographic", NULL, NULL, OPTION_FLAG,
+      "serial console in this terminal; Ctrl-A x ends, Ctrl-A h helps", AT(vm.nographic) },
+    { "serial", NULL, "WHERE", CALL(set_serial),
+      .doc = "where a serial port goes: stdio, mon:stdio, pty, file:PATH, ... ('help' lists all)" },
+    { "chardev", NULL, "KIND,id=NAME[,OPTION=VALUE]...", CALL(set_chardev),
+      .doc = "something a serial port can go to: -serial chardev:NAME; 'help' lists the kinds" },
+    { "echr", NULL, "NUMBER", CALL(set_escape), .doc = "the character to use instead of Ctrl-A (1)" },
+    { "display", NULL, "none", CALL(set_display), .doc = "no window" },
+    { "monitor", NULL, "none", CALL(set_monitor), .doc = "no monitor" },
+    { 0 }
+};
+
+static const Option running_options[] = {
+    { "no-reboot", NULL, NULL, OPTION_FLAG, "end instead of rebooting", AT(vm.no_reboot) },
+    { "no-shutdown", NULL, NULL, OPTION_FLAG, "stay, stopped, when the guest powers off",
+      AT(vm.no_shutdown) },
+    { "S", NULL, NULL, OPTION_FLAG, "do not start the CPUs", AT(vm.start_paused) },
+    { "pidfile", NULL, "FILE", OPTION_TEXT, "write the process id there", AT(pidfile) },
+    { "nodefaults", NULL, NULL, OPTION_FLAG, "no serial port unless -serial says so", AT(nodefaults) },
+    { "no-user-config", NULL, NULL, OPTION_NOTHING, "accepted: there are no configuration files" },
+    { 0 }
+};
+
+static const Option debug_options[] = {
+    { "d", NULL, "ITEM[,ITEM]...", CALL(set_log_items), .doc = "what to log; 'help' lists the items" },
+    { "D", NULL, "FILE", OPTION_TEXT, "log into that file instead of stderr", AT(log_file) },
+    { "dfilter", NULL, "FIRST..LAST[,...]", OPTION_LIST, "log only code at these addresses",
+      AT(log_filters) },
+    { "trace", NULL, "PATTERN", CALL(set_trace), .doc = "show trace points; 'help' lists them" },
+    { "perfmap", NULL, NULL, OPTION_FLAG, "write /tmp/perf-PID.map, so that 'perf' names guest code",
+      AT(vm.perfmap) },
+    { "one-insn-per-tb", "singlestep", NULL, CALL(set_one_insn),
+      .doc = "the same as -accel tcg,one-insn-per-tb=on" },
+    { 0 }
+};
+
+static const Option other_options[] = {
+    { "help", "h", NULL, CALL(ask_options), .doc = "this text" },
+    { "version", NULL, NULL, CALL(ask_version), .doc = "the version" },
+    { "vga", NULL, "none", CALL(only_none) },
+    { "net", NULL, "none", CALL(only_none) },
+    { "nic", NULL, "none", CALL(only_none) },
+    { "parallel", NULL, "none", CALL(only_none) },
+    { "audio", NULL, "none", CALL(only_none) },
+    { 0 }
+};
+
+const OptionGroup option_groups[] = {
+    { "The machine", machine_options },
+    { "What it boots", boot_options },
+    { "Consoles", console_options },
+    { "Running", running_options },
+    { "Looking inside", debug_options },
+    { "Other", other_options },
+    { 0 }
+};
+
+#define NO_DISK "There are no disks yet: put what the guest needs into -initrd."
+#define NO_NET "There is no network yet."
+#define NO_MON "There is no monitor yet: Ctrl-A x or a signal ends the machine."
+#define NO_GFX "There is no graphics yet: use -nographic."
+#define NO_KVM "-accel tcg is what there is; it needs no support by the host's CPU."
+
+const MissingOption missing_options[] = {
+    { "drive", NO_DISK }, { "blockdev", NO_DISK }, { "hda", NO_DISK }, { "hdb", NO_DISK },
+    { "hdc", NO_DISK }, { "hdd", NO_DISK }, { "cdrom", NO_DISK }, { "fda", NO_DISK },
+    { "fdb", NO_DISK }, { "sd", NO_DISK }, { "mtdblock", NO_DISK }, { "pflash", NO_DISK },
+    { "snapshot", NO_DISK }, { "iscsi", NO_DISK }, { "fsdev", NO_DISK }, { "virtfs", NO_DISK },
+    { "netdev", NO_NET },
+    { "qmp", NO_MON }, { "qmp-pretty", NO_MON }, { "mon", NO_MON }, { "debugcon", NULL },
+    { "vnc", NO_GFX }, { "spice", NO_GFX }, { "sdl", NO_GFX }, { "curses", NO_GFX },
+    { "full-screen", NO_GFX }, { "rotate", NO_GFX }, { "portrait", NO_GFX }, { "k", NO_GFX },
+    { "enable-kvm", NO_KVM }, { "enable-hax", NO_KVM },
+    { "gdb", "There is no debug stub yet: -d in_asm,int shows what the guest does." },
+    { "s", "There is no debug stub yet: -d in_asm,int shows what the guest does." },
+    { "daemonize", "Start it with '&' or from a service manager, with -serial file:PATH." },
+    { "icount", NULL }, { "numa", NULL }, { "object", NULL }, { "global", "Use -device NAME,PROPERTY=VALUE." },
+    { "set", "Use -device NAME,PROPERTY=VALUE." },
+    { "boot", "The machine boots -kernel, or the firmware of -bios." },
+    { "fw_cfg", NULL }, { "smbios", NULL }, { "acpitable", NULL }, { "no-acpi", "Use -M NAME,acpi=off." },
+    { "no-hpet", NULL }, { "option-rom", NULL }, { "L", "Give the file's whole path to -bios." },
+    { "mem-path", NULL }, { "mem-prealloc", NULL }, { "overcommit", NULL }, { "audiodev", NULL },
+    { "usb", NULL }, { "usbdevice", NULL }, { "tpmdev", NULL }, { "loadvm", NULL },
+    { "incoming", NULL }, { "only-migratable", NULL }, { "chroot", NULL }, { "runas", NULL },
+    { "run-with", NULL }, { "semihosting", NULL }, { "semihosting-config", NULL }, { "sandbox", NULL },
+    { "readconfig", NULL }, { "writeconfig", NULL }, { "plugin", NULL }, { "msg", NULL },
+    { "action", "There are -no-reboot and -no-shutdown." }, { "watchdog", NULL }, { "watchdog-action", NULL },
+    { "add-fd", NULL }, { "preconfig", NULL }, { "compat", NULL }, { "seed", NULL }, { "dump-vmstate", NULL },
+    { "async-teardown", NULL }, { "enable-sync-profile", NULL }, { "win2k-hack", NULL },
+    { 0 }
+};

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The option table's shape: one row for each option of the command line, and
+ * one for each that is known but not available. Private to cmd/.
+ */
+#ifndef CMD_OPTIONS_H
+#define CMD_OPTIONS_H
+
+#include "cmd/config.h"
+
+typedef enum OptionKind {
+    OPTION_CALL,        /* set(config, argument) */
+    OPTION_TEXT,        /* a char * at `offset`; the last one counts */
+    OPTION_LIST,        /* a GPtrArray * at `offset`; each is added */
+    OPTION_FLAG,        /* a bool at `offset` becomes true */
+    OPTION_NOTHING,     /* accepted, and means nothing here */
+} OptionKind;
+
+typedef struct Option {
+    const char *name, *alias;   /* without the dash; alias may be NULL */
+    const char *arg;            /* what the argument is, for people; NULL: none */
+    OptionKind kind;
+    const char *doc;            /* NULL: not listed in the help */
+    Err *(*set)(EmuConfig *, const char *arg);
+    size_t offset;
+} Option;
+
+/* A heading in the help, and the options below it; ended by a row without a name. */
+typedef struct OptionGroup {
+    const char *title;
+    const Option *options;
+} OptionGroup;
+
+extern const OptionGroup option_groups[];       /* ended by one without a title */
+
+/* QEMU's options that do nothing here yet: what to do instead. */
+typedef struct MissingOption {
+    const char *name;
+    const char *instead;        /* a sentence, or NULL */
+} MissingOption;
+extern const MissingOption missing_options[];   /* ended by one without a name */
+
+/* Handlers with a syntax of their own (cmd/machine_opts.c). */
+Err *set_machine(EmuConfig *c, const char *arg);
+Err *set_cpu(EmuConfig *c, const char *arg);
+Err *set_smp(EmuConfig *c, const char *arg);
+Err *set_memory(EmuConfig *c, const char *arg);
+Err *set_accel(EmuConfig *c, const char *arg);
+Err *set_rtc(EmuConfig *c, const char *arg);
+Err *set_name(EmuConfig *c, const char *arg);
+Err *set_uuid(EmuConfig *c, const char *arg);
+
+/* Is the argument, or an element of the list, a call for help? */
+bool asks_help(const char *arg);
+Err *ask_help(EmuConfig *c, HelpOn what, const char *arg);
+
+#endif

@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: MIT
+# util, chardev, cmd
+tests += unit/test_err unit/test_log unit/test_opts
+tests += unit/test_chardev unit/test_term
+tests += unit/test_config
