@@ -238,6 +238,11 @@ static inline uint64_t swap_bytes(uint64_t v, MemOp m)
     return m & MO_BE ? __builtin_bswap64(v) >> (64 - 8 * mo_size(m)) : v;
 }
 
+/* Guest memory of any alignment; volatile: one access, as the guest made it. */
+typedef volatile uint16_t __attribute__((aligned(1), may_alias)) Mem16;
+typedef volatile uint32_t __attribute__((aligned(1), may_alias)) Mem32;
+typedef volatile uint64_t __attribute__((aligned(1), may_alias)) Mem64;
+
 static inline uint64_t load(Env *env, uint64_t va, MemOp m)
 {
     const TlbEntry *e = &env->tlb[mo_ctx(m)][tlb_index(va)];
@@ -247,9 +252,9 @@ static inline uint64_t load(Env *env, uint64_t va, MemOp m)
         return env->ops->load(env, va, m);
     switch (m & MO_SIZE) {
     case MO_8:  return *(const volatile uint8_t *)host;
-    case MO_16: return swap_bytes(*(const volatile uint16_t *)host, m);
-    case MO_32: return swap_bytes(*(const volatile uint32_t *)host, m);
-    default:    return swap_bytes(*(const volatile uint64_t *)host, m);
+    case MO_16: return swap_bytes(*(const Mem16 *)host, m);
+    case MO_32: return swap_bytes(*(const Mem32 *)host, m);
+    default:    return swap_bytes(*(const Mem64 *)host, m);
     }
 }
 
@@ -264,9 +269,9 @@ static inline void store(Env *env, uint64_t va, uint64_t v, MemOp m)
     }
     switch (m & MO_SIZE) {
     case MO_8:  *(volatile uint8_t *)host = v; break;
-    case MO_16: *(volatile uint16_t *)host = swap_bytes(v, m); break;
-    case MO_32: *(volatile uint32_t *)host = swap_bytes(v, m); break;
-    default:    *(volatile uint64_t *)host = swap_bytes(v, m); break;
+    case MO_16: *(Mem16 *)host = swap_bytes(v, m); break;
+    case MO_32: *(Mem32 *)host = swap_bytes(v, m); break;
+    default:    *(Mem64 *)host = swap_bytes(v, m); break;
     }
 }
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+tests += ir/run unit/test_ir
