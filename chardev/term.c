@@ -90,7 +90,7 @@ static void catch(int sig, void (*handler)(int))
         return;
     memset(&sa, 0, sizeof(sa));
     sa.sa_handler = handler;
-    sa.sa_flags = SA_RESTART;
+    sa.sa_flags = SA_RESTART | SA_ONSTACK;
     sigfillset(&sa.sa_mask);
     sigaction(sig, &sa, NULL);
 }

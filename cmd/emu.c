@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <glib-unix.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,8 @@
 #include "target/isa.h"
 #include "util/log.h"
 #include "util/trace.h"
+
+#define DEFAULT_MACHINE "virt"
 
 /* ---- the program's own options --------------------------------------------------- */
 
@@ -153,6 +156,8 @@ static Err *make_machine(Vm *vm, const EmuConfig *c)
 
 static int run_machine(Vm *vm)
 {
+    if (atomic_load(&vm->request) & VM_QUIT)
+        return vm->exit_status;     /* -M dumpdtb: making the machine was all */
     Ender enders[] = { { .sig = SIGINT }, { .sig = SIGTERM }, { .sig = SIGHUP } };
 
     catch_signals(vm, enders, G_N_ELEMENTS(enders));
@@ -173,12 +178,26 @@ static void free_machine(Vm *vm)
     vm_free(vm);
 }
 
-Err *emu_run(const EmuConfig *c, int *status)
+/* What only the board can say of the configuration. */
+static Err *choose_board(EmuConfig *c)
+{
+    const Board *b;
+
+    if (!c->vm.machine)
+        c->vm.machine = g_strdup(DEFAULT_MACHINE);
+    TRY(err_in(board_find(c->vm.isa, c->vm.machine, &b), "-M"));
+    if (!c->vm.ram_size)
+        c->vm.ram_size = b->ram_default;
+    return NULL;
+}
+
+Err *emu_run(EmuConfig *c, int *status)
 {
     const Isa *isa = isa_find(c->vm.isa);
 
     if (!isa)
         return err(ERR_NOT_FOUND, "there is no guest '%s' in this program", c->vm.isa);
+    TRY(choose_board(c));
     TRY(start_logs(c));
     Vm *vm = vm_new(&c->vm);
     if (!vm)

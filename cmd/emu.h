@@ -7,8 +7,11 @@
 
 #include "cmd/config.h"
 
-/* Makes the machine, runs it to its end; *status is what the process shall return. */
-MUST_USE Err *emu_run(const EmuConfig *c, int *status);
+/*
+ * Makes the machine, runs it to its end; *status is what the process shall return.
+ * Fills in what the board has defaults for.
+ */
+MUST_USE Err *emu_run(EmuConfig *c, int *status);
 /* The text that c->help asks for; g_free it. */
 MUST_USE Err *emu_help(const EmuConfig *c, char **out);
 
