@@ -11,9 +11,11 @@
 
 #include "hw/board/riscv_virt.h"
 #include "hw/char/serial.h"
+#include "hw/firm/fw_cfg.h"
 #include "hw/firm/riscv_boot.h"
 #include "hw/intc/riscv.h"
 #include "hw/misc/misc.h"
+#include "hw/time/time.h"
 #include "target/riscv/state.h"
 
 /* ---- options that are understood and refused, with a reason */
@@ -54,9 +56,13 @@ static Err *make_devices(RiscvVirt *b)
     TRY(make_timers(b));
     TRY(plic_make(vm, vm->nvcpus, VIRT_PLIC, &b->plic));
     TRY(sifive_test_make(vm, VIRT_TEST));
+    TRY(goldfish_rtc_make(vm, VIRT_RTC, source(b, VIRT_RTC_IRQ)));
     TRY(serial_make(vm, VIRT_UART, VIRT_UART_CLOCK, vm_serial(vm, 0), source(b, VIRT_UART_IRQ)));
     for (int i = 0; i < VIRT_VIRTIO_SLOTS; i++)
         TRY(virtio_mmio_empty_make(vm, VIRT_VIRTIO + i * VIRT_VIRTIO_STRIDE));
+    TRY(fw_cfg_make(vm, VIRT_FW_CFG, &b->fw_cfg));
+    TRY(cfi_flash_make(vm, "virt.flash0", VIRT_FLASH, VIRT_FLASH_SIZE));
+    TRY(cfi_flash_make(vm, "virt.flash1", VIRT_FLASH + VIRT_FLASH_SIZE, VIRT_FLASH_SIZE));
     return absent_make(vm, "pcie-mmcfg-mmio", VIRT_ECAM, VIRT_ECAM_SIZE);
 }
 

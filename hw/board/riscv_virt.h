@@ -5,6 +5,7 @@
 
 #include "hw/core/board.h"
 #include "hw/firm/fdt.h"
+#include "hw/firm/fw_cfg.h"
 #include "hw/intc/riscv.h"
 
 #define VIRT_ROM        UINT64_C(0x1000)
@@ -43,6 +44,7 @@ typedef struct RiscvVirt {
     uint8_t aia;                /* index in virt_aia_names */
     Region rom, ram;
     Plic *plic;
+    FwCfg *fw_cfg;
 } RiscvVirt;
 
 extern const char *const virt_aia_names[];

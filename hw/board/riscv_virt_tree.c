@@ -197,6 +197,23 @@ static void write_pci(Fdt *f)
     fdt_end(f);
 }
 
+/* Beside /soc, where firmware looks for them. */
+static void write_firmware_devices(Fdt *f)
+{
+    const uint64_t flash1 = VIRT_FLASH + VIRT_FLASH_SIZE;
+
+    begin_device(f, "fw-cfg", VIRT_FW_CFG, 0x18, 0);
+    fdt_text(f, "compatible", "qemu,fw-cfg-mmio");
+    fdt_flag(f, "dma-coherent");
+    fdt_end(f);
+
+    fdt_begin(f, "flash@%lx", VIRT_FLASH);
+    fdt_text(f, "compatible", "cfi-flash");
+    fdt_u32s(f, "reg", VIRT_FLASH >> 32, VIRT_FLASH, 0, VIRT_FLASH_SIZE, flash1 >> 32, flash1, 0, VIRT_FLASH_SIZE);
+    fdt_u32s(f, "bank-width", 4);
+    fdt_end(f);
+}
+
 static void write_soc(Fdt *f, const RiscvVirt *b)
 {
     int harts = b->machine.vm->nvcpus;
@@ -246,6 +263,7 @@ Err *virt_tree(RiscvVirt *b, Fdt *f)
     fdt_end(f);
     write_cpus(f, vm);
     write_soc(f, b);
+    write_firmware_devices(f);
     write_syscon(f, "poweroff", "syscon-poweroff", 0x5555);
     write_syscon(f, "reboot", "syscon-reboot", 0x7777);
     g_free(console);

@@ -4,13 +4,7 @@
  */
 #include "hw/core/board.h"
 
-#include <inttypes.h>
-#include <stdatomic.h>
 #include <string.h>
-
-#include "system/vcpu.h"
-#include "target/isa.h"
-#include "util/str.h"
 
 Err *board_find(const char *isa, const char *name, const Board **out)
 {
@@ -50,16 +44,11 @@ static Err *check_config(const Board *b, const VmConfig *config)
     return NULL;
 }
 
+/* The accelerator's own hook, registered earlier, has reset the vCPUs. */
 static void machine_reset(void *opaque)
 {
     Machine *m = opaque;
 
-    for (int i = 0; i < m->vm->nvcpus; i++) {
-        Vcpu *v = m->vm->vcpus[i];
-
-        atomic_store(&v->halted, false);
-        v->isa->reset(v);
-    }
     if (m->board->reset)
         m->board->reset(m);
     for (Device *d = m->devices; d; d = d->next)

@@ -5,7 +5,7 @@
  *
  * Order at start: vm_new, accel_start (the vCPUs exist and stand), board_make,
  * then vm_main, whose first act is a reset that loads the memory images.
- * A reset does, in this order: vCPUs, the board's own `reset`, devices in the
+ * A reset does, in this order: vCPUs (by accel/), the board's own `reset`, devices in the
  * order of their making (so interrupt controllers are made first, and a reset
  * device drives its lines anew), memory images.
  */

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-src += hw/firm/fdt.c hw/firm/riscv_boot.c
+src += hw/firm/fdt.c hw/firm/fw_cfg.c hw/firm/riscv_boot.c

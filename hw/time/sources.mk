@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-src += hw/time/aclint_mtimer.c
+src += hw/time/aclint_mtimer.c hw/time/goldfish_rtc.c

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* fw_cfg: named and numbered items that firmware reads about the machine. */
+#ifndef HW_FIRM_FW_CFG_H
+#define HW_FIRM_FW_CFG_H
+
+#include "hw/core/device.h"
+
+typedef struct FwCfg FwCfg;
+
+/* Numbers of items that are not files. */
+enum { FW_CFG_SIGNATURE = 0x00, FW_CFG_ID = 0x01, FW_CFG_UUID = 0x02, FW_CFG_NB_CPUS = 0x05,
+       FW_CFG_MAX_CPUS = 0x0f, FW_CFG_FILE_DIR = 0x19, FW_CFG_FILE_FIRST = 0x20 };
+
+/* The memory-mapped kind at base. */
+MUST_USE Err *fw_cfg_make(Vm *vm, uint64_t base, FwCfg **out);
+/* Items: bytes are copied. Before the first reset; a number is given once. */
+void fw_cfg_add(FwCfg *f, uint16_t key, const void *bytes, uint32_t len);
+void fw_cfg_add_u16(FwCfg *f, uint16_t key, uint16_t val);      /* little-endian, as readers expect */
+/* A file, listed in the directory under its name (at most 55 characters). */
+MUST_USE Err *fw_cfg_add_file(FwCfg *f, const char *name, const void *bytes, uint32_t len);
+
+#endif

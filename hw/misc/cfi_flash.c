@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * NOR flash with the Intel command set (JEDEC JESD68.01 "Common Flash
+ * Interface"; Intel 28F128J3 data sheet), as two 16-bit chips side by side on a
+ * 32-bit bus. Commands are in the low byte; both chips get the same.
+ *
+ * While it is in read-array mode the guest reads RAM. Any other mode puts the
+ * register window over it. Its content outlives resets. Without a drive it starts as
+ * zeros, not as ones: the guest erases what it wants to program, and memory
+ * that nobody uses costs nothing. Timing, suspend and block locking are left out: every
+ * operation is done at once, every block is unlocked.
+ */
+#include "hw/misc/misc.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "util/log.h"
+
+enum {
+    CHIPS = 2, BUS_BYTES = 4,
+    CHIP_SIZE_LOG2 = 24,                /* 16 MiB each */
+    BLOCK_SIZE = 256 * 1024,            /* of both chips together */
+    BUFFER_LOG2 = 5,                    /* of a chip's write buffer in bytes */
+    BUFFER_WORDS = CHIPS * (1 << BUFFER_LOG2) / BUS_BYTES,
+    MAKER = 0x89, DEVICE_ID = 0x18,
+
+    CMD_PROGRAM2 = 0x10, CMD_ERASE = 0x20, CMD_PROGRAM = 0x40, CMD_CLEAR_STATUS = 0x50, CMD_LOCK = 0x60,
+    CMD_READ_STATUS = 0x70, CMD_READ_ID = 0x90, CMD_QUERY = 0x98, CMD_CONFIRM = 0xd0, CMD_BUFFER = 0xe8,
+    CMD_READ_ARRAY = 0xff,
+
+    SR_READY = 0x80, SR_ERASE_ERROR = 0x20, SR_PROGRAM_ERROR = 0x10,
+};
+
+typedef enum FlashMode { MODE_ARRAY, MODE_STATUS, MODE_ID, MODE_QUERY } FlashMode;
+/* What the next write is. */
+typedef enum FlashWait { WAIT_COMMAND, WAIT_DATA, WAIT_ERASE, WAIT_LOCK, WAIT_COUNT, WAIT_BUFFER, WAIT_BUFFER_CONFIRM } FlashWait;
+
+typedef struct CfiFlash {
+    Device dev;
+    Region io;                          /* the window, over `array` when mode is not MODE_ARRAY */
+    Region array;
+    char *name;
+    uint64_t bytes, base;
+    RamBlock *ram;
+    bool windowed;                      /* io is mapped */
+    uint8_t mode, wait, status;         /* FlashMode, FlashWait */
+    uint8_t buffer_left;                /* words that WAIT_BUFFER still expects */
+    uint8_t buffer_len;                 /* of those that came */
+    uint32_t buffer_off[BUFFER_WORDS];
+    uint32_t buffer_val[BUFFER_WORDS];
+    uint8_t buffer_size[BUFFER_WORDS];
+} CfiFlash;
+
+/* ---- modes */
+
+static void set_window(CfiFlash *f, bool on)
+{
+    Space *mem = f->dev.vm->mem;
+
+    if (f->windowed == on)
+        return;
+    f->windowed = on;
+    if (on)
+        err_free(space_map(mem, f->base, &f->io, 1));   /* fits, as the array does */
+    else
+        space_unmap(mem, &f->io);
+}
+
+static void set_mode(CfiFlash *f, FlashMode mode)
+{
+    f->mode = mode;
+    f->wait = WAIT_COMMAND;
+    set_window(f, mode != MODE_ARRAY);
+}
+
+static void wait_for(CfiFlash *f, FlashWait wait)
+{
+    f->wait = wait;
+    f->mode = MODE_STATUS;
+    set_window(f, true);
+}
+
+/* ---- reading */
+
+static uint8_t query(uint64_t word)
+{
+    static const uint8_t table[] = {
+        [0x10] = 'Q', 'R', 'Y', 0x01, 0x00, 0x31, 0x00, 0x00, 0x00, 0x00, 0x00, /* Intel's set; table at 0x31 */
+        [0x1b] = 0x45, 0x55, 0x00, 0x00,            /* 4.5 to 5.5 V, no Vpp */
+        [0x1f] = 0x07, 0x07, 0x0a, 0x00,            /* typical times: word, buffer, block, no chip erase */
+        [0x23] = 0x04, 0x04, 0x04, 0x00,            /* the longest, as multiples */
+        [0x27] = CHIP_SIZE_LOG2,
+        [0x28] = 0x02, 0x00, BUFFER_LOG2, 0x00,     /* 8/16-bit interface; write buffer */
+        [0x2c] = 1,                                 /* one erase region: */
+        [0x2d] = 127, 0, (BLOCK_SIZE / CHIPS / 256) & 0xff, (BLOCK_SIZE / CHIPS / 256) >> 8,
+        [0x31] = 'P', 'R', 'I', '1', '0',
+        [0x3f] = 0x00,                              /* no protection fields */
+    };
+
+    return word < sizeof(table) ? table[word] : 0;
+}
+
+/* The same from both chips. */
+static uint32_t lanes(uint8_t val)
+{
+    return val | (uint32_t)val << 16;
+}
+
+static uint64_t flash_read(void *opaque, uint64_t off, unsigned size)
+{
+    const CfiFlash *f = opaque;
+    uint64_t word = off / BUS_BYTES;
+    uint32_t val = 0;
+
+    switch (f->mode) {
+    case MODE_ARRAY:        /* a read that was on its way when the mode changed */
+        memcpy(&val, f->ram->host + off, size);
+        return val;
+    case MODE_STATUS:
+        val = lanes(f->status);
+        break;
+    case MODE_ID:
+        val = (word & 0xff) == 0 ? lanes(MAKER) : (word & 0xff) == 1 ? lanes(DEVICE_ID) : 0;
+        break;
+    case MODE_QUERY:
+        val = lanes(query(word));
+        break;
+    }
+    return val >> off % BUS_BYTES * 8;
+}
+
+/* ---- programming */
+
+/* Programming clears bits; only erasing sets them. */
+static void program(CfiFlash *f, uint64_t off, uint32_t val, unsigned size)
+{
+    uint32_t was = 0;
+
+    memcpy(&was, f->ram->host + off, size);
+    val &= was;
+    memcpy(f->ram->host + off, &val, size);
+    ram_touch(f->ram, off, size);
+}
+
+static void erase(CfiFlash *f, uint64_t off)
+{
+    off &= ~(uint64_t)(BLOCK_SIZE - 1);
+    memset(f->ram->host + off, 0xff, BLOCK_SIZE);
+    ram_touch(f->ram, off, BLOCK_SIZE);
+}
+
+static void buffer_begin(CfiFlash *f, uint32_t count)
+{
+    f->buffer_len = 0;
+    f->buffer_left = (count & 0xff) + 1;
+    f->wait = WAIT_BUFFER;
+    if (f->buffer_left > BUFFER_WORDS || !f->buffer_left) {
+        f->status |= SR_PROGRAM_ERROR;
+        f->wait = WAIT_COMMAND;
+    }
+}
+
+static void buffer_put(CfiFlash *f, uint64_t off, uint32_t val, unsigned size)
+{
+    f->buffer_off[f->buffer_len] = off;
+    f->buffer_val[f->buffer_len] = val;
+    f->buffer_size[f->buffer_len++] = size;
+    if (!--f->buffer_left)
+        f->wait = WAIT_BUFFER_CONFIRM;
+}
+
+static void buffer_end(CfiFlash *f, uint8_t cmd)
+{
+    if (cmd != CMD_CONFIRM) {
+        f->status |= SR_PROGRAM_ERROR;
+    } else {
+        for (unsigned i = 0; i < f->buffer_len; i++)
+            program(f, f->buffer_off[i], f->buffer_val[i], f->buffer_size[i]);
+    }
+    f->wait = WAIT_COMMAND;
+}
+
+/* ---- commands */
+
+static void command(CfiFlash *f, uint8_t cmd)
+{
+    switch (cmd) {
+    case CMD_READ_ARRAY: case 0xf0: case 0x00:
+        set_mode(f, MODE_ARRAY);
+        break;
+    case CMD_READ_ID:
+        set_mode(f, MODE_ID);
+        break;
+    case CMD_QUERY:
+        set_mode(f, MODE_QUERY);
+        break;
+    case CMD_READ_STATUS:
+        set_mode(f, MODE_STATUS);
+        break;
+    case CMD_CLEAR_STATUS:
+        f->status = SR_READY;
+        break;
+    case CMD_PROGRAM: case CMD_PROGRAM2:
+        wait_for(f, WAIT_DATA);
+        break;
+    case CMD_ERASE:
+        wait_for(f, WAIT_ERASE);
+        break;
+    case CMD_LOCK:
+        wait_for(f, WAIT_LOCK);
+        break;
+    case CMD_BUFFER:
+        wait_for(f, WAIT_COUNT);
+        break;
+    default:
+        if (log_on(LOG_GUEST_ERRORS))
+            guest_error("%s: command %#x is not known", f->name, cmd);
+        set_mode(f, MODE_ARRAY);
+    }
+}
+
+static void flash_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
+{
+    CfiFlash *f = opaque;
+
+    switch (f->wait) {
+    case WAIT_COMMAND:
+        command(f, val);
+        break;
+    case WAIT_DATA:
+        program(f, off, val, size);
+        f->wait = WAIT_COMMAND;
+        break;
+    case WAIT_ERASE:
+        if ((uint8_t)val == CMD_CONFIRM)
+            erase(f, off);
+        else
+            f->status |= SR_ERASE_ERROR | SR_PROGRAM_ERROR;     /* a wrong sequence */
+        f->wait = WAIT_COMMAND;
+        break;
+    case WAIT_LOCK:
+        f->wait = WAIT_COMMAND;
+        break;
+    case WAIT_COUNT:
+        buffer_begin(f, val);
+        break;
+    case WAIT_BUFFER:
+        buffer_put(f, off, val, size);
+        break;
+    case WAIT_BUFFER_CONFIRM:
+        buffer_end(f, val);
+        break;
+    }
+}
+
+/* ---- life */
+
+static const IoOps flash_io = { .read = flash_read, .write = flash_write, .min = 1, .max = 4 };
+
+static Err *flash_realize(Device *d)
+{
+    CfiFlash *f = (CfiFlash *)d;
+
+    if (!f->bytes || f->bytes % BLOCK_SIZE)
+        return err(ERR_INVALID, "its size must be a multiple of %d", BLOCK_SIZE);
+    TRY(ram_new(d->vm, f->name, f->bytes, &f->ram));
+    f->array = (Region){ .name = f->name, .kind = REGION_ROM, .size = f->bytes, .ram = f->ram,
+                         .ops = &flash_io, .dev = f };
+    f->io.size = f->bytes;
+    f->io.name = f->name;
+    return NULL;
+}
+
+static void flash_reset(Device *d)
+{
+    CfiFlash *f = (CfiFlash *)d;
+
+    f->status = SR_READY;
+    set_mode(f, MODE_ARRAY);
+}
+
+static const Field flash_fields[] = {
+    PROP(CfiFlash, name, .def = "flash", .doc = "of its memory"),
+    PROP(CfiFlash, bytes, .as = "size", .units = true, .def = "32M", .doc = "of both chips"),
+    LINK(CfiFlash, io, .ops = &flash_io),
+    STATE(CfiFlash, mode), STATE(CfiFlash, wait), STATE(CfiFlash, status),
+    STATE(CfiFlash, buffer_left), STATE(CfiFlash, buffer_len),
+    STATES(CfiFlash, buffer_off), STATES(CfiFlash, buffer_val), STATES(CfiFlash, buffer_size),
+    {0}
+};
+
+DEVICE(cfi_flash) = {
+    .name = "cfi.pflash01", .bus = BUS_SYSTEM, .doc = "NOR flash with the Intel command set",
+    .size = sizeof(CfiFlash), .fields = flash_fields, .realize = flash_realize, .reset = flash_reset,
+};
+
+Err *cfi_flash_make(Vm *vm, const char *name, uint64_t base, uint64_t size)
+{
+    CfiFlash *f = (CfiFlash *)device_new(vm, &device_cfi_flash);
+
+    g_free(f->name);
+    f->name = g_strdup(name);
+    f->base = base;
+    f->bytes = size;
+    return device_place(&f->dev, &f->array, base);
+}
