@@ -22,6 +22,7 @@ typedef struct Watch { uint64_t addr, len; unsigned kind; } Watch;
 struct Accel {
     const char *name, *doc;
     Err     *(*init )(Vm *);                /* options are in vm->config */
+    void     (*stop )(Vm *);                /* undoes init; the vCPUs are gone. May be NULL */
     Err     *(*vcpu )(Vcpu *);              /* gives it its Env and engine state */
     void     (*vcpu_free)(Vcpu *);
     VcpuExit (*run  )(Vcpu *);              /* in v's thread, until there is a reason */

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Chooses the accelerator, makes the vCPUs, ends them.
+ */
+#include <glib.h>
+#include <string.h>
+
+#include "accel/run.h"
+#include "system/vmconfig.h"
+#include "target/isa.h"
+#include "tcg/env.h"
+
+static const Accel *const accels[] = { &accel_tcg };
+
+static const Accel *accel_find(const char *name)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(accels); i++)
+        if (!strcmp(accels[i]->name, name))
+            return accels[i];
+    return NULL;
+}
+
+/* The first of a list "kvm:tcg" that is built in. */
+static Err *accel_choose(const char *list, const Accel **out)
+{
+    char **names = g_strsplit(list ? list : "tcg", ":", -1);
+
+    *out = NULL;
+    for (char **n = names; *n && !*out; n++)
+        *out = accel_find(*n);
+    g_strfreev(names);
+    if (*out)
+        return NULL;
+    return err_hint(err(ERR_UNSUPPORTED, "no accelerator '%s'", list), "'tcg' is the one there is.");
+}
+
+static void vcpu_reset(void *opaque)
+{
+    Vcpu *v = opaque;
+
+    atomic_store(&v->halted, false);
+    v->isa->reset(v);
+}
+
+static void remapped(void *opaque, const Flat *was, const Flat *now)
+{
+    Vm *vm = opaque;
+
+    if (vm->accel && vm->accel->remap)
+        vm->accel->remap(vm, was, now);
+}
+
+static Err *vcpu_make(Vm *vm, int index)
+{
+    const VmConfig *c = vm->config;
+    Vcpu *v = vcpu_new(vm, index);
+    Err *e = vm->accel->vcpu(v);
+
+    if (!e && (e = v->isa->vcpu_new(v, c->cpu, c->cpu_opts)) != NULL)
+        vm->accel->vcpu_free(v);
+    if (e) {
+        vcpu_free(v);
+        return err_in(e, "vCPU %d", index);
+    }
+    vm->vcpus[index] = v;
+    vm->nvcpus = index + 1;
+    vcpu_reset(v);
+    vm_on_reset(vm, vcpu_reset, v);
+    return NULL;
+}
+
+static void vcpus_free(Vm *vm)
+{
+    for (int i = 0; i < vm->nvcpus; i++) {
+        Vcpu *v = vm->vcpus[i];
+
+        v->isa->vcpu_free(v);
+        vm->accel->vcpu_free(v);
+        vcpu_free(v);
+    }
+    g_free(vm->vcpus);
+    vm->vcpus = NULL;
+    vm->nvcpus = 0;
+}
+
+static void accel_end(Vm *vm)
+{
+    if (vm->accel->stop)
+        vm->accel->stop(vm);
+    accel_vm_free(vm->accel_state);
+    vm->accel_state = NULL;
+    vm->accel = NULL;
+}
+
+static Err *vcpus_make(Vm *vm)
+{
+    int n = MAX(vm->config->smp, 1), started = 0;
+    Err *e = NULL;
+
+    vm->vcpus = g_new0(Vcpu *, n);
+    for (int i = 0; i < n && !e; i++)
+        e = vcpu_make(vm, i);
+    /* Only when all are there: a thread may look at the others. */
+    while (!e && started < n && !(e = vcpu_thread_start(vm->vcpus[started])))
+        started++;
+    if (!e)
+        return NULL;
+    for (int i = 0; i < started; i++)
+        vcpu_thread_join(vm->vcpus[i]);
+    vcpus_free(vm);
+    return e;
+}
+
+Err *accel_start(Vm *vm)
+{
+    const Accel *a;
+
+    TRY(accel_choose(vm->config->accel, &a));
+    if (!vm->isa)
+        return err(ERR_INVALID, "the machine has no guest architecture");
+    vm->accel = a;
+    vm->accel_state = accel_vm_new();
+    Err *e = a->init(vm);
+    if (e) {
+        accel_vm_free(vm->accel_state);
+        vm->accel_state = NULL;
+        vm->accel = NULL;
+        return e;
+    }
+    e = vcpus_make(vm);
+    if (e) {
+        accel_end(vm);
+        return e;
+    }
+    space_watch(vm->mem, remapped, vm);
+    return NULL;
+}
+
+void accel_stop(Vm *vm)
+{
+    if (!vm->accel)
+        return;
+    for (int i = 0; i < vm->nvcpus; i++)
+        vcpu_thread_join(vm->vcpus[i]);
+    vcpus_free(vm);
+    accel_end(vm);
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The loops that run units: find the next one, enter it, deal with why it left.
+ */
+#include <inttypes.h>
+
+#include "accel/jit/jit.h"
+#include "util/log.h"
+
+/* ---- finding the unit at env->pc */
+
+/* What a fetch that failed, or a unit that can't be kept, comes to. */
+static Unit *instead(TcgVcpu *t, int *exit)
+{
+    VcpuExit why = t->env->fault ? tcg_fault(t, t->env->pc) : accel_interpret_one(t->v);
+
+    if (why != VCPU_KICKED)
+        *exit = why;
+    return NULL;
+}
+
+static void note_used(Unit *u)
+{
+    if (!atomic_load_explicit(&u->region->used, memory_order_relaxed))
+        atomic_store_explicit(&u->region->used, true, memory_order_relaxed);
+}
+
+Unit *dispatch_unit(TcgVcpu *t, int *exit)
+{
+    Jit *j = jit_of(t);
+    unsigned ctx = t->v->isa->fetch_ctx(t->env->mode);
+
+    t->stats.jc_miss++;
+    for (;;) {
+        uint64_t pc = t->env->pc;
+        const ExecEntry *e = mmu_exec(t, pc, ctx);
+
+        if (!e)
+            return instead(t, exit);
+        Unit *u = unit_find(j, t, e, pc, t->env->mode);
+        if (u) {
+            note_used(u);
+            return u;
+        }
+        t->stats.hash_miss++;
+        /* Translating may wait for others and do work meanwhile: look again with what is true then. */
+        if (!jit_translate(t, e, pc))
+            return instead(t, exit);
+    }
+}
+
+/* The owner of the jump cache enters u; a unit that died meanwhile must not stay in it. */
+static void jump_cache_fill(Env *env, const Unit *u)
+{
+    JcEntry *e = &env->jc[jc_index(env->pc)];
+
+    __atomic_store_n(&e->key, JC_EMPTY, __ATOMIC_RELAXED);
+    __atomic_store_n(&e->host, (void *)u->host, __ATOMIC_RELEASE);
+    __atomic_store_n(&e->key, env->pc ^ env->ctxkey, __ATOMIC_SEQ_CST);
+    if (atomic_load(&u->dead))
+        __atomic_store_n(&e->key, JC_EMPTY, __ATOMIC_SEQ_CST);
+}
+
+static const void *find_host(TcgVcpu *t, int *exit)
+{
+    Env *env = t->env;
+    const JcEntry *e = &env->jc[jc_index(env->pc)];
+
+    if (__atomic_load_n(&e->key, __ATOMIC_RELAXED) == (env->pc ^ env->ctxkey))
+        return __atomic_load_n(&e->host, __ATOMIC_RELAXED);
+    Unit *u = dispatch_unit(t, exit);
+    if (!u)
+        return NULL;
+    jump_cache_fill(env, u);
+    return u->host;
+}
+
+/* ---- reasons to leave */
+
+/* An exception in generated code: the site says which guest instruction. */
+static int left_for_fault(TcgVcpu *t)
+{
+    Jit *j = jit_of(t);
+    uint64_t site = t->env->site;
+    Unit *u = cache_unit_at(j, site);
+    int mark = u ? unit_site_mark(j, u, site) : -1;
+
+    t->env->site = 0;
+    if (mark < 0) {
+        fprintf(stderr, "vCPU %d: an exception in generated code at %#" PRIx64 ", which is no known place\n",
+                t->v->index, site);
+        vm_request(t->v->vm, VM_PANIC, 1);
+        return VCPU_SHUTDOWN;
+    }
+    VcpuExit why = tcg_fault(t, unit_mark_pc(u, mark));
+    return why == VCPU_KICKED ? -1 : (int)why;
+}
+
+int dispatch_left(TcgVcpu *t, IrExit why)
+{
+    switch (why) {
+    case EXIT_NEXT:
+    case EXIT_FLUSH:
+    case EXIT_LINK:
+        return -1;
+    case EXIT_POLL:
+        t->stats.poll++;
+        return VCPU_KICKED;
+    case EXIT_HALT:
+        return VCPU_HALTED;
+    case EXIT_DEBUG:
+        return VCPU_DEBUG;
+    case EXIT_FAULT:
+        return left_for_fault(t);
+    }
+    return -1;
+}
+
+/* May x lead to u? A unit that crosses pages depends on two mappings, which no entry checks. */
+static bool linkable(const Exit *x, const Unit *u, uint64_t pc)
+{
+    if (!x->from || x->to || x->target != pc || x->from->mode != u->mode || u->id2)
+        return false;
+    if (atomic_load(&x->from->dead) || atomic_load(&u->dead))
+        return false;
+    return x->cross || x->from->id == u->id;
+}
+
+/* A direct edge was taken that leads to its stub: find the target, and link them. */
+static void follow_link(TcgVcpu *t, uint64_t slot, int *exit)
+{
+    Jit *j = jit_of(t);
+    uint64_t pc = t->env->pc;
+    Unit *u = dispatch_unit(t, exit);
+
+    if (!u)
+        return;
+    jump_cache_fill(t->env, u);
+    if (log_on(LOG_NOCHAIN))
+        return;
+    pthread_mutex_lock(&j->lock);
+    /* The exit may have been evicted and its number used again: if it fits all the same, it may be linked. */
+    Exit *x = &j->regions[slot >> 16].exits[slot & 0xffff];
+    if (pc == t->env->pc && linkable(x, u, pc)) {
+        exit_link(j, x, u);
+        t->stats.link++;
+    }
+    pthread_mutex_unlock(&j->lock);
+}
+
+/* ---- the loops */
+
+static void log_entry(TcgVcpu *t)
+{
+    if (log_on(LOG_EXEC) && log_wants(t->env->pc))
+        log_line("exec: vCPU %d pc %#" PRIx64 " mode %#" PRIx64, t->v->index, t->env->pc, t->env->mode);
+    if (log_on(LOG_CPU) && t->v->isa->dump) {
+        GString *s = g_string_new(NULL);
+
+        t->v->isa->dump(t->v, s);
+        log_line("%s", s->str);
+        g_string_free(s, true);
+    }
+}
+
+static bool polled(TcgVcpu *t)
+{
+    if (atomic_load_explicit(&t->jit->drop, memory_order_relaxed))
+        stacks_drop(t);
+    return __atomic_load_n(&t->env->poll, __ATOMIC_SEQ_CST);
+}
+
+VcpuExit jit_run(Vcpu *v)
+{
+    TcgVcpu *t = tcg_vcpu(v);
+    int exit = -1;
+
+    while (exit < 0) {
+        if (polled(t))
+            return VCPU_KICKED;
+        const void *host = find_host(t, &exit);
+        if (!host)
+            continue;
+        if (log_on(LOG_EXEC | LOG_CPU))
+            log_entry(t);
+        IrExit why = jit_enter(t, host);
+        if (why == EXIT_LINK)
+            follow_link(t, t->env->exit_slot, &exit);
+        else if (why != EXIT_NEXT)
+            exit = dispatch_left(t, why);
+    }
+    return exit;
+}
+
+VcpuExit interp_run(Vcpu *v)
+{
+    TcgVcpu *t = tcg_vcpu(v);
+    int exit = -1;
+
+    while (exit < 0) {
+        if (polled(t))
+            return VCPU_KICKED;
+        const Unit *u = find_host(t, &exit);
+        if (!u)
+            continue;
+        if (log_on(LOG_EXEC | LOG_CPU))
+            log_entry(t);
+        t->stats.enter++;
+        t->mmu.current = u;
+        IrExit why = ir_interp_run(u->prog, t->env, 0, INT64_MAX);
+        t->mmu.current = NULL;
+        if (why == EXIT_FAULT) {
+            VcpuExit e = tcg_fault(t, t->env->pc);
+
+            if (e != VCPU_KICKED)
+                exit = e;
+        } else if (why != EXIT_NEXT) {
+            exit = dispatch_left(t, why);
+        }
+    }
+    return exit;
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Makes units: guest bytes to IR (target/translate.c), IR to code or to the
+ * interpreter's form, and into the lists where they are found.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "accel/jit/jit.h"
+#include "util/log.h"
+
+static uint64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * UINT64_C(1000000000) + ts.tv_nsec;
+}
+
+/* What one attempt works with. */
+typedef struct Work {
+    Jit *j;
+    TcgVcpu *t;
+    const ExecEntry *e;
+    CodePage *page, *page2;         /* page2: the page after it, when the first instruction needs it */
+    uint32_t id2;
+    uint64_t pc, mode;
+    unsigned ctx, lo, hi;
+    TranslateLimits limits;
+    X64Code code;
+} Work;
+
+typedef enum Result { MADE, TOO_SMALL /* the region is full */, NEEDS_NEXT /* the first instruction crosses */ } Result;
+
+/* ---- publishing */
+
+static void list_add(Unit *u, int which, CodePage *p)
+{
+    u->page[which] = p;
+    u->next[which] = p->units[which];
+    u->at[which] = &p->units[which];
+    if (u->next[which])
+        u->next[which]->at[which] = &u->next[which];
+    p->units[which] = u;
+}
+
+static void keep_marks(CodeRegion *r, Unit *u, const IrUnit *ir)
+{
+    uint64_t base = u->va & ~(uint64_t)(PAGE_SIZE - 1);
+
+    u->nmarks = ir->nmarks;
+    u->mark_off = region_alloc(r, ir->nmarks * sizeof(u->mark_off[0]));
+    for (int i = 0, n = 0; i < ir->n; i++)
+        if (ir->insns[i].op == IR_mark)
+            u->mark_off[n++] = ir->insns[i].imm - base;
+}
+
+static void keep_code(Work *w, Unit *u)
+{
+    const X64Code *c = &w->code;
+    CodeRegion *r = u->region;
+    const uint8_t *rx = w->j->rw + w->j->delta;
+
+    u->host = rx + c->entry;
+    u->host_checked = rx + c->entry_checked;
+    u->hot = c->hot, u->hot_end = c->hot_end;
+    u->cold = c->cold, u->cold_end = c->cold_end;
+    r->hot.rw = w->j->rw + c->hot_end;
+    r->cold.rw = w->j->rw + c->cold_end;
+    u->nsites = c->nsites;
+    u->sites = region_alloc(r, c->nsites * sizeof(X64Site));
+    memcpy(u->sites, c->sites, c->nsites * sizeof(X64Site));
+    u->nexits = c->nexits;
+    u->exits = r->exits + r->nexits;
+    r->nexits += c->nexits;
+    for (int i = 0; i < c->nexits; i++)
+        u->exits[i] = (Exit){ .from = u, .target = c->exits[i].target, .patch = c->exits[i].patch,
+                              .stub = c->exits[i].stub, .cross = c->exits[i].cross };
+    w->j->stats.hot_bytes += c->hot_end - c->hot;
+    w->j->stats.cold_bytes += c->cold_end - c->cold;
+}
+
+static void keep_prog(Jit *j, CodeRegion *r, Unit *u, const IrUnit *ir)
+{
+    u->prog = ir_interp_prepare(ir);
+    r->bytes += (ir->n + ir->nconsts + 8) * 64;
+    if (j->engine == ENGINE_INTERP) {
+        u->host = u;
+        return;
+    }
+    u->ir = g_new0(IrUnit, 1);
+    *u->ir = *ir;
+    u->ir->insns = g_memdup2(ir->insns, ir->n * sizeof(ir->insns[0]));
+    u->ir->cap = ir->n;
+    u->ir->consts = g_memdup2(ir->consts, ir->nconsts * sizeof(ir->consts[0]));
+    u->ir->cap_consts = ir->nconsts;
+    u->ir->marks = g_memdup2(ir->marks, ir->nmarks * sizeof(ir->marks[0]));
+    u->ir->cap_marks = ir->nmarks;
+}
+
+static Unit *publish(Work *w)
+{
+    Jit *j = w->j;
+    CodeRegion *r = cache_region(j);
+    Unit *u = region_alloc(r, sizeof(Unit));
+
+    u->va = w->pc;
+    u->mode = w->mode;
+    u->id = w->e->id;
+    u->id2 = w->page2 ? w->id2 : 0;
+    u->lo = w->lo;
+    u->hi = w->hi;
+    u->region = r;
+    keep_marks(r, u, &j->ir);
+    if (j->engine != ENGINE_INTERP)
+        keep_code(w, u);
+    if (j->engine != ENGINE_JIT)
+        keep_prog(j, r, u, &j->ir);
+    list_add(u, 0, w->page);
+    if (w->page2)
+        list_add(u, 1, w->page2);
+    region_add(r, u);
+    unit_publish(j, u);
+    j->stats.units++;
+    j->stats.insns += j->ir.nmarks;
+    j->stats.guest_bytes += w->hi - w->lo;
+    return u;
+}
+
+/* ---- logs */
+
+static void log_ir(const IrUnit *ir)
+{
+    char *text = ir_print(ir);
+
+    fprintf(log_begin(), "IR:\n%s\n", text);
+    log_end();
+    g_free(text);
+}
+
+static void log_guest(const Work *w)
+{
+    FILE *f = log_begin();
+    const Isa *isa = w->t->v->isa;
+    const uint8_t *bytes = jit_page_bytes(w->page);
+
+    fprintf(f, "IN: %#" PRIx64 " mode %#" PRIx64 "\n", w->pc, w->mode);
+    for (unsigned at = w->lo; at < MIN(w->hi, PAGE_SIZE);) {
+        char text[128];
+        int n = isa->print(text, sizeof(text), bytes + at, PAGE_SIZE - at, w->pc - w->lo + at);
+
+        if (n <= 0)
+            break;
+        fprintf(f, "%#" PRIx64 ":  %s\n", w->pc - w->lo + at, text);
+        at += n;
+    }
+    log_end();
+}
+
+static void perf_name(Jit *j, const Unit *u)
+{
+    char line[80];
+    int n = snprintf(line, sizeof(line), "%" PRIx64 " %x u_%" PRIx64 "\n%" PRIx64 " %x cold_%" PRIx64 "\n",
+                     (uint64_t)j->rw + j->delta + u->hot, u->hot_end - u->hot, u->va,
+                     (uint64_t)j->rw + j->delta + u->cold, u->cold_end - u->cold, u->va);
+
+    if (j->perfmap >= 0 && write(j->perfmap, line, MIN(n, (int)sizeof(line))) < 0)
+        j->perfmap = -1;
+}
+
+/* ---- one attempt, under the lock */
+
+static bool emit(Work *w)
+{
+    Jit *j = w->j;
+    CodeRegion *r = cache_region(j);
+
+    if (j->engine == ENGINE_INTERP)
+        return r->bytes < j->region_size;
+    if (r->nexits > REGION_EXITS - 2048)
+        return false;
+    X64Request q = {
+        .unit = &j->ir, .base = j->rw, .hot = r->hot, .cold = r->cold,
+        .first_exit = (uint32_t)r->index << 16 | r->nexits, .exec_ctx = w->ctx, .xt_id = w->e->id,
+        .listing = log_on(LOG_OUT_ASM),
+    };
+    return x64_emit(j->emitter, &q, &w->code) && r->nexits + w->code.nexits <= REGION_EXITS;
+}
+
+static Result make(Work *w, Unit **out)
+{
+    Jit *j = w->j;
+    uint64_t began = now_ns();
+    CodePage *second = w->page2;
+    const uint8_t *next = second ? jit_page_bytes(second) : NULL;
+    Result result = MADE;
+
+    /* While their bytes are read, all granules count as code: a store that comes now waits for us. */
+    atomic_store(&w->page->granules, UINT64_MAX);
+    if (second)
+        atomic_store(&second->granules, UINT64_MAX);
+    int n = translate_unit(w->t->v, &j->ir, w->pc, w->mode, jit_page_bytes(w->page), next, w->limits,
+                           &w->lo, &w->hi);
+    if (n <= 0) {
+        result = NEEDS_NEXT;
+    } else {
+        if (w->hi <= PAGE_SIZE)
+            w->page2 = NULL;
+        if (emit(w))
+            *out = publish(w);
+        else
+            result = TOO_SMALL;
+    }
+    page_settle(w->page);
+    if (second)
+        page_settle(second);
+    j->stats.translate_ns += now_ns() - began;
+    return result;
+}
+
+static void log_unit(Work *w, const Unit *u)
+{
+    if (log_on(LOG_IN_ASM) && log_wants(u->va))
+        log_guest(w);
+    if (log_on(LOG_OP) && log_wants(u->va))
+        log_ir(&w->j->ir);
+    if (w->j->perfmap >= 0)
+        perf_name(w->j, u);
+}
+
+/* ---- around it */
+
+/* The page after pc's, for an instruction that crosses. False: an exception was raised. */
+static bool find_next_page(Work *w)
+{
+    const ExecEntry *e2 = mmu_exec(w->t, (w->pc | (PAGE_SIZE - 1)) + 1, w->ctx);
+
+    if (!e2 || !e2->id)
+        return false;
+    w->page2 = e2->page;
+    w->id2 = e2->id;
+    return true;
+}
+
+/* Under the lock: pages that stopped being watched since page_watch have to be watched anew. */
+static bool still_watched(const Work *w)
+{
+    return atomic_load(&w->page->watched) && (!w->page2 || atomic_load(&w->page2->watched));
+}
+
+/* A unit that a fresh region doesn't hold, or that the backend can't do, is tried again at half the size. */
+static bool smaller(Work *w)
+{
+    if (w->limits.max_insns <= 1)
+        return false;
+    w->limits.max_insns /= 2;
+    return true;
+}
+
+Unit *jit_translate(TcgVcpu *t, const ExecEntry *e, uint64_t pc)
+{
+    Jit *j = jit_of(t);
+    Work w = { .j = j, .t = t, .e = e, .page = e->page, .pc = pc, .mode = t->env->mode,
+               .ctx = t->v->isa->fetch_ctx(t->env->mode), .limits = j->limits };
+    int full = -1;
+
+    if (!e->id)
+        return NULL;
+    for (;;) {
+        CodePage *page2 = w.page2;
+        Unit *u;
+
+        page_watch(j, t, w.page);
+        if (page2)
+            page_watch(j, t, page2);
+        pthread_mutex_lock(&j->lock);
+        u = unit_find(j, t, e, pc, w.mode);
+        Result r = MADE;
+        bool watched = u || still_watched(&w);
+        int region = j->current;
+        if (!u && watched) {
+            r = make(&w, &u);
+            if (u)
+                log_unit(&w, u);
+        }
+        pthread_mutex_unlock(&j->lock);
+        if (u)
+            return u;
+        if (!watched)
+            continue;
+        w.page2 = page2;
+        if (r == NEEDS_NEXT && (page2 || !find_next_page(&w)))
+            return NULL;
+        if (r == TOO_SMALL && full >= 0 && !smaller(&w))
+            return NULL;
+        if (r == TOO_SMALL && full < 0) {
+            cache_next_region(j, t, region);
+            full = region;
+        }
+    }
+}

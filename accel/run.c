@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vCPU threads: work, standing, halting, interrupts, and the gate that lets one
+ * thread be alone. What runs the guest is the Accel's affair.
+ *
+ * Nobody is woken for nothing: a kick sets env->poll, which the engine looks at,
+ * and signals only when the thread sleeps. The sleeper announces itself
+ * (sleeping) before it looks for reasons not to sleep; the kicker makes the
+ * reason before it looks whether somebody sleeps; both in sequentially
+ * consistent order, so one of them sees the other.
+ */
+#include "accel/run.h"
+
+#include <errno.h>
+#include <glib.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+
+#include "system/vmconfig.h"
+#include "target/isa.h"
+#include "tcg/env.h"
+
+__thread Vcpu *current_vcpu;
+
+enum { ALT_STACK = 64 * 1024 };
+
+/* ---- signals between threads */
+
+static void vcpu_signal(Vcpu *v)
+{
+    pthread_mutex_lock(&v->lock);
+    pthread_cond_broadcast(&v->cond);
+    pthread_mutex_unlock(&v->lock);
+}
+
+static void gate_signal(Gate *g)
+{
+    pthread_mutex_lock(&g->lock);
+    pthread_cond_broadcast(&g->cond);
+    pthread_mutex_unlock(&g->lock);
+}
+
+void vcpu_kick(Vcpu *v)
+{
+    if (v->env)
+        __atomic_store_n(&v->env->poll, 1, __ATOMIC_SEQ_CST);
+    if (v->vm->accel && v->vm->accel->kick)
+        v->vm->accel->kick(v);
+    if (atomic_load(&v->sleeping))
+        vcpu_signal(v);
+    if (v->vm->accel_state && atomic_load(&accel_vm(v->vm)->gate.closed))
+        gate_signal(&accel_vm(v->vm)->gate);
+}
+
+/* ---- work */
+
+static bool has_work(Vcpu *v)
+{
+    return __atomic_load_n(&v->work, __ATOMIC_SEQ_CST) != NULL;
+}
+
+static VcpuWork *work_take(Vcpu *v)
+{
+    pthread_mutex_lock(&v->lock);
+    VcpuWork *w = v->work;
+    if (w)
+        __atomic_store_n(&v->work, w->next, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&v->lock);
+    return w;
+}
+
+static void work_done(Vcpu *v, VcpuWork *w)
+{
+    Vcpu *waiter = w->waiter;
+
+    if (w->done) {
+        pthread_mutex_lock(&v->lock);
+        __atomic_store_n(w->done, true, __ATOMIC_SEQ_CST);
+        pthread_cond_broadcast(&v->cond);
+        pthread_mutex_unlock(&v->lock);
+        if (waiter)
+            vcpu_signal(waiter);
+    }
+    g_free(w);
+}
+
+bool vcpu_serve(Vcpu *v)
+{
+    bool any = false;
+
+    for (VcpuWork *w; has_work(v) && (w = work_take(v)) != NULL; any = true) {
+        w->fn(v, w->opaque);
+        work_done(v, w);
+    }
+    return any;
+}
+
+static void work_queue(Vcpu *v, VcpuWork *w)
+{
+    pthread_mutex_lock(&v->lock);
+    VcpuWork **at = &v->work;
+    while (*at)
+        at = &(*at)->next;
+    __atomic_store_n(at, w, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&v->lock);
+    vcpu_kick(v);
+}
+
+static bool work_is_done(Vcpu *v, const bool *done)
+{
+    pthread_mutex_lock(&v->lock);
+    bool is = __atomic_load_n(done, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&v->lock);
+    return is;
+}
+
+/* A vCPU thread waits for another's work and does its own meanwhile. */
+static void wait_as_vcpu(Vcpu *self, Vcpu *v, const bool *done)
+{
+    atomic_store(&self->sleeping, true);
+    while (!work_is_done(v, done)) {
+        if (vcpu_serve(self))
+            continue;
+        pthread_mutex_lock(&self->lock);
+        /* work_done signals self after it has set *done under v's lock: look again before sleeping. */
+        if (!has_work(self) && !__atomic_load_n(done, __ATOMIC_SEQ_CST))
+            pthread_cond_wait(&self->cond, &self->lock);
+        pthread_mutex_unlock(&self->lock);
+    }
+    atomic_store(&self->sleeping, false);
+}
+
+static void wait_as_other(Vcpu *v, const bool *done)
+{
+    pthread_mutex_lock(&v->lock);
+    while (!__atomic_load_n(done, __ATOMIC_SEQ_CST))
+        pthread_cond_wait(&v->cond, &v->lock);
+    pthread_mutex_unlock(&v->lock);
+}
+
+void vcpu_run_on(Vcpu *v, void (*fn)(Vcpu *, void *), void *opaque, bool wait)
+{
+    Vcpu *self = current_vcpu;
+    bool done = false, locked = vm_locked(v->vm);
+
+    if (v == self) {
+        fn(v, opaque);
+        return;
+    }
+    VcpuWork *w = g_new(VcpuWork, 1);
+    *w = (VcpuWork){ .fn = fn, .opaque = opaque, .done = wait ? &done : NULL, .waiter = wait ? self : NULL };
+    if (wait && locked)
+        vm_unlock(v->vm);
+    work_queue(v, w);
+    if (wait && self)
+        wait_as_vcpu(self, v, &done);
+    else if (wait)
+        wait_as_other(v, &done);
+    if (wait && locked)
+        vm_lock(v->vm);
+}
+
+/* ---- the gate */
+
+/* Waits outside until the gate opens. Work is done meanwhile, unless somebody is alone already. */
+static void gate_wait(Vcpu *v, Gate *g)
+{
+    atomic_store(&v->sleeping, true);
+    while (atomic_load(&g->closed)) {
+        if (!atomic_load(&g->alone) && vcpu_serve(v))
+            continue;
+        pthread_mutex_lock(&v->lock);
+        if (atomic_load(&g->closed) && (atomic_load(&g->alone) || !has_work(v)))
+            pthread_cond_wait(&v->cond, &v->lock);
+        pthread_mutex_unlock(&v->lock);
+    }
+    atomic_store(&v->sleeping, false);
+}
+
+static void gate_enter(Vcpu *v)
+{
+    Gate *g = &accel_vm(v->vm)->gate;
+
+    for (;;) {
+        atomic_store(&v->running, true);
+        if (!atomic_load(&g->closed))
+            return;
+        atomic_store(&v->running, false);
+        gate_signal(g);
+        gate_wait(v, g);
+    }
+}
+
+static void gate_leave(Vcpu *v)
+{
+    Gate *g = &accel_vm(v->vm)->gate;
+
+    atomic_store(&v->running, false);
+    if (atomic_load(&g->closed))
+        gate_signal(g);
+}
+
+/* Waits on the gate's condition under its lock; a vCPU does its own work instead when there is some. */
+static void gate_sleep(Gate *g, Vcpu *self)
+{
+    if (self && has_work(self)) {
+        pthread_mutex_unlock(&g->lock);
+        vcpu_serve(self);
+        pthread_mutex_lock(&g->lock);
+    } else {
+        pthread_cond_wait(&g->cond, &g->lock);
+    }
+}
+
+static bool others_run(Vm *vm, Vcpu *self)
+{
+    for (int i = 0; i < vm->nvcpus; i++)
+        if (vm->vcpus[i] != self && atomic_load(&vm->vcpus[i]->running))
+            return true;
+    return false;
+}
+
+void vcpus_exclusive(Vm *vm, Vcpu *self)
+{
+    Gate *g = &accel_vm(vm)->gate;
+    bool locked = vm_locked(vm), ran = self && atomic_load(&self->running);
+
+    if (locked)
+        vm_unlock(vm);
+    /* Whoever is alone before us need not wait for us: we stand still in here. */
+    if (ran)
+        atomic_store(&self->running, false);
+    pthread_mutex_lock(&g->lock);
+    pthread_cond_broadcast(&g->cond);
+    while (atomic_load(&g->closed))
+        if (atomic_load(&g->alone))
+            pthread_cond_wait(&g->cond, &g->lock);
+        else
+            gate_sleep(g, self);
+    atomic_store(&g->closed, true);
+    if (ran)
+        atomic_store(&self->running, true);
+    pthread_mutex_unlock(&g->lock);
+    for (int i = 0; i < vm->nvcpus; i++)
+        if (vm->vcpus[i] != self)
+            vcpu_kick(vm->vcpus[i]);
+    pthread_mutex_lock(&g->lock);
+    while (others_run(vm, self))
+        gate_sleep(g, self);
+    atomic_store(&g->alone, true);
+    pthread_mutex_unlock(&g->lock);
+    if (locked)
+        vm_lock(vm);
+}
+
+void vcpus_resume(Vm *vm, Vcpu *self)
+{
+    Gate *g = &accel_vm(vm)->gate;
+
+    pthread_mutex_lock(&g->lock);
+    atomic_store(&g->alone, false);
+    atomic_store(&g->closed, false);
+    pthread_cond_broadcast(&g->cond);
+    pthread_mutex_unlock(&g->lock);
+    for (int i = 0; i < vm->nvcpus; i++)
+        if (vm->vcpus[i] != self)
+            vcpu_signal(vm->vcpus[i]);
+}
+
+/* ---- the thread */
+
+static bool kept_standing(Vcpu *v)
+{
+    return atomic_load(&v->stop) && !atomic_load(&v->exit);
+}
+
+/* Stands until vm_start; its work is done meanwhile. */
+static void vcpu_stand(Vcpu *v)
+{
+    pthread_mutex_lock(&v->lock);
+    while (kept_standing(v)) {
+        if (has_work(v)) {
+            pthread_mutex_unlock(&v->lock);
+            vcpu_serve(v);
+            pthread_mutex_lock(&v->lock);
+            continue;
+        }
+        atomic_store(&v->standing, true);
+        atomic_store(&v->sleeping, true);
+        pthread_cond_broadcast(&v->cond);
+        if (!has_work(v))
+            pthread_cond_wait(&v->cond, &v->lock);
+        atomic_store(&v->sleeping, false);
+    }
+    atomic_store(&v->standing, false);
+    pthread_mutex_unlock(&v->lock);
+}
+
+/* wfi: sleeps until an interrupt, work, or the end. */
+static void vcpu_halt(Vcpu *v)
+{
+    pthread_mutex_lock(&v->lock);
+    atomic_store(&v->sleeping, true);
+    for (;;) {
+        if (v->isa->wakes(v)) {
+            atomic_store(&v->halted, false);
+            break;
+        }
+        if (has_work(v) || atomic_load(&v->stop) || atomic_load(&v->exit))
+            break;
+        pthread_cond_wait(&v->cond, &v->lock);
+    }
+    atomic_store(&v->sleeping, false);
+    pthread_mutex_unlock(&v->lock);
+}
+
+static void vcpu_after(Vcpu *v, VcpuExit why)
+{
+    switch (why) {
+    case VCPU_KICKED:   break;
+    case VCPU_HALTED:   atomic_store(&v->halted, true); break;
+    case VCPU_DEBUG:    vm_request(v->vm, VM_DEBUG, 0); break;
+    case VCPU_SHUTDOWN: vm_request(v->vm, VM_POWEROFF, 0); break;
+    case VCPU_RESET:    vm_request(v->vm, VM_RESET, 0); break;
+    case VCPU_REFUSED:  break;          /* vcpu_run has dealt with it */
+    }
+    /* The main thread will stop us: stand still until it does. */
+    if (why == VCPU_DEBUG || why == VCPU_SHUTDOWN || why == VCPU_RESET)
+        atomic_store(&v->stop, true);
+}
+
+static VcpuExit vcpu_run(Vcpu *v)
+{
+    const Accel *a = v->vm->accel;
+    VcpuExit why = a->run(v);
+
+    if (why != VCPU_REFUSED)
+        return why;
+    if (a->pull)
+        a->pull(v);
+    why = accel_interpret_one(v);
+    if (a->push)
+        a->push(v);
+    return why;
+}
+
+/* One turn: work, stop, halt, then the engine until it has a reason to leave. */
+static void vcpu_turn(Vcpu *v)
+{
+    __atomic_store_n(&v->env->poll, 0, __ATOMIC_SEQ_CST);
+    vcpu_serve(v);
+    if (atomic_load(&v->stop)) {
+        vcpu_stand(v);
+    } else if (atomic_load(&v->halted)) {
+        vcpu_halt(v);
+    } else {
+        gate_enter(v);
+        v->isa->irq(v);
+        vcpu_after(v, vcpu_run(v));
+        gate_leave(v);
+    }
+}
+
+static void *alt_stack_new(void)
+{
+    void *p = mmap(NULL, ALT_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED)
+        return NULL;
+    stack_t s = { .ss_sp = p, .ss_size = ALT_STACK };
+    sigaltstack(&s, NULL);
+    return p;
+}
+
+static void alt_stack_free(void *p)
+{
+    stack_t off = { .ss_flags = SS_DISABLE };
+
+    sigaltstack(&off, NULL);
+    if (p)
+        munmap(p, ALT_STACK);
+}
+
+static void block_signals(void)
+{
+    sigset_t set;
+
+    sigfillset(&set);
+    sigdelset(&set, SIGSEGV);
+    sigdelset(&set, SIGBUS);
+    sigdelset(&set, SIGFPE);
+    sigdelset(&set, SIGILL);
+    sigdelset(&set, SIGTRAP);
+    sigdelset(&set, SIGABRT);
+    pthread_sigmask(SIG_SETMASK, &set, NULL);
+}
+
+static void *vcpu_thread(void *opaque)
+{
+    Vcpu *v = opaque;
+    char name[16];
+
+    snprintf(name, sizeof(name), "vcpu%d", v->index);
+    pthread_setname_np(pthread_self(), name);
+    current_vcpu = v;
+    void *stack = alt_stack_new();
+    while (!atomic_load(&v->exit))
+        vcpu_turn(v);
+    vcpu_serve(v);
+    alt_stack_free(stack);
+    return NULL;
+}
+
+Err *vcpu_thread_start(Vcpu *v)
+{
+    sigset_t was;
+
+    /* Blocked before it begins: it inherits the mask. */
+    pthread_sigmask(SIG_SETMASK, NULL, &was);
+    block_signals();
+    int r = pthread_create(&v->thread, NULL, vcpu_thread, v);
+    pthread_sigmask(SIG_SETMASK, &was, NULL);
+    return r ? err_errno(r, "cannot start the thread of vCPU %d", v->index) : NULL;
+}
+
+void vcpu_thread_join(Vcpu *v)
+{
+    atomic_store(&v->exit, true);
+    vcpu_kick(v);
+    vcpu_signal(v);
+    pthread_join(v->thread, NULL);
+}
+
+/* ---- making and freeing */
+
+AccelVm *accel_vm_new(void)
+{
+    AccelVm *a = g_new0(AccelVm, 1);
+
+    pthread_mutex_init(&a->gate.lock, NULL);
+    pthread_cond_init(&a->gate.cond, NULL);
+    return a;
+}
+
+void accel_vm_free(AccelVm *a)
+{
+    pthread_mutex_destroy(&a->gate.lock);
+    pthread_cond_destroy(&a->gate.cond);
+    g_free(a);
+}
+
+Vcpu *vcpu_new(Vm *vm, int index)
+{
+    Vcpu *v = g_new0(Vcpu, 1);
+
+    v->vm = vm;
+    v->index = index;
+    v->isa = vm->isa;
+    atomic_store(&v->stop, true);
+    atomic_store(&v->standing, true);
+    pthread_mutex_init(&v->lock, NULL);
+    pthread_cond_init(&v->cond, NULL);
+    return v;
+}
+
+void vcpu_free(Vcpu *v)
+{
+    for (VcpuWork *w = v->work, *next; w; w = next) {
+        next = w->next;
+        g_free(w);
+    }
+    pthread_mutex_destroy(&v->lock);
+    pthread_cond_destroy(&v->cond);
+    g_free(v);
+}

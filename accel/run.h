@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the accelerator's side of a Vm holds, whichever engine runs, and the
+ * gate through which vCPUs enter the engine.
+ *
+ * Lock order, outermost first: the gate's owner (vcpus_exclusive .. vcpus_resume),
+ * the machine lock, the engine's locks, a vCPU's lock, the gate's lock. Whoever
+ * waits for a vCPU first lets go of the machine lock, so a vCPU on its way to a
+ * device always gets through.
+ */
+#ifndef ACCEL_RUN_H
+#define ACCEL_RUN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "accel/accel.h"
+
+typedef struct Gate {
+    pthread_mutex_t lock;
+    pthread_cond_t cond;        /* a vCPU left the engine, the owner is done, or there is work */
+    _Atomic bool closed;        /* somebody is, or wants to be, alone: nobody enters */
+    _Atomic bool alone;         /* the owner is alone; no work is done by others until it is through */
+} Gate;
+
+typedef struct AccelVm {
+    Gate gate;
+    void *engine;               /* the Accel's own */
+} AccelVm;
+
+static inline AccelVm *accel_vm(const Vm *vm) { return vm->accel_state; }
+
+/* Does v's work, oldest first, in v's own thread. True if there was some. */
+bool vcpu_serve(Vcpu *v);
+/* Makes the AccelVm, without vCPUs or an engine; for accel_start and for tests. */
+AccelVm *accel_vm_new(void);
+void accel_vm_free(AccelVm *a);
+/* A Vcpu with its lock and condition, standing and without a thread. */
+Vcpu *vcpu_new(Vm *vm, int index);
+void vcpu_free(Vcpu *v);
+/* Starts and joins the thread. */
+Err *vcpu_thread_start(Vcpu *v);
+void vcpu_thread_join(Vcpu *v);
+
+#endif

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Keeping cached translations in step with the guest: flushes, switches of the
+ * address space, and the keys that stand for executable mappings.
+ *
+ * A key (env->ctxkey) is a hash of everything that decides which code runs at a
+ * guest address: the mode key, the address space, and how often executable
+ * mappings of it were dropped. So an old address space that comes back has its
+ * old key, and what the jump cache and the return stack hold for it is good
+ * again; nothing is ever cleared. As long as a context executes only pages that
+ * are the same in all address spaces (a kernel), its key doesn't name one.
+ */
+#include <sys/random.h>
+
+#include "accel/jit/jit.h"
+#include "accel/tcg/mmu-priv.h"
+
+/* A bijection that spreads every bit over all (the finisher of the public-domain splitmix64). */
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+static uint32_t id_now(TcgVcpu *t, unsigned ctx)
+{
+    const Isa *isa = t->v->isa;
+
+    return isa->ctx_virtual(t->v, ctx) ? isa->asid(t->v, ctx) % L2_ASIDS : L2_PHYS;
+}
+
+static void set_exec_key(TcgVcpu *t, unsigned ctx)
+{
+    const Mmu *m = &t->mmu;
+    uint32_t id = m->id[ctx];
+    uint64_t k = m->secret ^ ctx;
+
+    if (id == L2_PHYS || m->exec_nonglobal[ctx])
+        k = mix(k + id + 1) ^ (id < L2_ASIDS ? m->exec_asid[id] : 0);
+    t->mmu.exec_key[ctx] = mix(k) + m->exec_stamp;
+}
+
+void mmu_refresh_key(TcgVcpu *t)
+{
+    unsigned ctx = t->v->isa->fetch_ctx(t->env->mode);
+    uint64_t key = mix(mix(t->mmu.exec_key[ctx] ^ t->mmu.secret) + t->env->mode) & ~UINT64_C(1);
+
+    if (key != t->env->ctxkey)
+        jit_key_changed(t, key);
+}
+
+void mmu_keys(TcgVcpu *t)
+{
+    for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++)
+        set_exec_key(t, ctx);
+    mmu_refresh_key(t);
+}
+
+void mmu_init(TcgVcpu *t)
+{
+    Mmu *m = &t->mmu;
+
+    l2_init(&m->l2);
+    m->exec_stamp = 1;
+    if (getrandom(&m->secret, sizeof(m->secret), 0) != sizeof(m->secret))
+        m->secret = mix((uintptr_t)t ^ __builtin_ia32_rdtsc());
+    for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++)
+        m->id[ctx] = L2_PHYS;
+}
+
+/* ---- executable mappings */
+
+static unsigned seen_bit(uint64_t va)
+{
+    return mix(va >> PAGE_BITS) % EXEC_SEEN_BITS;
+}
+
+void mmu_exec_found(TcgVcpu *t, uint64_t va, unsigned ctx, bool global)
+{
+    Mmu *m = &t->mmu;
+    unsigned bit = seen_bit(va);
+
+    m->used |= 1 << ctx;
+    m->exec_seen[bit / 64] |= UINT64_C(1) << bit % 64;
+    if (!global && !m->exec_nonglobal[ctx]) {
+        m->exec_nonglobal[ctx] = true;
+        set_exec_key(t, ctx);
+        mmu_refresh_key(t);
+    }
+}
+
+static bool exec_seen(const Mmu *m, uint64_t va)
+{
+    unsigned bit = seen_bit(va);
+
+    return m->exec_seen[bit / 64] >> bit % 64 & 1;
+}
+
+static void drop_exec_tags(TcgVcpu *t, unsigned ctx)
+{
+    memset(t->env->xt[ctx], 0, sizeof(t->env->xt[ctx]));
+}
+
+static void drop_exec_tag(TcgVcpu *t, uint64_t va)
+{
+    uint64_t vpage = va >> PAGE_BITS;
+    unsigned i = vpage % XT_SIZE;
+
+    for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++)
+        if (t->mmu.used >> ctx & 1 && t->mmu.exec[ctx][i].vpage == vpage)
+            t->env->xt[ctx][i] = 0;
+}
+
+/* Executable mappings of that address space (-1: any) are other ones now. */
+static void exec_changed(TcgVcpu *t, int asid)
+{
+    t->stats.key_change++;
+    if (asid < 0)
+        t->mmu.exec_stamp++;
+    else
+        t->mmu.exec_asid[asid]++;
+}
+
+/* ---- flushes of the inline tables */
+
+static void drop_nonglobal(TcgVcpu *t, unsigned ctx)
+{
+    for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
+        for (uint64_t bits = t->mmu.nonglobal[ctx][w]; bits; bits &= bits - 1) {
+            unsigned i = w * 64 + __builtin_ctzll(bits);
+            TlbEntry *e = &t->env->tlb[ctx][i];
+
+            e->rt = e->wt = TLB_INVALID(i);
+        }
+        t->env->tlb_used[ctx][w] &= ~t->mmu.nonglobal[ctx][w];
+        t->mmu.nonglobal[ctx][w] = 0;
+    }
+}
+
+static void drop_all(TcgVcpu *t, unsigned ctx)
+{
+    env_tlb_clear(t->env, ctx);
+    memset(t->mmu.nonglobal[ctx], 0, sizeof(t->mmu.nonglobal[ctx]));
+}
+
+void mmu_flush_everything(TcgVcpu *t)
+{
+    Mmu *m = &t->mmu;
+
+    t->stats.flush_all++;
+    l2_flush_all(&m->l2);
+    for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++) {
+        if (!(m->used >> ctx & 1))
+            continue;
+        drop_all(t, ctx);
+        drop_exec_tags(t, ctx);
+        m->exec_nonglobal[ctx] = false;
+    }
+    m->used = 0;
+    memset(m->exec_seen, 0, sizeof(m->exec_seen));
+    exec_changed(t, -1);
+    mmu_keys(t);
+}
+
+static void flush_all(Vcpu *v)
+{
+    mmu_flush_everything(tcg_vcpu(v));
+}
+
+static void flush_ctx(Vcpu *v, unsigned ctx)
+{
+    drop_all(tcg_vcpu(v), ctx);
+    drop_exec_tags(tcg_vcpu(v), ctx);
+}
+
+/* Everything of an address space (-1: of all) but global pages. */
+static void flush_asid_own(TcgVcpu *t, int asid)
+{
+    Mmu *m = &t->mmu;
+
+    t->stats.flush_asid++;
+    l2_flush_asid(&m->l2, asid);
+    exec_changed(t, asid);
+    for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++) {
+        if (!(m->used >> ctx & 1) || m->id[ctx] == L2_PHYS || (asid >= 0 && m->id[ctx] != (uint32_t)asid))
+            continue;
+        drop_nonglobal(t, ctx);
+        if (m->exec_nonglobal[ctx])
+            drop_exec_tags(t, ctx);
+    }
+    mmu_keys(t);
+}
+
+static void flush_asid(Vcpu *v, int asid, bool keep_global)
+{
+    if (!keep_global && asid < 0)
+        mmu_flush_everything(tcg_vcpu(v));
+    else
+        flush_asid_own(tcg_vcpu(v), asid < 0 ? -1 : asid % L2_ASIDS);
+}
+
+/* The entry of va, unless it is a global one and `global` says to spare those. */
+static void drop_inline_page(TcgVcpu *t, unsigned ctx, uint64_t va, bool global)
+{
+    unsigned i = tlb_index(va);
+    uint64_t bit = UINT64_C(1) << i % 64;
+
+    if (!global && !(t->mmu.nonglobal[ctx][i / 64] & bit))
+        return;
+    env_tlb_clear_page(t->env, ctx, va);
+    if (!(t->env->tlb_used[ctx][i / 64] & bit))
+        t->mmu.nonglobal[ctx][i / 64] &= ~bit;
+}
+
+static void flush_page(Vcpu *v, uint64_t va, int asid)
+{
+    TcgVcpu *t = tcg_vcpu(v);
+    Mmu *m = &t->mmu;
+
+    t->stats.flush_page++;
+    if (asid >= 0)
+        asid %= L2_ASIDS;
+    if (!l2_flush_page(&m->l2, va, asid)) {
+        t->stats.flush_wide++;
+        flush_asid(v, asid, asid >= 0);
+        return;
+    }
+    for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++)
+        if (m->used >> ctx & 1 && m->id[ctx] != L2_PHYS && (asid < 0 || m->id[ctx] == (uint32_t)asid))
+            drop_inline_page(t, ctx, va, asid < 0);
+    if (exec_seen(m, va)) {
+        drop_exec_tag(t, va);
+        exec_changed(t, asid);
+        mmu_keys(t);
+    }
+}
+
+/* ---- what changed otherwise */
+
+static void mode_changed(Vcpu *v)
+{
+    mmu_refresh_key(tcg_vcpu(v));
+}
+
+static void address_space_changed(Vcpu *v)
+{
+    TcgVcpu *t = tcg_vcpu(v);
+    Mmu *m = &t->mmu;
+
+    t->stats.switches++;
+    for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++) {
+        uint32_t id = id_now(t, ctx), was = m->id[ctx];
+
+        if (id == was)
+            continue;
+        m->id[ctx] = id;
+        if (!(m->used >> ctx & 1))
+            continue;
+        if (id == L2_PHYS || was == L2_PHYS) {
+            drop_all(t, ctx);
+            drop_exec_tags(t, ctx);
+        } else {
+            drop_nonglobal(t, ctx);
+            if (m->exec_nonglobal[ctx])
+                drop_exec_tags(t, ctx);
+        }
+    }
+    mmu_keys(t);
+}
+
+static void code_fence(Vcpu *v)
+{
+    /* Stores to code are seen as they are done; what is left over is in the return stack. */
+    jit_code_fence(tcg_vcpu(v));
+}
+
+static bool fetch_slow(Vcpu *v, uint64_t va, uint32_t *out)
+{
+    TcgVcpu *t = tcg_vcpu(v);
+    unsigned ctx = v->isa->fetch_ctx(t->env->mode);
+    const ExecEntry *e = mmu_exec(t, va, ctx);
+
+    if (!e || (va & PAGE_MASK_LOW) > PAGE_SIZE - 4)
+        return false;
+    memcpy(out, jit_page_bytes(e->page) + (va & PAGE_MASK_LOW), 4);
+    return true;
+}
+
+static const MmuOps ops = {
+    .flush_all = flush_all, .flush_ctx = flush_ctx, .flush_asid = flush_asid, .flush_page = flush_page,
+    .mode_changed = mode_changed, .address_space_changed = address_space_changed,
+    .code_fence = code_fence, .fetch_slow = fetch_slow,
+};
+const MmuOps *mmu_ops = &ops;
