@@ -297,7 +297,7 @@ static inline bool polled(const Env *env)
 
 IrExit ir_interp_run(const IrProg *p, Env *env, int mark, int64_t left)
 {
-    uint64_t values[p->nvalues + 1], v;
+    uint64_t values[p->nvalues + 1], v, key = env->ctxkey;
     char *const base[AREAS] = { (char *)env, (char *)values, (char *)p->consts };
     const Step *s = &p->steps[p->marks[mark].step];
     const IrHelper *h;
@@ -374,9 +374,10 @@ IrExit ir_interp_run(const IrProg *p, Env *env, int mark, int64_t left)
             s = &p->steps[s->target] - 1;
             break;
         case CODE(IR_goind, 0):
+            /* A jump may stand behind a fence or a new mapping: only the dispatcher knows what is there now. */
             v = A;
-            m = polled(env) || env->mode != p->mode ? -1 : ir_prog_mark(p, v);
-            if (m < 0) {
+            m = s->in.aux == IND_JUMP || env->ctxkey != key || env->mode != p->mode ? -1 : ir_prog_mark(p, v);
+            if (m < 0 || polled(env)) {
                 env->pc = v;
                 return polled(env) ? EXIT_POLL : EXIT_NEXT;
             }

@@ -233,7 +233,9 @@ Err *ir_check(const IrUnit *u);
  * Runs unit u on env from mark index `mark` (0 = entry) until it leaves. At most `max_marks` guest
  * instructions; then it leaves with EXIT_NEXT. On return env->pc is the next guest pc, except after a fault,
  * where it is the pc of the instruction that faulted. Guest memory goes
- * through env->ops (tcg/env.h).
+ * through env->ops (tcg/env.h) where the inline tables miss. Direct edges, and returns
+ * and calls under an unchanged mode and ctxkey, go on inside the unit; backward edges and all
+ * goind look at env->poll first.
  */
 IrExit ir_interp(const IrUnit *u, Env *env, int mark, int64_t max_marks);
 
