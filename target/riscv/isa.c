@@ -18,6 +18,8 @@ static void stc_fire(void *opaque)
 static Err *vcpu_new(Vcpu *v, const char *cpu, const char *opts)
 {
     RiscvState *s = g_new0(RiscvState, 1);
+
+    cpu = cpu ? cpu : v->isa->default_cpu;
     s->vcpu = v;
     s->hartid = v->index;
     s->time_hz = 10000000;
