@@ -76,7 +76,8 @@ const ChardevClass chardev_file = {
 
 static void pipe_ended(Chardev *c, int errnum)
 {
-    stream_stop_input(c);
+    if (errnum != EPIPE)
+        stream_stop_input(c);
 }
 
 /* Opened for both directions, a FIFO neither waits for its other end nor ends when that goes. */

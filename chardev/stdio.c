@@ -5,6 +5,7 @@
 #include "chardev/stream.h"
 #include "chardev/term.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -16,10 +17,14 @@ typedef struct Stdio {
 
 static Chardev *user;           /* who has stdin and stdout */
 
-/* End of input: a file or a pipe was read to its end. Output goes on. */
+/*
+ * End of input, as of a file that was read to its end: output goes on. Or
+ * nobody reads the output any more (EPIPE): input goes on, Ctrl-A x with it.
+ */
 static void stdio_ended(Chardev *c, int errnum)
 {
-    stream_stop_input(c);
+    if (errnum != EPIPE)
+        stream_stop_input(c);
 }
 
 /*

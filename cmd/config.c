@@ -186,6 +186,7 @@ static void wrap(GString *s, int at, const char *doc)
     char **words = g_strsplit(doc, " ", -1);
 
     if (at >= HELP_COLUMN) {
+        g_string_truncate(s, s->len - 1);       /* the blank behind the option */
         g_string_append_c(s, '\n');
         at = 0;
     }

@@ -178,16 +178,22 @@ static void free_machine(Vm *vm)
     vm_free(vm);
 }
 
-/* What only the board can say of the configuration. */
-static Err *choose_board(EmuConfig *c)
+/* What only the guest and the board can say of the configuration. */
+static Err *fill_in(EmuConfig *c, const Isa *isa)
 {
     const Board *b;
 
+    if (!c->vm.cpu)
+        c->vm.cpu = g_strdup(isa->default_cpu);
     if (!c->vm.machine)
         c->vm.machine = g_strdup(DEFAULT_MACHINE);
     TRY(err_in(board_find(c->vm.isa, c->vm.machine, &b), "-M"));
     if (!c->vm.ram_size)
         c->vm.ram_size = b->ram_default;
+    /* The board says so too, but only when all those vCPUs have been made. */
+    if (c->vm.smp > b->max_cpus)
+        return err(ERR_INVALID, "-smp %d: machine '%s' has at most %d CPUs", c->vm.smp, b->name,
+                   b->max_cpus);
     return NULL;
 }
 
@@ -197,7 +203,7 @@ Err *emu_run(EmuConfig *c, int *status)
 
     if (!isa)
         return err(ERR_NOT_FOUND, "there is no guest '%s' in this program", c->vm.isa);
-    TRY(choose_board(c));
+    TRY(fill_in(c, isa));
     TRY(start_logs(c));
     Vm *vm = vm_new(&c->vm);
     if (!vm)
@@ -228,6 +234,29 @@ static Err *help_chardev(const char *arg, char **out)
     return e;
 }
 
+/* "help": all machines; "virt,help": what virt can be told. */
+static Err *help_machine(const EmuConfig *c, const char *arg, char **out)
+{
+    char *name = g_strndup(arg, strcspn(arg, ","));
+    const Board *b;
+
+    if (!strcmp(name, "help") || !strcmp(name, "?")) {
+        *out = board_help(c->vm.isa);
+        g_free(name);
+        return NULL;
+    }
+    Err *e = err_in(board_find(c->vm.isa, name, &b), "-M");
+    g_free(name);
+    if (e)
+        return e;
+    char *props = b->fields ? props_help(b->fields) : g_strdup("");
+    *out = g_strdup_printf("Options of the machine %s:\n%s"
+                           "  dumpdtb=<file>         - write the device tree there, and end\n"
+                           "  accel=<str>            - the same as -accel (default: tcg)\n", b->name, props);
+    g_free(props);
+    return NULL;
+}
+
 static char *help_accel(void)
 {
     return g_strdup(
@@ -256,8 +285,7 @@ Err *emu_help(const EmuConfig *c, char **out)
         *out = g_strdup_printf("Lyre emulator version %s\n", LYRE_VERSION);
         break;
     case HELP_MACHINE:
-        *out = board_help(c->vm.isa);
-        break;
+        return help_machine(c, arg, out);
     case HELP_CPU:
         *out = isa && isa->cpu_help ? isa->cpu_help() : g_strdup("");
         break;

@@ -18,6 +18,15 @@ import time
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed\b")
 
 
+def shown(path):
+    """The path as it is below the source tree or the build folder."""
+    full = os.path.abspath(path)
+    for base in (os.environ.get("LYRE_BUILD"), os.environ.get("LYRE_SRC")):
+        if base and full.startswith(base + os.sep):
+            return os.path.relpath(full, base)
+    return path
+
+
 def run_one(path, timeout):
     """Returns (path, passed, failed, skipped, seconds, output)."""
     start = time.monotonic()
@@ -62,7 +71,7 @@ def main():
         for run in concurrent.futures.as_completed(runs):
             path, p, f, skip, seconds, text = run.result()
             passed, failed, skipped = passed + p, failed + f, skipped + skip
-            name = os.path.relpath(path)
+            name = shown(path)
             if skip:
                 print(f"  SKIP  {name}: {text.strip().splitlines()[-1:] or ['']}")
             else:

@@ -64,7 +64,10 @@ static Err *make(Machine *m)
     if (config->machine_opts)
         TRY(props_parse(m, m->board->fields, config->machine_opts));
     TRY(clock_set_rtc(m->vm, config->rtc_base, config->rtc_clock));
-    return m->board->make(m);
+    TRY(m->board->make(m));
+    for (guint i = 0; config->devices && i < config->devices->len; i++)
+        TRY(device_add(m->vm, config->devices->pdata[i]));
+    return NULL;
 }
 
 Err *board_make(Vm *vm)
