@@ -26,8 +26,10 @@ def build_all(src, out, cc="gcc", cross=CROSS):
     here = os.path.join(src, "tests", "bench")
     common = [os.path.join(here, k + ".c") for k in KERNELS + ["main"]]
     hosted = common + [os.path.join(here, f) for f in ("os.c", "hosted.c")]
-    bare = common + [os.path.join(here, "bare", f) for f in ("start.S", "bare.c")]
-    script = os.path.join(here, "bare", "link.ld")
+    shared = os.path.join(src, "tests", "guests", "bare")
+    bare = common + [os.path.join(here, "bare", "bare.c")] + \
+        [os.path.join(shared, f) for f in ("start.S", "bare.c")]
+    script = os.path.join(shared, "link.ld")
     jobs = (
         ("native", [cc], ["-static"], hosted, []),
         ("linux", [cross + "gcc"], ["-static"], hosted, []),
@@ -35,7 +37,8 @@ def build_all(src, out, cc="gcc", cross=CROSS):
          ["-mcmodel=medany", "-nostdlib", "-static", "-T", script, "-Wl,--build-id=none"],
          bare, ["-lgcc"]),
     )
-    deps = [os.path.join(here, f) for f in ("bench.h", "main.h", "build.py")] + [script]
+    deps = [os.path.join(here, f) for f in ("bench.h", "main.h", "build.py")] + \
+        [script, os.path.join(shared, "bare.h")]
     for name, compiler, flags, files, libs in jobs:
         target = os.path.join(out, name)
         if newer(target, files + deps):
