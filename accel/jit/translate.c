@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "accel/jit/dump.h"
 #include "accel/jit/jit.h"
 #include "util/log.h"
 
@@ -134,34 +135,6 @@ static Unit *publish(Work *w)
 
 /* ---- logs */
 
-static void log_ir(const IrUnit *ir)
-{
-    char *text = ir_print(ir);
-
-    fprintf(log_begin(), "IR:\n%s\n", text);
-    log_end();
-    g_free(text);
-}
-
-static void log_guest(const Work *w)
-{
-    FILE *f = log_begin();
-    const Isa *isa = w->t->v->isa;
-    const uint8_t *bytes = jit_page_bytes(w->page);
-
-    fprintf(f, "IN: %#" PRIx64 " mode %#" PRIx64 "\n", w->pc, w->mode);
-    for (unsigned at = w->lo; at < MIN(w->hi, PAGE_SIZE);) {
-        char text[128];
-        int n = isa->print(text, sizeof(text), bytes + at, PAGE_SIZE - at, w->pc - w->lo + at);
-
-        if (n <= 0)
-            break;
-        fprintf(f, "%#" PRIx64 ":  %s\n", w->pc - w->lo + at, text);
-        at += n;
-    }
-    log_end();
-}
-
 static void perf_name(Jit *j, const Unit *u)
 {
     char line[80];
@@ -223,14 +196,27 @@ static Result make(Work *w, Unit **out)
     return result;
 }
 
+enum { LOG_UNIT = LOG_IN_ASM | LOG_OP | LOG_OUT_ASM };
+
 static void log_unit(Work *w, const Unit *u)
 {
-    if (log_on(LOG_IN_ASM) && log_wants(u->va))
-        log_guest(w);
-    if (log_on(LOG_OP) && log_wants(u->va))
-        log_ir(&w->j->ir);
-    if (w->j->perfmap >= 0)
-        perf_name(w->j, u);
+    Jit *j = w->j;
+    unsigned items = atomic_load_explicit(&log_mask, memory_order_relaxed) & LOG_UNIT;
+
+    if (items && log_wants(u->va)) {
+        Dump d = { .isa = w->t->v->isa, .ir = &j->ir, .page = jit_page_bytes(w->page),
+                   .next_page = w->page2 ? jit_page_bytes(w->page2) : NULL };
+        if (j->engine != ENGINE_INTERP) {
+            d.code = &w->code;
+            d.emitter = j->emitter;
+            d.base = j->rw;
+            d.delta = j->delta;
+        }
+        dump_unit(log_begin(), &d, items);
+        log_end();
+    }
+    if (j->perfmap >= 0)
+        perf_name(j, u);
 }
 
 /* ---- around it */

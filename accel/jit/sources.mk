@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+src += accel/jit/dump.c
