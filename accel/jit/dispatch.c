@@ -28,16 +28,15 @@ static void note_used(Unit *u)
 Unit *dispatch_unit(TcgVcpu *t, int *exit)
 {
     Jit *j = jit_of(t);
-    unsigned ctx = t->v->isa->fetch_ctx(t->env->mode);
 
     t->stats.jc_miss++;
     for (;;) {
         uint64_t pc = t->env->pc;
-        const ExecEntry *e = mmu_exec(t, pc, ctx);
+        const ExecEntry *e = mmu_exec(t, pc, t->mmu.fetch_ctx, true);
 
         if (!e)
             return instead(t, exit);
-        Unit *u = unit_find(j, t, e, pc, t->env->mode);
+        Unit *u = unit_find(j, t, e, pc, t->env->mode, true);
         if (u) {
             note_used(u);
             return u;
@@ -49,11 +48,17 @@ Unit *dispatch_unit(TcgVcpu *t, int *exit)
     }
 }
 
-/* The owner of the jump cache enters u; a unit that died meanwhile must not stay in it. */
+/*
+ * The owner of the jump cache enters u; a unit that died meanwhile must not stay
+ * in it. One that crosses pages stays out: it leaves when the second page's tag is
+ * not set, and only dispatch_unit sets that.
+ */
 static void jump_cache_fill(Env *env, const Unit *u)
 {
     JcEntry *e = &env->jc[jc_index(env->pc)];
 
+    if (u->id2)
+        return;
     __atomic_store_n(&e->key, JC_EMPTY, __ATOMIC_RELAXED);
     __atomic_store_n(&e->host, (void *)u->host, __ATOMIC_RELEASE);
     __atomic_store_n(&e->key, env->pc ^ env->ctxkey, __ATOMIC_SEQ_CST);
@@ -66,7 +71,9 @@ static const void *find_host(TcgVcpu *t, int *exit)
     Env *env = t->env;
     const JcEntry *e = &env->jc[jc_index(env->pc)];
 
-    if (__atomic_load_n(&e->key, __ATOMIC_RELAXED) == (env->pc ^ env->ctxkey))
+    /* Without the page's tag we come from an edge that found it missing: dispatch_unit sets it. */
+    if (__atomic_load_n(&e->key, __ATOMIC_RELAXED) == (env->pc ^ env->ctxkey)
+        && env->xt[t->mmu.fetch_ctx][(env->pc >> PAGE_BITS) % XT_SIZE])
         return __atomic_load_n(&e->host, __ATOMIC_RELAXED);
     Unit *u = dispatch_unit(t, exit);
     if (!u)
@@ -116,10 +123,10 @@ int dispatch_left(TcgVcpu *t, IrExit why)
     return -1;
 }
 
-/* May x lead to u? A unit that crosses pages depends on two mappings, which no entry checks. */
+/* May x lead to u? */
 static bool linkable(const Exit *x, const Unit *u, uint64_t pc)
 {
-    if (!x->from || x->to || x->target != pc || x->from->mode != u->mode || u->id2)
+    if (!x->from || x->to || x->target != pc || x->from->mode != u->mode)
         return false;
     if (atomic_load(&x->from->dead) || atomic_load(&u->dead))
         return false;

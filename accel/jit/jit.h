@@ -119,6 +119,7 @@ struct JitVcpu {
     int stack_now, stack_next;
     _Atomic bool drop;              /* asked by others: the return stacks may lead to dead units */
     IrUnit one;                     /* accel_interpret_one's */
+    struct Lockstep *lockstep;      /* made by the first lockstep_run */
 };
 
 /* ---- cache.c: memory */
@@ -137,8 +138,11 @@ CodePage *jit_page_find(RamBlock *block, uint64_t pageno);      /* NULL: no code
 uint32_t jit_page_id(CodePage *p, uint64_t vpage);              /* 0: no more ids */
 static inline const uint8_t *jit_page_bytes(const CodePage *p) { return p->block->host + (p->pageno << PAGE_BITS); }
 void pages_free(Jit *j);
-/* The unit for pc, whose page is e, as t sees the page after it too. Any thread. */
-Unit *unit_find(Jit *j, TcgVcpu *t, const ExecEntry *e, uint64_t pc, uint64_t mode);
+/*
+ * The unit for pc, whose page is e, as t sees the page after it too. t's thread. walk: that page may be looked up
+ * for it (not under the lock).
+ */
+Unit *unit_find(Jit *j, TcgVcpu *t, const ExecEntry *e, uint64_t pc, uint64_t mode, bool walk);
 void unit_publish(Jit *j, Unit *u);         /* under the lock */
 void unit_unhash(Jit *j, Unit *u);          /* under the lock */
 int unit_site_mark(const Jit *j, const Unit *u, uint64_t site);     /* -1: no such site */
@@ -186,7 +190,9 @@ int dispatch_left(TcgVcpu *t, IrExit why);
  * env->pc at the target. The loop itself is lockstep.c's: dispatch_unit, run the
  * two, compare, dispatch_left.
  */
-VcpuExit lockstep_run(Vcpu *v) __attribute__((weak));
+VcpuExit lockstep_run(Vcpu *v);
+void lockstep_free(struct Lockstep *k);
+void lockstep_print_stats(const struct Lockstep *k, GString *out);
 static inline IrExit jit_enter(TcgVcpu *t, const void *host);
 
 static inline JitVcpu *jit_vcpu(TcgVcpu *t) { return t->jit; }

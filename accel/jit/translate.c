@@ -160,6 +160,7 @@ static bool emit(Work *w)
     X64Request q = {
         .unit = &j->ir, .base = j->rw, .hot = r->hot, .cold = r->cold,
         .first_exit = (uint32_t)r->index << 16 | r->nexits, .exec_ctx = w->ctx, .xt_id = w->e->id,
+        .xt_id2 = w->page2 ? w->id2 : 0, .one_vcpu = w->mode & MODE_ONE_VCPU,
         .listing = log_on(LOG_OUT_ASM),
     };
     return x64_emit(j->emitter, &q, &w->code) && r->nexits + w->code.nexits <= REGION_EXITS;
@@ -224,7 +225,7 @@ static void log_unit(Work *w, const Unit *u)
 /* The page after pc's, for an instruction that crosses. False: an exception was raised. */
 static bool find_next_page(Work *w)
 {
-    const ExecEntry *e2 = mmu_exec(w->t, (w->pc | (PAGE_SIZE - 1)) + 1, w->ctx);
+    const ExecEntry *e2 = mmu_exec(w->t, (w->pc | (PAGE_SIZE - 1)) + 1, w->ctx, true);
 
     if (!e2 || !e2->id)
         return false;
@@ -252,7 +253,7 @@ Unit *jit_translate(TcgVcpu *t, const ExecEntry *e, uint64_t pc)
 {
     Jit *j = jit_of(t);
     Work w = { .j = j, .t = t, .e = e, .page = e->page, .pc = pc, .mode = t->env->mode,
-               .ctx = t->v->isa->fetch_ctx(t->env->mode), .limits = j->limits };
+               .ctx = t->mmu.fetch_ctx, .limits = j->limits };
     int full = -1;
 
     if (!e->id)
@@ -265,7 +266,7 @@ Unit *jit_translate(TcgVcpu *t, const ExecEntry *e, uint64_t pc)
         if (page2)
             page_watch(j, t, page2);
         pthread_mutex_lock(&j->lock);
-        u = unit_find(j, t, e, pc, w.mode);
+        u = unit_find(j, t, e, pc, w.mode, false);
         Result r = MADE;
         bool watched = u || still_watched(&w);
         int region = j->current;

@@ -130,23 +130,26 @@ static _Atomic(Unit *) *bucket_of(Jit *j, const Unit *u)
     return &j->hash[hash_of(u->id, u->lo, u->mode)];
 }
 
-/* Does t see the page that u crosses into where u saw it? Nothing is raised: a miss just translates. */
-static bool next_page_fits(TcgVcpu *t, const Unit *u)
+/* Does t see the page that u crosses into where u saw it? Nothing is raised: if that page is absent, u just isn't found. */
+static bool next_page_fits(TcgVcpu *t, const Unit *u, bool walk)
 {
     uint64_t vpage = (u->va >> PAGE_BITS) + 1;
     unsigned ctx = t->v->isa->fetch_ctx(u->mode);
 
-    return t->env->xt[ctx][vpage % XT_SIZE] == u->id2;
+    if (t->env->xt[ctx][vpage % XT_SIZE] == u->id2)
+        return true;
+    const ExecEntry *e = walk ? mmu_exec(t, vpage << PAGE_BITS, ctx, false) : NULL;
+    return e && e->id == u->id2;
 }
 
-Unit *unit_find(Jit *j, TcgVcpu *t, const ExecEntry *e, uint64_t pc, uint64_t mode)
+Unit *unit_find(Jit *j, TcgVcpu *t, const ExecEntry *e, uint64_t pc, uint64_t mode, bool walk)
 {
     unsigned lo = pc & (PAGE_SIZE - 1);
     Unit *u = atomic_load_explicit(&j->hash[hash_of(e->id, lo, mode)], memory_order_acquire);
 
     for (; u; u = atomic_load_explicit(&u->chain, memory_order_acquire))
         if (u->id == e->id && u->lo == lo && u->mode == mode && !atomic_load(&u->dead)
-            && (!u->id2 || next_page_fits(t, u)))
+            && (!u->id2 || next_page_fits(t, u, walk)))
             return u;
     return NULL;
 }

@@ -44,6 +44,7 @@ static void set_exec_key(TcgVcpu *t, unsigned ctx)
 void mmu_refresh_key(TcgVcpu *t)
 {
     unsigned ctx = t->v->isa->fetch_ctx(t->env->mode);
+    t->mmu.fetch_ctx = ctx;
     uint64_t key = mix(mix(t->mmu.exec_key[ctx] ^ t->mmu.secret) + t->env->mode) & ~UINT64_C(1);
 
     if (key != t->env->ctxkey)
@@ -278,8 +279,7 @@ static void code_fence(Vcpu *v)
 static bool fetch_slow(Vcpu *v, uint64_t va, uint32_t *out)
 {
     TcgVcpu *t = tcg_vcpu(v);
-    unsigned ctx = v->isa->fetch_ctx(t->env->mode);
-    const ExecEntry *e = mmu_exec(t, va, ctx);
+    const ExecEntry *e = mmu_exec(t, va, t->mmu.fetch_ctx, true);
 
     if (!e || (va & PAGE_MASK_LOW) > PAGE_SIZE - 4)
         return false;

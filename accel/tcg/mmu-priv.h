@@ -14,7 +14,8 @@ static inline bool crosses_page(uint64_t va, unsigned size)
     return (va & PAGE_MASK_LOW) + size > PAGE_SIZE;
 }
 
-/* The translation of va for this access, from the second level or a walk; NULL: an exception was raised. */
+/* The translation of va for this access, from the second level or a walk; NULL: there is none (mmu_page: an exception was raised). */
+L2Page *mmu_look(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, L2Page *once);
 L2Page *mmu_page(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, MemOp m, L2Page *once);
 
 /*

@@ -43,7 +43,7 @@ static void place(TcgVcpu *t, L2Page *p, const Page *pg)
     p->kind = r->region->kind == REGION_RAM ? KIND_RAM : KIND_ROM;
 }
 
-L2Page *mmu_page(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, MemOp m, L2Page *once)
+L2Page *mmu_look(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, L2Page *once)
 {
     L2Page *p = l2_find(&t->mmu.l2, va, ctx, t->mmu.id[ctx]);
     Page pg;
@@ -51,10 +51,8 @@ L2Page *mmu_page(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, MemOp m, L2Pag
     if (p && p->prot & prot_of[a])
         return p;
     t->stats.walk++;
-    if (!t->v->isa->walk(t->v, va, a, ctx, &pg)) {
-        t->v->isa->mem_fault(t->v, va, a, ctx, m, MEM_FAULT_PAGE);
+    if (!t->v->isa->walk(t->v, va, a, ctx, &pg))
         return NULL;
-    }
     if (pg.order < PAGE_BITS) {
         p = once;
     } else {
@@ -64,6 +62,15 @@ L2Page *mmu_page(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, MemOp m, L2Pag
         p = l2_fill(&t->mmu.l2, va, ctx, pg.global && id != L2_PHYS ? L2_GLOBAL : id, pg.order);
     }
     place(t, p, &pg);
+    return p;
+}
+
+L2Page *mmu_page(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, MemOp m, L2Page *once)
+{
+    L2Page *p = mmu_look(t, va, a, ctx, once);
+
+    if (!p)
+        t->v->isa->mem_fault(t->v, va, a, ctx, m, MEM_FAULT_PAGE);
     return p;
 }
 
@@ -345,30 +352,31 @@ const EnvOps mmu_env_ops = {
 
 /* ---- execution */
 
-const ExecEntry *mmu_exec(TcgVcpu *t, uint64_t va, unsigned ctx)
+const ExecEntry *mmu_exec(TcgVcpu *t, uint64_t va, unsigned ctx, bool raise)
 {
     uint64_t vpage = va >> PAGE_BITS;
     unsigned i = vpage % XT_SIZE;
     ExecEntry *e = &t->mmu.exec[ctx][i];
+    MemOp m = ctx << MO_CTX_SHIFT;
     L2Page once;
 
     if (e->vpage == vpage && e->id && t->env->xt[ctx][i] == e->id)
         return e;
     t->stats.exec_fill++;
-    L2Page *p = mmu_page(t, va, ACCESS_EXEC, ctx, ctx << MO_CTX_SHIFT, &once);
-    if (!p)
-        return NULL;
-    if (!p->host) {
-        t->v->isa->mem_fault(t->v, va, ACCESS_EXEC, ctx, ctx << MO_CTX_SHIFT, MEM_FAULT_BUS);
+    L2Page *p = mmu_look(t, va, ACCESS_EXEC, ctx, &once);
+    if (!p || !p->host) {
+        if (raise)
+            t->v->isa->mem_fault(t->v, va, ACCESS_EXEC, ctx, m, p ? MEM_FAULT_BUS : MEM_FAULT_PAGE);
         return NULL;
     }
     CodePage *page = jit_page(tcg_vm(t->v->vm)->jit, p->block, p->pageno);
-    if (p == &once) {
+    uint32_t id = p == &once ? 0 : jit_page_id(page, vpage);
+    if (!id) {
         t->mmu.exec_once = (ExecEntry){ vpage, page, 0, false };
         return &t->mmu.exec_once;
     }
-    *e = (ExecEntry){ vpage, page, jit_page_id(page, vpage), p->global };
-    t->env->xt[ctx][i] = e->id;
+    *e = (ExecEntry){ vpage, page, id, p->global };
+    t->env->xt[ctx][i] = id;
     mmu_exec_found(t, va, ctx, p->global);
     return e;
 }

@@ -124,6 +124,8 @@ static void tcg_stats(Vm *vm, GString *out)
             if (n)
                 g_string_append_printf(out, "  %-44s %12" PRIu64 "\n", rows[k].doc, n);
         }
+        if (t->jit->lockstep)
+            lockstep_print_stats(t->jit->lockstep, out);
     }
     jit_print_stats(tcg_vm(vm)->jit, out);
 }
@@ -141,16 +143,16 @@ const Accel accel_tcg = {
 static bool translate_one(TcgVcpu *t, IrUnit *u)
 {
     uint64_t pc = t->env->pc, mode = t->env->mode;
-    unsigned ctx = t->v->isa->fetch_ctx(mode), lo, hi;
+    unsigned ctx = t->mmu.fetch_ctx, lo, hi;
     TranslateLimits one = { .max_insns = 1, .max_blocks = 1, .one_insn = true, .single_block = true };
-    const ExecEntry *e = mmu_exec(t, pc, ctx);
+    const ExecEntry *e = mmu_exec(t, pc, ctx, true);
 
     if (!e)
         return false;
     const uint8_t *page = jit_page_bytes(e->page);
     if (translate_unit(t->v, u, pc, mode, page, NULL, one, &lo, &hi) > 0)
         return true;
-    e = mmu_exec(t, (pc | (PAGE_SIZE - 1)) + 1, ctx);
+    e = mmu_exec(t, (pc | (PAGE_SIZE - 1)) + 1, ctx, true);
     if (!e)
         return false;
     translate_unit(t->v, u, pc, mode, page, jit_page_bytes(e->page), one, &lo, &hi);

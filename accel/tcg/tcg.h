@@ -69,6 +69,7 @@ enum { EXEC_SEEN_BITS = 65536 };
  * it, or whoever knows that it is not running.
  */
 typedef struct Mmu {
+    unsigned fetch_ctx;                         /* context of fetches in env->mode */
     uint32_t id[MMU_CTXS];                      /* whose translations each context sees (l2.h) */
     uint8_t  used;                              /* contexts that may have inline entries or exec tags */
     uint64_t nonglobal[MMU_CTXS][TLB_SIZE / 64];    /* inline entries that are not global */
@@ -115,8 +116,8 @@ VcpuExit tcg_fault(TcgVcpu *t, uint64_t pc);
 /* ---- mmu.c, flush.c */
 extern const EnvOps mmu_env_ops;
 void mmu_init(TcgVcpu *t);
-/* The page that holds va for a fetch in ctx. NULL: an exception was raised. */
-const ExecEntry *mmu_exec(TcgVcpu *t, uint64_t va, unsigned ctx);
+/* The page that holds va for a fetch in ctx. NULL: there is none; an exception was raised if `raise`. */
+const ExecEntry *mmu_exec(TcgVcpu *t, uint64_t va, unsigned ctx, bool raise);
 /* Takes the right to write block's page inline from t. In t's thread, or when t is not running. */
 void mmu_revoke_writes(TcgVcpu *t, RamBlock *block, uint64_t pageno);
 /* env->ctxkey anew. */
