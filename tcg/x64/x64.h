@@ -54,7 +54,7 @@ IrExit x64_enter(X64Stubs *s, Env *env, const void *host);
 /* ---- units */
 typedef struct X64Exit {        /* a direct edge out of the unit */
     uint64_t target;            /* guest pc */
-    uint32_t patch;             /* offset (from the area's base rw) of the rel32 to patch; 4-byte aligned */
+    uint32_t patch;             /* offset (from the area's base rw) of the rel32 to patch; it doesn't cross 16 bytes */
     uint32_t stub;              /* offset of its own exit stub: rel32's first target */
     bool cross;                 /* target is in another page: link only to the checked entry */
     bool call;                  /* it is a call (patch is in a host call) */
@@ -65,6 +65,7 @@ typedef struct X64Site {        /* a host return address that C may see, and its
     uint32_t mark;              /* index of the mark within the unit (0, 1, ..) */
 } X64Site;
 
+/* pc = unit's pc + (int16_t)pc_delta; flags 1: a label */
 typedef struct X64Mark { uint32_t off; uint16_t pc_delta; uint8_t len, flags; } X64Mark;
 
 /* What x64_emit made; arrays belong to the emitter and live until the next x64_emit. */
@@ -88,6 +89,9 @@ typedef struct X64Request {
     uint32_t first_exit;        /* number of the unit's exit 0: exit i reports env.exit_slot = first_exit + i */
     unsigned exec_ctx;          /* MMU context of instruction fetch */
     uint32_t xt_id;             /* what env.xt[exec_ctx][vpage % XT_SIZE] must hold at the checked entry */
+    bool one_vcpu;              /* only one vCPU, and no device writes atomically: no lock prefixes */
+    uint32_t xt_id2;            /* not 0: the first instruction crosses into the next virtual page, and both entries check
+                                   that page's tag for this too */
     bool listing;               /* keep IR index -> host offset for dumps */
 } X64Request;
 
