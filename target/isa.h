@@ -54,6 +54,8 @@ typedef struct RegInfo {    /* a register that people, debuggers and snapshots n
     uint64_t (*get)(Vcpu *, int arg); void (*set)(Vcpu *, int arg, uint64_t); int arg;
 } RegInfo;
 
+typedef struct StateRange { size_t off, size; } StateRange;
+
 struct Isa {
     const char *name;               /* "riscv64" */
     const IrGuest *ir;
@@ -85,6 +87,7 @@ struct Isa {
     void  (*dump)(Vcpu *, GString *out);    /* -d cpu */
     /* Lockstep: the guest's state beside Env as bytes that can be copied and compared. */
     size_t state_size;
+    const StateRange *state_shared;     /* parts that other threads write: never put back. Ends with a size of 0; or NULL */
     const char *(*state_diff)(const void *a, const void *b, GString *out);  /* names what differs; NULL: the same */
 };
 

@@ -59,9 +59,7 @@ Err *jit_new(Vm *vm, Jit **out)
     j->deep = g_array_new(false, false, sizeof(RamBlock *));
     j->hash = g_new0(_Atomic(Unit *), 1 << HASH_BITS);
     ir_init(&j->ir, vm->isa->ir);
-    if (c->engine == ENGINE_LOCKSTEP && !lockstep_run)
-        e = err(ERR_UNSUPPORTED, "engine=lockstep is not built in");
-    if (!e && code)
+    if (code)
         e = x64_host_ok();
     if (!e)
         e = cache_new(j, c->tb_size, code);
@@ -106,6 +104,7 @@ void jit_vcpu_free(TcgVcpu *t)
 {
     stacks_free(t->jit);
     ir_free(&t->jit->one);
+    lockstep_free(t->jit->lockstep);
     g_free(t->jit);
     t->jit = NULL;
 }

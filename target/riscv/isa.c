@@ -89,7 +89,7 @@ static const struct { const char *name; int reg; } sys_names[] = {
     { "stval", SYS_STVAL }, { "stvec", SYS_STVEC }, { "mscratch", SYS_MSCRATCH }, { "mepc", SYS_MEPC },
     { "mcause", SYS_MCAUSE }, { "mtval", SYS_MTVAL }, { "mtvec", SYS_MTVEC },
 };
-#define MEMBERS(X) X(medeleg) X(mideleg) X(mie) X(mip) X(menvcfg) X(satp) X(senvcfg) X(mcounteren) \
+#define MEMBERS(X) X(exc_cause) X(exc_tval) X(medeleg) X(mideleg) X(mie) X(mip) X(menvcfg) X(satp) X(senvcfg) X(mcounteren) \
     X(scounteren) X(mcountinhibit) X(stimecmp)
 
 static void dump(Vcpu *v, GString *out)
@@ -121,6 +121,13 @@ static const char *state_diff(const void *pa, const void *pb, GString *out)
     return out->len == before ? NULL : out->str;
 }
 
+static const StateRange state_shared[] = {
+    { offsetof(RiscvState, irq_lines), sizeof(((RiscvState *)0)->irq_lines) },
+    { offsetof(RiscvState, overflow_timer), sizeof(Timer) },
+    { offsetof(RiscvState, stc_timer), sizeof(Timer) },
+    { 0, 0 },
+};
+
 const Isa isa_riscv64 = {
     .name = "riscv64",
     .ir = &riscv_ir,
@@ -143,5 +150,6 @@ const Isa isa_riscv64 = {
     .ctx_virtual = riscv_ctx_virtual,
     .dump = dump,
     .state_size = sizeof(RiscvState),
+    .state_shared = state_shared,
     .state_diff = state_diff,
 };

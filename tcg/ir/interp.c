@@ -20,7 +20,7 @@ enum Area { AREA_ENV, AREA_VALUES, AREA_CONSTS, AREAS };
 
 /* What a step does: twice the IrOp, plus 1 when an integer op is 32 bits wide; then those without an op. */
 #define CODE(op, narrow) ((op) * 2 + (narrow))
-enum { CODE_SLOT_READ = IR_OPS * 2, CODE_SLOT_WRITE };
+enum { CODE_SLOT_READ = IR_OPS * 2, CODE_SLOT_WRITE, CODE_LD_OPS, CODE_ST_OPS /* ld, st past the inline table */ };
 
 typedef struct Step {
     IrInsn in;              /* the instruction; d, a, b, c are byte offsets in their areas */
@@ -216,6 +216,16 @@ int ir_prog_mark(const IrProg *p, uint64_t pc)
     return -1;
 }
 
+void ir_prog_observe(IrProg *p)
+{
+    for (int n = 0; n < p->nsteps; n++) {
+        if (p->steps[n].code == CODE(IR_ld, 0))
+            p->steps[n].code = CODE_LD_OPS;
+        else if (p->steps[n].code == CODE(IR_st, 0))
+            p->steps[n].code = CODE_ST_OPS;
+    }
+}
+
 /* The pc of the guest instruction that step s belongs to. */
 static uint64_t step_pc(const IrProg *p, const Step *s)
 {
@@ -329,6 +339,17 @@ IrExit ir_interp_run(const IrProg *p, Env *env, int mark, int64_t left)
             break;
         case CODE(IR_st, 0):
             store(env, A + s->in.imm, B, s->in.x);
+            if (env->fault)
+                goto fault;
+            break;
+        case CODE_LD_OPS:
+            v = env->ops->load(env, A + s->in.imm, s->in.x);
+            if (env->fault)
+                goto fault;
+            SET(eval_loaded(s->in.type, s->in.x, v, p->guest->nan_box));
+            break;
+        case CODE_ST_OPS:
+            env->ops->store(env, A + s->in.imm, B, s->in.x);
             if (env->fault)
                 goto fault;
             break;

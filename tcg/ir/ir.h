@@ -249,5 +249,6 @@ IrProg *ir_interp_prepare(const IrUnit *u);
 void    ir_interp_free(IrProg *p);
 IrExit  ir_interp_run(const IrProg *p, Env *env, int mark, int64_t max_marks);
 int     ir_prog_mark(const IrProg *p, uint64_t pc);         /* as ir_find_mark */
+void    ir_prog_observe(IrProg *p);     /* from now on all its accesses go through env->ops */
 
 #endif
