@@ -118,13 +118,20 @@ static uint64_t help_fp(Env *env, uint64_t a, uint64_t b, uint64_t c)
     x = x / y;
     return (uint64_t)(int64_t)(x / 16);
 }
-enum { H_PURE, H_READS, H_WRITES, H_FAULTS, H_FP, HELPERS };
+/* Drops the return stack, as C code may. */
+static uint64_t help_drop(Env *env, uint64_t a, uint64_t b, uint64_t c)
+{
+    env->jit_rsp = env->jit_rsp_base;
+    return a + 1;
+}
+enum { H_PURE, H_READS, H_WRITES, H_FAULTS, H_FP, H_DROP, HELPERS };
 static const IrHelper guest_helpers[HELPERS] = {
     { "pure", help_pure, 3, HELPER_PURE },
     { "reads", help_reads, 1, HELPER_READS },
     { "writes", help_writes, 3, HELPER_WRITES | HELPER_READS },
     { "faults", help_faults, 1, HELPER_FAULTS },
     { "fp", help_fp, 1, HELPER_FP },
+    { "drop", help_drop, 1, 0 },
 };
 static IrGuest guest = {
     .name = "test", .slots = guest_slots, .nslots = SLOTS, .helpers = guest_helpers, .nhelpers = HELPERS, .nan_box = true,
@@ -390,7 +397,7 @@ static void state_set(const State *s, Env *env)
     memcpy(ram, s->ram, RAM_SIZE);
 }
 
-static void state_random(State *s)
+__attribute__((unused)) static void state_random(State *s)
 {
     for (int i = 0; i < GPRS; i++)
         s->gpr[i] = rnd_below(4) ? rnd_edge() : RAM_BASE + rnd_below(RAM_SIZE);
@@ -452,7 +459,7 @@ static bool state_same(const State *want, const State *got)
 }
 
 /* Runs u by both engines from `start`; true if they agree. EXIT_LINK counts as EXIT_NEXT. */
-static bool machine_agree(Machine *m, const IrUnit *u, const State *start)
+__attribute__((unused)) static bool machine_agree(Machine *m, const IrUnit *u, const State *start)
 {
     static State want, got;
     void *entry;
