@@ -362,7 +362,7 @@ static bool place(Generator *g, uint64_t pc, uint64_t *end)
  * Makes a program of about `size` instructions at pc into `out`; returns its
  * bytes, 0 if it did not work out (try again). *count: how many instructions.
  */
-static unsigned random_program(Generator *g, int size, uint64_t pc, uint8_t *out, int *count)
+static inline unsigned random_program(Generator *g, int size, uint64_t pc, uint8_t *out, int *count)
 {
     uint64_t end;
     unsigned bytes = 0;
