@@ -115,20 +115,35 @@ static bool work_is_done(Vcpu *v, const bool *done)
     return is;
 }
 
+/*
+ * Under v's lock: announces v's sleep. The caller looks for reasons to stay awake
+ * after this, each time anew: work that is done in between may have slept itself.
+ */
+static void announce_sleep(Vcpu *v)
+{
+    atomic_store(&v->sleeping, true);
+}
+
+/* Under v's lock: sleeps if still is true, and says that it is over. */
+static void sleep_if(Vcpu *v, bool still)
+{
+    if (still)
+        pthread_cond_wait(&v->cond, &v->lock);
+    atomic_store(&v->sleeping, false);
+}
+
 /* A vCPU thread waits for another's work and does its own meanwhile. */
 static void wait_as_vcpu(Vcpu *self, Vcpu *v, const bool *done)
 {
-    atomic_store(&self->sleeping, true);
     while (!work_is_done(v, done)) {
         if (vcpu_serve(self))
             continue;
         pthread_mutex_lock(&self->lock);
-        /* work_done signals self after it has set *done under v's lock: look again before sleeping. */
-        if (!has_work(self) && !__atomic_load_n(done, __ATOMIC_SEQ_CST))
-            pthread_cond_wait(&self->cond, &self->lock);
+        announce_sleep(self);
+        /* work_done signals self after it has set *done: look again before sleeping. */
+        sleep_if(self, !has_work(self) && !__atomic_load_n(done, __ATOMIC_SEQ_CST));
         pthread_mutex_unlock(&self->lock);
     }
-    atomic_store(&self->sleeping, false);
 }
 
 static void wait_as_other(Vcpu *v, const bool *done)
@@ -166,16 +181,14 @@ void vcpu_run_on(Vcpu *v, void (*fn)(Vcpu *, void *), void *opaque, bool wait)
 /* Waits outside until the gate opens. Work is done meanwhile, unless somebody is alone already. */
 static void gate_wait(Vcpu *v, Gate *g)
 {
-    atomic_store(&v->sleeping, true);
     while (atomic_load(&g->closed)) {
         if (!atomic_load(&g->alone) && vcpu_serve(v))
             continue;
         pthread_mutex_lock(&v->lock);
-        if (atomic_load(&g->closed) && (atomic_load(&g->alone) || !has_work(v)))
-            pthread_cond_wait(&v->cond, &v->lock);
+        announce_sleep(v);
+        sleep_if(v, atomic_load(&g->closed) && (atomic_load(&g->alone) || !has_work(v)));
         pthread_mutex_unlock(&v->lock);
     }
-    atomic_store(&v->sleeping, false);
 }
 
 static void gate_enter(Vcpu *v)
@@ -287,11 +300,9 @@ static void vcpu_stand(Vcpu *v)
             continue;
         }
         atomic_store(&v->standing, true);
-        atomic_store(&v->sleeping, true);
+        announce_sleep(v);
         pthread_cond_broadcast(&v->cond);
-        if (!has_work(v))
-            pthread_cond_wait(&v->cond, &v->lock);
-        atomic_store(&v->sleeping, false);
+        sleep_if(v, !has_work(v));
     }
     atomic_store(&v->standing, false);
     pthread_mutex_unlock(&v->lock);
@@ -301,17 +312,11 @@ static void vcpu_stand(Vcpu *v)
 static void vcpu_halt(Vcpu *v)
 {
     pthread_mutex_lock(&v->lock);
-    atomic_store(&v->sleeping, true);
-    for (;;) {
-        if (v->isa->wakes(v)) {
-            atomic_store(&v->halted, false);
-            break;
-        }
-        if (has_work(v) || atomic_load(&v->stop) || atomic_load(&v->exit))
-            break;
-        pthread_cond_wait(&v->cond, &v->lock);
-    }
-    atomic_store(&v->sleeping, false);
+    announce_sleep(v);
+    bool wakes = v->isa->wakes(v);
+    if (wakes)
+        atomic_store(&v->halted, false);
+    sleep_if(v, !wakes && !has_work(v) && !atomic_load(&v->stop) && !atomic_load(&v->exit));
     pthread_mutex_unlock(&v->lock);
 }
 
@@ -405,6 +410,7 @@ static void *vcpu_thread(void *opaque)
     pthread_setname_np(pthread_self(), name);
     current_vcpu = v;
     void *stack = alt_stack_new();
+    vcpu_stand(v);
     while (!atomic_load(&v->exit))
         vcpu_turn(v);
     vcpu_serve(v);

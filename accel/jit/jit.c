@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { MAX_INSNS = 256, MAX_BLOCKS = 16 };
+enum { MAX_INSNS = 128, MAX_BLOCKS = 8 };
 
 static TranslateLimits limits_of(const VmConfig *c)
 {

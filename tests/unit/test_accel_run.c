@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * accel/run: vCPU threads under a fake engine that counts turns of a loop. Work
+ * in both directions at once, standing, halting, being alone; meant to be run
+ * under ThreadSanitizer too: what is done alone is done to plain variables.
+ */
+#include "tests/unit/test.h"
+
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "accel/run.h"
+#include "system/vmconfig.h"
+#include "target/isa.h"
+#include "tcg/env.h"
+
+enum { VCPUS = 4 };
+
+static VmConfig config = { .program = "test", .smp = VCPUS };
+static Vm *vm;
+static _Atomic uint64_t turns[VCPUS], irqs[VCPUS], inside;
+static _Atomic bool line[VCPUS], wants_halt[VCPUS], alone_wish;
+static uint64_t alone_count;        /* changed only by who is alone */
+static _Atomic int alone_tries;
+
+static _Atomic int not_alone;
+
+static void do_alone(Vcpu *self)
+{
+    /* `inside` counts who turns; whoever waits to be alone doesn't. */
+    if (self)
+        atomic_fetch_sub(&inside, 1);
+    vcpus_exclusive(vm, self);
+    uint64_t was = alone_count;
+    if (atomic_load(&inside))
+        atomic_fetch_add(&not_alone, 1);
+    alone_count = was + 1;
+    vcpus_resume(vm, self);
+    if (self)
+        atomic_fetch_add(&inside, 1);
+}
+
+static VcpuExit fake_run(Vcpu *v)
+{
+    VcpuExit why = VCPU_KICKED;
+
+    atomic_fetch_add(&inside, 1);
+    while (!__atomic_load_n(&v->env->poll, __ATOMIC_SEQ_CST)) {
+        atomic_fetch_add(&turns[v->index], 1);
+        if (atomic_load(&alone_wish) && atomic_load(&turns[v->index]) % 64 == 0) {
+            do_alone(v);
+            atomic_fetch_add(&alone_tries, 1);
+        }
+        if (atomic_load(&wants_halt[v->index])) {
+            why = VCPU_HALTED;
+            break;
+        }
+    }
+    atomic_fetch_sub(&inside, 1);
+    return why;
+}
+
+static bool fake_irq(Vcpu *v)
+{
+    if (!atomic_exchange(&line[v->index], false))
+        return false;
+    atomic_store(&wants_halt[v->index], false);
+    atomic_fetch_add(&irqs[v->index], 1);
+    return true;
+}
+
+static bool fake_wakes(Vcpu *v)
+{
+    return atomic_load(&line[v->index]);
+}
+
+static const Accel fake_accel = { .name = "fake", .run = fake_run };
+static const Isa fake_isa = { .name = "fake", .irq = fake_irq, .wakes = fake_wakes };
+
+static void start(void)
+{
+    vm = vm_new(&config);
+    vm->isa = &fake_isa;
+    vm->accel = &fake_accel;
+    vm->accel_state = accel_vm_new();
+    vm->vcpus = g_new0(Vcpu *, VCPUS);
+    for (int i = 0; i < VCPUS; i++) {
+        vm->vcpus[i] = vcpu_new(vm, i);
+        vm->vcpus[i]->env = g_new0(Env, 1);
+    }
+    vm->nvcpus = VCPUS;
+    for (int i = 0; i < VCPUS; i++)
+        CHECK(vcpu_thread_start(vm->vcpus[i]) == NULL);
+    vm_lock(vm);
+    vm_start(vm);
+    vm_unlock(vm);
+}
+
+static void stop(void)
+{
+    vm_lock(vm);
+    vm_stop(vm, RUN_SHUTDOWN);
+    vm_unlock(vm);
+    for (int i = 0; i < VCPUS; i++)
+        CHECK(vm->vcpus[i]->standing);
+    for (int i = 0; i < VCPUS; i++) {
+        vcpu_thread_join(vm->vcpus[i]);
+        g_free(vm->vcpus[i]->env);
+        vcpu_free(vm->vcpus[i]);
+    }
+    g_free(vm->vcpus);
+    accel_vm_free(vm->accel_state);
+    vm_free(vm);
+}
+
+static bool comes_true(bool (*cond)(void))
+{
+    for (int i = 0; i < 20000; i++) {
+        if (cond())
+            return true;
+        usleep(500);
+    }
+    return false;
+}
+
+static bool all_turned(void)
+{
+    for (int i = 0; i < VCPUS; i++)
+        if (!atomic_load(&turns[i]))
+            return false;
+    return true;
+}
+
+static void test_start_stop(void)
+{
+    start();
+    CHECK(comes_true(all_turned));
+    for (int k = 0; k < 50; k++) {
+        vm_lock(vm);
+        vm_stop(vm, RUN_PAUSED);
+        for (int i = 0; i < VCPUS; i++)
+            CHECK(vm->vcpus[i]->standing && !vm->vcpus[i]->running);
+        vm_start(vm);
+        vm_unlock(vm);
+    }
+    stop();
+}
+
+/* ---- work */
+
+static _Atomic int worked;
+static void count_work(Vcpu *v, void *opaque)
+{
+    CHECK(current_vcpu == v);
+    atomic_fetch_add(&worked, 1);
+}
+
+/* Asks everybody, itself too, and waits: all vCPUs do it at the same time. */
+static void ask_all(Vcpu *v, void *opaque)
+{
+    for (int i = 0; i < VCPUS; i++)
+        vcpu_run_on(vm->vcpus[i], count_work, NULL, true);
+}
+
+static void test_work(void)
+{
+    start();
+    atomic_store(&worked, 0);
+    for (int k = 0; k < 100; k++)
+        for (int i = 0; i < VCPUS; i++)
+            vcpu_run_on(vm->vcpus[i], ask_all, NULL, false);
+    for (int i = 0; i < VCPUS; i++)
+        vcpu_run_on(vm->vcpus[i], count_work, NULL, true);
+    for (int k = 0; k < 20000 && atomic_load(&worked) < 100 * VCPUS * VCPUS + VCPUS; k++)
+        usleep(500);
+    CHECK_EQ(atomic_load(&worked), 100 * VCPUS * VCPUS + VCPUS);
+    /* Standing vCPUs work too. */
+    vm_lock(vm);
+    vm_stop(vm, RUN_PAUSED);
+    vcpu_run_on(vm->vcpus[1], count_work, NULL, true);
+    CHECK(vm_locked(vm));
+    CHECK_EQ(atomic_load(&worked), 100 * VCPUS * VCPUS + VCPUS + 1);
+    vm_start(vm);
+    vm_unlock(vm);
+    stop();
+}
+
+/* ---- halting */
+
+static bool all_halted(void)
+{
+    for (int i = 0; i < VCPUS; i++)
+        if (!vm->vcpus[i]->halted)
+            return false;
+    return true;
+}
+
+static uint64_t irqs_wanted;
+static bool irqs_came(void)
+{
+    for (int i = 0; i < VCPUS; i++)
+        if (atomic_load(&irqs[i]) < irqs_wanted)
+            return false;
+    return true;
+}
+
+static void test_halt(void)
+{
+    start();
+    for (int i = 0; i < VCPUS; i++)
+        irqs[i] = 0;
+    for (irqs_wanted = 1; irqs_wanted <= 200; irqs_wanted++) {
+        for (int i = 0; i < VCPUS; i++) {
+            atomic_store(&wants_halt[i], true);
+            /* The line goes up while it may be on its way to sleep: it must be woken all the same. */
+            if (irqs_wanted % 2)
+                sched_yield();
+            atomic_store(&line[i], true);
+            vcpu_kick(vm->vcpus[i]);
+        }
+        CHECK(comes_true(irqs_came));
+    }
+    for (int i = 0; i < VCPUS; i++)
+        atomic_store(&wants_halt[i], true);
+    CHECK(comes_true(all_halted));
+    /* A halted vCPU works, and stands when asked. */
+    atomic_store(&worked, 0);
+    vcpu_run_on(vm->vcpus[2], count_work, NULL, true);
+    CHECK_EQ(atomic_load(&worked), 1);
+    for (int i = 0; i < VCPUS; i++)
+        atomic_store(&wants_halt[i], false);
+    stop();
+}
+
+/* ---- being alone */
+
+static void test_alone(void)
+{
+    start();
+    alone_count = 0;
+    atomic_store(&alone_tries, 0);
+    atomic_store(&alone_wish, true);
+    int mine = 0;
+    for (int k = 0; k < 100 || (k < 100000 && atomic_load(&alone_tries) < 100); k++, mine++) {
+        bool locked = k % 2;
+
+        if (locked)
+            vm_lock(vm);
+        do_alone(NULL);
+        CHECK_EQ(vm_locked(vm), locked);
+        if (locked)
+            vm_unlock(vm);
+    }
+    atomic_store(&alone_wish, false);
+    stop();
+    CHECK(atomic_load(&alone_tries) >= 100);
+    CHECK_EQ(atomic_load(&not_alone), 0);
+    CHECK_EQ(alone_count, atomic_load(&alone_tries) + mine);
+}
+
+/* vCPUs that want to be alone, that ask each other for work, that are stopped, all at once. */
+static void test_mixture(void)
+{
+    start();
+    alone_count = 0;
+    atomic_store(&alone_tries, 0);
+    atomic_store(&alone_wish, true);
+    atomic_store(&worked, 0);
+    for (int k = 0; k < 40; k++) {
+        for (int i = 0; i < VCPUS; i++)
+            vcpu_run_on(vm->vcpus[i], ask_all, NULL, i % 2);
+        do_alone(NULL);
+        if (k % 8 == 0) {
+            vm_lock(vm);
+            vm_stop(vm, RUN_PAUSED);
+            vm_start(vm);
+            vm_unlock(vm);
+        }
+    }
+    atomic_store(&alone_wish, false);
+    for (int k = 0; k < 20000 && atomic_load(&worked) < 40 * VCPUS * VCPUS; k++)
+        usleep(500);
+    CHECK_EQ(atomic_load(&worked), 40 * VCPUS * VCPUS);
+    stop();
+    CHECK_EQ(alone_count, atomic_load(&alone_tries) + 40);
+    CHECK_EQ(atomic_load(&not_alone), 0);
+}
+
+int main(void)
+{
+    RUN(test_start_stop);
+    RUN(test_work);
+    RUN(test_halt);
+    RUN(test_alone);
+    RUN(test_mixture);
+    return test_end();
+}
