@@ -422,7 +422,8 @@ static inline void asm_vmovaps(Asm *a, int d, Rm s) { asm_vex(a, 0x28 | OP_0F, d
 
 enum { FP_SQRT = 0x51, FP_ADD = 0x58, FP_MUL = 0x59, FP_SUB = 0x5c, FP_MIN = 0x5d, FP_DIV = 0x5e, FP_MAX = 0x5f };
 static inline void asm_vfp(Asm *a, int fp, int t, int d, int s1, Rm s2) { asm_vex(a, fp | OP_0F | op_ss(t), d, s1, s2); }
-enum { FMA_MADD = 0x99, FMA_MSUB = 0x9b, FMA_NMADD = 0x9d, FMA_NMSUB = 0x9f };  /* 132: d = d * s2 +- s1; +0x10 213; +0x20 231 */
+enum { FMA_MADD = 0x99, FMA_MSUB = 0x9b, FMA_NMADD = 0x9d, FMA_NMSUB = 0x9f, FMA_213 = 0x10 };
+/* form 132: d = d * s2 + s1; with FMA_213 added: d = s1 * d + s2 */
 static inline void asm_vfma(Asm *a, int fma, int t, int d, int s1, Rm s2) { asm_vex(a, fma | OP_0F38 | OP_66 | op_w(t), d, s1, s2); }
 static inline void asm_vucomis(Asm *a, int t, int x, Rm s) { asm_vex(a, 0x2e | OP_0F | op_ps(t), x, 0, s); }
 static inline void asm_vcomis(Asm *a, int t, int x, Rm s) { asm_vex(a, 0x2f | OP_0F | op_ps(t), x, 0, s); }
@@ -445,6 +446,13 @@ static inline void asm_vpclmulqdq(Asm *a, int d, int s1, Rm s2, unsigned sel)
 {
     asm_vex(a, 0x44 | OP_0F3A | OP_66, d, s1, s2);
     asm_8(a, sel);
+}
+/* all ones in the low 128 bits */
+static inline void asm_vones(Asm *a, int d) { asm_vex(a, 0x76 | OP_0F | OP_66, d, d, rm_reg(d)); }
+static inline void asm_vpextrd(Asm *a, Rm d, int x, unsigned lane)
+{
+    asm_vex(a, 0x16 | OP_0F3A | OP_66, x, 0, d);
+    asm_8(a, lane);
 }
 static inline void asm_vpextrq(Asm *a, Rm d, int x, unsigned lane)
 {

@@ -409,7 +409,7 @@ static void begin(X64Emitter *e, const X64Request *r)
     e->busy = e->spills = 0;
     e->owner[0] = e->owner[1] = e->owner[2] = -1;
     e->flags_ref = IR_NONE;
-    e->boxed = 0;
+    x64_boxed_none(e);
     e->bad = false;
     e->fixups.n = e->exits.n = e->sites.n = e->cold_sites.n = e->marks.n = 0;
     if (u->nvalues > e->cap_vals) {

@@ -173,7 +173,7 @@ void x64_lower_mark(X64Emitter *e, const IrInsn *i)
             align_loop(&e->hot);
         l->at = e->hot.p;
         e->flags_ref = IR_NONE;
-        e->boxed = 0;
+        x64_boxed_none(e);
     }
     *VEC_PUSH(e->marks) = (X64Mark){
         .off = (uint32_t)(e->hot.p - e->r->base), .pc_delta = (uint16_t)(i->imm - e->u->pc),
@@ -378,6 +378,7 @@ void x64_lower_call(X64Emitter *e, const IrInsn *i)
     asm_call(a, e->s->helper[i->x]);
     x64_site(e, false);
     if (e->g->helpers[i->x].flags & HELPER_WRITES)
-        e->boxed = 0;
+        x64_boxed_none(e);
+    x64_boxed(e, i->d, false);
     x64_put(e, i, RAX);
 }

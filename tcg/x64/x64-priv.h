@@ -74,6 +74,8 @@ typedef struct Label { uint64_t pc; uint32_t gen; bool loop; uint8_t *at; } Labe
 typedef struct Fixup { uint8_t *rel32; Label *label; } Fixup;
 enum { LABEL_HASH = 2048 };
 
+enum { BOXED_SLOTS = 256 };
+
 /* Growing arrays of one unit. */
 #define X64_VEC(T) struct { T *v; int n, cap; }
 
@@ -95,7 +97,7 @@ struct X64Emitter {
 
     /* What is known between a lowering and the next: the flags hold `slot != 0` as condition flags_cc (an x86 cc). */
     IrRef flags_ref; uint8_t flags_cc; bool flags_wide, flags_new;
-    uint64_t boxed;             /* FPR slots (by xmm register or vec index) known to hold boxed f32 */
+    uint64_t boxed[BOXED_SLOTS / 64];   /* slots known to hold a boxed f32 */
 
     Label *labels;              /* open hash by pc; entries of other generations are empty */
     uint32_t gen;
@@ -148,6 +150,7 @@ void x64_load_ref(X64Emitter *e, Asm *a, int reg, IrRef r);       /* reg = r's 6
 /* An FP instruction as the word that the fp stub takes in spill[SPILL_ARG]. */
 static inline uint32_t x64_fp_word(const IrInsn *i) { return i->op | (uint32_t)i->type << 8 | (uint32_t)i->aux << 12 | i->x << 16; }
 void x64_boxed(X64Emitter *e, IrRef d, bool boxed);     /* d now holds a boxed f32, or something unknown */
+void x64_boxed_none(X64Emitter *e);                     /* nothing is known of any slot */
 
 /* ---- lowerings: one for each row of ops.h */
 

@@ -36,7 +36,7 @@ static void random_programs(bool fp)
             state_random(&start);
             start.gpr[COUNTER_PIN] = rnd_below(4);
             start.gpr[COUNTER_MEM] = rnd_below(4);
-            env_set_round(m->env, rnd_below(3) ? 0 : rnd_below(5));
+            env_set_round(m->env, rnd_below(3) ? FP_RNE : rnd_below(FP_RMM));     /* dynamic RMM: front ends say it in the op */
             if (!machine_agree(m, &unit, &start)) {
                 printf("LYRE_SEED=%" PRIu64 " (program %d)\n", seed, n);
                 CHECK(!"the engines agree");
