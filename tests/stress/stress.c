@@ -263,49 +263,41 @@ bool more_rounds(Hart *h)
 
 static uint32_t arrived;
 static uint32_t generation;
-static uint32_t asleep[BARE_HARTS];
 
-/*
- * Spins for a while, then sleeps until the last to arrive sends an interrupt:
- * there may be more harts than host processors. Whoever takes `asleep` back
- * itself gets no interrupt; the others wait for theirs and clear it, so that
- * none arrives later.
- */
-static void barrier_sleep(unsigned id, uint32_t gen)
+static bool still(uint32_t gen)
 {
-    __atomic_store_n(&asleep[id], 1, __ATOMIC_SEQ_CST);
-    while (__atomic_load_n(&generation, __ATOMIC_SEQ_CST) == gen)
+    return __atomic_load_n(&generation, __ATOMIC_SEQ_CST) == gen;
+}
+
+/* There may be more harts than host processors: after spinning for a while, sleep by the timer. */
+static void barrier_wait(unsigned id, uint32_t gen)
+{
+    uint64_t mie = csr_read(mie);
+    for (int i = 0; i < 500; i++) {
+        if (!still(gen))
+            return;
+        pause();
+    }
+    csr_write(mie, 1 << IRQ_MTI);
+    while (still(gen)) {
+        clint_mtimecmp[id] = bare_time() + 30 * (BARE_TIME_HZ / 1000000);
         __asm__ volatile("wfi" ::: "memory");
-    if (__atomic_exchange_n(&asleep[id], 0, __ATOMIC_SEQ_CST))
-        return;
-    while (!(csr_read(mip) & 1 << IRQ_MSI))
+    }
+    clint_mtimecmp[id] = -1ul;
+    while (csr_read(mip) & 1 << IRQ_MTI)
         pause();
-    clint_msip[id] = 0;
-    while (csr_read(mip) & 1 << IRQ_MSI)
-        pause();
+    csr_write(mie, mie);
 }
 
 static void barrier_m(void)
 {
-    unsigned id = me()->id;
     uint32_t gen = __atomic_load_n(&generation, __ATOMIC_SEQ_CST);
-    uint64_t mie = csr_read(mie);
     if (__atomic_add_fetch(&arrived, 1, __ATOMIC_SEQ_CST) == harts) {
         arrived = 0;
         __atomic_store_n(&generation, gen + 1, __ATOMIC_SEQ_CST);
-        for (unsigned i = 0; i < harts; i++)
-            if (__atomic_exchange_n(&asleep[i], 0, __ATOMIC_SEQ_CST))
-                clint_msip[i] = 1;
-        return;
+    } else {
+        barrier_wait(me()->id, gen);
     }
-    for (int i = 0; i < 500; i++) {
-        if (__atomic_load_n(&generation, __ATOMIC_SEQ_CST) != gen)
-            return;
-        pause();
-    }
-    csr_write(mie, 1 << IRQ_MSI);
-    barrier_sleep(id, gen);
-    csr_write(mie, mie);
 }
 
 /* Our own call to M mode; every register keeps its value. */
@@ -527,9 +519,14 @@ unsigned try_call(Hart *h, uint64_t va, uint64_t *v)
 
 /* ---- the program ---------------------------------------------------------------------- */
 
-/* All of the address space for S and U mode: the last PMP entry, so that cases can use those before it. */
-static void open_memory(void)
+/*
+ * All of the address space for S and U mode: the last PMP entry, so that cases
+ * can use those before it. The time CSR for them, too.
+ */
+static void open_machine(void)
 {
+    csr_write(mcounteren, 7);
+    csr_write(scounteren, 7);
     csr_write(pmpaddr15, -1ul);
     csr_write(pmpcfg2, 0x1full << 56);          /* NAPOT, R W X */
 }
@@ -612,7 +609,7 @@ void bare_main(uint64_t id, const void *fdt)
     h->rng = (order("seed", 1) * 0x9e3779b97f4a7c15ul) ^ ((id + 1) << 32 | 0x12345);
     for (int i = 0; i < 16; i++)
         rnd(h);
-    open_memory();
+    open_machine();
     run_cases(h);
     barrier();
     if (id == 0) {

@@ -114,7 +114,7 @@ static inline uint64_t rnd_below(Hart *h, uint64_t n) { return (rnd(h) >> 16) % 
 /* Lets some time pass, to shift the harts against each other. */
 void rnd_delay(Hart *h);
 
-/* All harts wait for all; from any mode. In M mode it may sleep, with interrupts off. */
+/* All harts wait for all; from any mode. Interrupts stay off meanwhile, and mtimecmp is spoilt. */
 void barrier(void);
 /* Is there time left in this case? For harts on their own, and for all together (a barrier). */
 bool more(void);
