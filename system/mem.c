@@ -83,7 +83,8 @@ static Flat *flat_build(const GArray *maps)
     }
     Flat *f = g_malloc(sizeof(Flat) + ranges->len * sizeof(FlatRange));
     f->n = ranges->len;
-    memcpy(f->r, ranges->data, ranges->len * sizeof(FlatRange));
+    if (f->n)       /* an empty array has no data to copy from */
+        memcpy(f->r, ranges->data, ranges->len * sizeof(FlatRange));
     g_array_free(ranges, true);
     return f;
 }

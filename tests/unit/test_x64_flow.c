@@ -58,7 +58,8 @@ static Made *make(const char *text)
     u->checked = m->rx + m->code.entry_checked;
     u->pc = unit.pc;
     u->nexits = m->code.nexits;
-    memcpy(u->exits, m->code.exits, u->nexits * sizeof(X64Exit));
+    if (u->nexits)
+        memcpy(u->exits, m->code.exits, u->nexits * sizeof(X64Exit));
     return u;
 }
 
