@@ -24,7 +24,7 @@
     X(sret,          riscv_h_sret,          2, RV_OUT | HELPER_READS | HELPER_WRITES)                    \
     X(ebreak,        riscv_h_ebreak,        1, HELPER_FAULTS)                                            \
     X(illegal,       riscv_h_illegal,       1, HELPER_FAULTS)                                            \
-    X(misaligned_pc, riscv_h_misaligned_pc, 1, HELPER_FAULTS)                                            \
+    X(misaligned_pc, riscv_h_misaligned_pc, 2, HELPER_FAULTS)                                            \
     X(wfi,           riscv_h_wfi,           1, HELPER_FAULTS | HELPER_READS)                             \
     X(wrs,           riscv_h_wrs,           1, RV_OUT | HELPER_READS)                                    \
     X(sfence_vma,    riscv_h_sfence_vma,    3, RV_OUT | HELPER_READS)                                    \

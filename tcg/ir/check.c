@@ -20,6 +20,7 @@ typedef struct Check {
     const IrInsn *i;
     uint8_t *types;             /* of each value; IR_VOID: not defined yet, IR_TYPES: dead */
     int *values, nvalues;       /* values defined in this guest instruction */
+    uint64_t pc;                /* of this guest instruction */
     bool wrote;                 /* a slot was written in it */
     bool ended;                 /* the last op was an END */
 } Check;
@@ -327,6 +328,8 @@ static bool may_fault(const Check *k)
 
     if (i->op == IR_call)
         return k->u->guest->helpers[i->x].flags & HELPER_FAULTS;
+    if (i->op == IR_poll)           /* with another pc it goes on behind the instruction, which is done then */
+        return (uint64_t)i->imm == k->pc;
     return ir_ops[i->op].flags & (IRF_MEM_R | IRF_MEM_W | IRF_FAULT);
 }
 
@@ -351,6 +354,7 @@ static Err *check_mark(Check *k, int *marks)
     if ((k->i->x & MARK_LEN) == 0)
         return wrong(k, "an instruction of no bytes");
     ++*marks;
+    k->pc = k->i->imm;
     forget_values(k);
     k->wrote = k->ended = false;
     return NULL;

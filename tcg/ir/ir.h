@@ -13,7 +13,8 @@
  *  - a value is defined once, before its uses, and dies at the next mark: at a
  *    mark all guest state is in its slots, so any mark may be jumped to;
  *  - the slots that an instruction writes are written after its last op that may
- *    fault (an op that faults doesn't write its own destination);
+ *    fault (an op that faults doesn't write its own destination); a poll for the
+ *    instruction's own pc counts as one, for it will run again;
  *  - every path ends in an END op; the list's last op is one.
  */
 #ifndef TCG_IR_H

@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: MIT
-tests += unit/test_riscv_insn rand/riscv_rand rand/riscv_ref
+tests += unit/test_riscv_insn unit/test_riscv_code rand/riscv_rand rand/riscv_ref
 check-slow-scripts += tests/rand/riscv-slow.sh
