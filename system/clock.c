@@ -254,7 +254,6 @@ Clocks *clocks_new(Vm *vm)
     c->source = g_source_new(&clock_source_funcs, sizeof(ClockSource));
     ((ClockSource *)c->source)->clocks = c;
     g_source_set_name(c->source, "timers");
-    g_source_set_priority(c->source, G_PRIORITY_HIGH);
     for (int i = 0; i < FDS; i++)
         g_source_add_unix_fd(c->source, c->fd[i], G_IO_IN | G_IO_ERR);
     g_source_attach(c->source, vm->main_context);

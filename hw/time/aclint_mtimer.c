@@ -36,26 +36,27 @@ static uint64_t mtime(void *opaque)
     return clock_now(m->dev.vm, CLOCK_GUEST) / m->ns_per_tick + __atomic_load_n(&m->delta, __ATOMIC_RELAXED);
 }
 
-/* Guest clock at which mtime reaches `ticks`; far in the future counts as never. */
-static int64_t when(const Mtimer *m, uint64_t ticks)
+/* Guest clock at which mtime, being below `ticks`, reaches it; what is too far away counts as never. */
+static int64_t when(const Mtimer *m, uint64_t now, uint64_t ticks)
 {
-    int64_t ns;
+    int64_t ns, at;
 
-    if (__builtin_mul_overflow(ticks - m->delta, m->ns_per_tick, &ns))
+    if (__builtin_mul_overflow(ticks - now, m->ns_per_tick, &ns) ||
+        __builtin_mul_overflow(now - m->delta, m->ns_per_tick, &at) || __builtin_add_overflow(at, ns, &at))
         return INT64_MAX;
-    return ns;
+    return at;
 }
 
 /* Raises the line or sets the timer that will. Under m->lock. */
 static void update(Mtimer *m, unsigned hart)
 {
-    bool due = mtime(m) >= m->mtimecmp[hart];
+    uint64_t now = mtime(m), cmp = m->mtimecmp[hart];
 
-    riscv_irq_line(m->dev.vm->vcpus[hart], IRQ_MTI, due);
-    if (due)
+    riscv_irq_line(m->dev.vm->vcpus[hart], IRQ_MTI, now >= cmp);
+    if (now >= cmp || cmp == UINT64_MAX)
         timer_del(&m->timer[hart]);
     else
-        timer_set(&m->timer[hart], when(m, m->mtimecmp[hart]));
+        timer_set(&m->timer[hart], when(m, now, cmp));
 }
 
 static void fire(void *opaque)

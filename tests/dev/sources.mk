@@ -1,3 +1,5 @@
 # SPDX-License-Identifier: MIT
 # Devices, poked without a CPU.
 tests += dev/test_aclint dev/test_plic dev/test_serial
+# What they stand on.
+tests += unit/test_mem unit/test_clock

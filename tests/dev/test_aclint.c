@@ -91,6 +91,29 @@ static void test_timecmp(void)
     rig_free(r);
 }
 
+/* A compare value in the far future is no reason to wake up, whatever mtime was set to. */
+static void test_far(void)
+{
+    start(NULL);
+    usleep(5000);
+    vm_reset(r->vm);                            /* mtime is now less than the guest's clock */
+    static const uint64_t far[] = { UINT64_MAX, UINT64_MAX - 1, 1ull << 63, 1ull << 40 };
+    for (unsigned i = 0; i < G_N_ELEMENTS(far); i++) {
+        int turns = 0;
+
+        wr(r, MTIMECMP, far[i], 8);
+        rig_turn(r, 0);
+        vm_unlock(r->vm);
+        int64_t end = g_get_monotonic_time() + 3000;
+        while (g_get_monotonic_time() < end)
+            turns += g_main_context_iteration(r->vm->main_context, false);
+        vm_lock(r->vm);
+        CHECK(turns <= 1);
+        CHECK(!line(r, 0, IRQ_MTI));
+    }
+    rig_free(r);
+}
+
 /* The guest's clock stands while the machine is stopped, and so do its timers. */
 static void test_stopped(void)
 {
@@ -128,6 +151,7 @@ int main(void)
     RUN(test_msip);
     RUN(test_mtime);
     RUN(test_timecmp);
+    RUN(test_far);
     RUN(test_stopped);
     RUN(test_sswi);
     return test_end();
