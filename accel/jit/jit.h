@@ -64,6 +64,7 @@ struct Unit {
     const void *host, *host_checked;    /* entries; the interpreter's units: host is the Unit itself */
     IrProg *prog;                   /* interpreter, lockstep */
     IrUnit *ir;                     /* lockstep */
+    uint32_t runs;                  /* lockstep: how often it ran, up to a bound */
     uint32_t hot, hot_end, cold, cold_end;  /* offsets in the cache */
     Exit *exits, *incoming;
     X64Site *sites;

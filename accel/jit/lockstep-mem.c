@@ -217,17 +217,33 @@ bool lockstep_memory_same(const Lockstep *k, GString *out)
     return same;
 }
 
-bool lockstep_raced(const Lockstep *k)
+/* Is this byte of memory one that was stored to, or so near that a wrong store would hit it? */
+static bool near_store(const Lockstep *k, const uint8_t *host)
 {
     for (int n = 0; n < k->nlog; n++) {
         const MemLog *l = &k->log[n];
-        uint64_t then = l->val;
+
+        if (l->store && host + GUARD >= l->host && host < l->host + l->size + GUARD)
+            return true;
+    }
+    return false;
+}
+
+bool lockstep_raced(const Lockstep *k)
+{
+    bool alone = k->t->v->vm->nvcpus <= 1;
+
+    for (int n = 0; n < k->nlog; n++) {
+        const MemLog *l = &k->log[n];
+        uint8_t then[8];
 
         if (l->store)
             continue;
-        overlay(k, l->host, (uint8_t *)&then, l->size);
-        if (host_load(l->host, l->size) != then)
-            return true;
+        memcpy(then, &l->val, 8);
+        overlay(k, l->host, then, l->size);
+        for (unsigned i = 0; i < l->size; i++)
+            if (l->host[i] != then[i] && !(alone && near_store(k, l->host + i)))
+                return true;
     }
     return false;
 }

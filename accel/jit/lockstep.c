@@ -10,7 +10,8 @@
  * (their targets are only addresses here), stores that only generated code made far from
  * where it should have, and effects of helpers beyond the vCPU: units with such helpers
  * (HELPER_OUTSIDE) or with accesses to devices run as generated code alone, and
- * are counted.
+ * are counted. A unit that ran very often is compared only now and then, so that a
+ * whole boot can be watched.
  *
  * Memory that devices or other vCPUs change between the two runs makes harmless
  * differences: when a difference shows, memory that was loaded is looked at again; if it
@@ -260,13 +261,26 @@ static bool agree(Lockstep *k, const Unit *u, IrExit want, IrExit got)
     return same;
 }
 
-/* Both runs of a unit. False: they differ. */
-static bool run_both(Lockstep *k, const Unit *u, IrExit *why)
+/* The counter for a unit that this time is not compared; NULL: it is. Other vCPUs may count a unit's runs too: no matter. */
+static uint64_t *left_out(Lockstep *k, Unit *u)
 {
+    if (reaches_outside(u, k->t->v->isa->ir))
+        return &k->stats.outside;
+    if (u->runs < OFTEN + OFTEN_EACH - 1)
+        u->runs++;
+    else
+        u->runs = OFTEN;
+    return u->runs > OFTEN ? &k->stats.hot : NULL;
+}
+
+/* Both runs of a unit. False: they differ. */
+static bool run_both(Lockstep *k, Unit *u, IrExit *why)
+{
+    uint64_t *count = left_out(k, u);
     IrExit want;
 
-    if (reaches_outside(u, k->t->v->isa->ir)) {
-        k->stats.outside++;
+    if (count) {
+        ++*count;
         *why = run_code(k, u);
         return true;
     }

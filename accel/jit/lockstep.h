@@ -6,7 +6,8 @@
 #include "accel/jit/jit.h"
 
 /* What is compared and put back of Env: all before the exec tags. */
-enum { ENV_PART = offsetof(struct Env, xt), LOG_MAX = 2048, GUARD = 16 /* bytes on each side of a store */ };
+enum { ENV_PART = offsetof(struct Env, xt), LOG_MAX = 2048, GUARD = 16 /* bytes on each side of a store */,
+       OFTEN = 2048 /* runs of a unit after which only one in OFTEN_EACH is compared */, OFTEN_EACH = 31 };
 
 /* An access that the interpreter made. A store is only noted: memory is as it was. */
 typedef struct MemLog {
@@ -22,6 +23,7 @@ typedef struct MemLog {
 #define LOCKSTEP_STATS(X)                                                       \
     X(units,    "units compared")                                               \
     X(insns,    "guest instructions in them")                                   \
+    X(hot,      "units not compared: run very often, then one run in 31 is")      \
     X(outside,  "units not compared: a helper reaches beyond the vCPU")         \
     X(devices,  "units not compared: they touch devices")                       \
     X(odd,      "units not compared: an access across pages, or too many")      \
@@ -55,7 +57,10 @@ typedef struct Lockstep {
 extern const EnvOps lockstep_ops;
 /* Does memory hold what the log says was stored, and beside it what was there before? Says what differs. */
 bool lockstep_memory_same(const Lockstep *k, GString *out);
-/* Has memory that was loaded changed since, but for the stores? Then somebody else is at work. */
+/*
+ * Has memory that was loaded changed since, but for the stores? Then somebody else is at work. With one vCPU, what
+ * is at or beside a store doesn't count: a wrong store is likelier there than a device.
+ */
 bool lockstep_raced(const Lockstep *k);
 /* Notes what stands around the stores, before generated code runs. */
 void lockstep_guard(Lockstep *k);
