@@ -39,6 +39,7 @@ help:
 	@echo 'make demo         build it and start a guest that says hello'
 	@echo 'make check        all tests that take about a minute'
 	@echo 'make check-slow   check, then whole-system boots and long random tests'
+	@echo 'make check-unit   the test programs alone, without the scripts (for sanitizer builds)'
 	@echo 'make bench        the speed measurements'
 	@echo 'make fuzz         random tests until they are stopped (FUZZ_SECONDS=N, default 60)'
 	@echo 'make lint         rules of the source tree: include arrows, licence lines, words'
