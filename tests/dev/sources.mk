@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
 # Devices, poked without a CPU.
-tests += dev/test_aclint dev/test_plic dev/test_serial
+tests += dev/test_aclint dev/test_plic dev/test_serial dev/test_virt_board dev/test_virt_devices
 # What they stand on.
 tests += unit/test_mem unit/test_clock
