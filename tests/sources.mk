@@ -4,4 +4,4 @@ check-slow-scripts += tests/unit/fpu-slow.sh
 tests += unit/test_err unit/test_log unit/test_opts
 tests += unit/test_chardev
 tests += unit/test_term
-tests += unit/test_accel_run
+tests += unit/test_accel_run unit/test_accel_mmu unit/test_accel_jit
