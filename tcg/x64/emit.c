@@ -113,7 +113,7 @@ Opnd x64_use(X64Emitter *e, IrRef r)
 
     switch (ir_tag(r)) {
     case IR_SLOT: {
-        SlotLoc l = e->s->slot[ir_index(r)];
+        SlotLoc l = e->slot[ir_index(r)];
 
         if (l.reg >= 0) {
             o.kind = O_REG;
@@ -183,13 +183,13 @@ static int wanted_pin(const X64Emitter *e, const IrInsn *i)
 
     if (v->uses != 1 || v->last != e->idx + 1 || next->op > IR_zext32 || ir_tag(next->d) != IR_SLOT)
         return -1;
-    return e->s->slot[ir_index(next->d)].reg;
+    return e->slot[ir_index(next->d)].reg;
 }
 
 int x64_dst(X64Emitter *e, const IrInsn *i)
 {
     if (ir_tag(i->d) == IR_SLOT) {
-        int pin = e->s->slot[ir_index(i->d)].reg;
+        int pin = e->slot[ir_index(i->d)].reg;
 
         if (pin >= 0)
             return pin;
@@ -212,13 +212,13 @@ int x64_dst(X64Emitter *e, const IrInsn *i)
 
 bool x64_in_memory(const X64Emitter *e, const IrInsn *i, Rm home)
 {
-    return home.is_mem && e->s->slot[ir_index(i->d)].is32 == !x64_w(i);
+    return home.is_mem && e->slot[ir_index(i->d)].is32 == !x64_w(i);
 }
 
 Rm x64_dst_home(X64Emitter *e, const IrInsn *i)
 {
     if (ir_tag(i->d) == IR_SLOT) {
-        SlotLoc l = e->s->slot[ir_index(i->d)];
+        SlotLoc l = e->slot[ir_index(i->d)];
 
         if (l.reg < 0 && l.xmm < 0)
             return rm_mem(RBP, l.disp);
@@ -244,7 +244,7 @@ static void put_val(X64Emitter *e, IrRef d, int reg)
 void x64_put(X64Emitter *e, const IrInsn *i, int reg)
 {
     if (ir_tag(i->d) == IR_SLOT) {
-        SlotLoc l = e->s->slot[ir_index(i->d)];
+        SlotLoc l = e->slot[ir_index(i->d)];
 
         if (l.xmm >= 0)
             asm_vmov_xr(&e->hot, 1, l.xmm, rm_reg(reg));
@@ -338,17 +338,39 @@ static Lower *const lower[IR_OPS] = {
 };
 
 /* More than any one IR instruction makes, in either area. */
-enum { INSN_ROOM = 1024 };
+enum { INSN_ROOM = 2048 };
 
 static bool room(const X64Emitter *e)
 {
     return e->r->hot.end - e->hot.p >= INSN_ROOM && e->r->cold.end - e->cold.p >= INSN_ROOM;
 }
 
+/* Does it leave the unit, whatever comes? Then it is lowered for the standard pins. */
+static bool leaves(X64Emitter *e, const IrInsn *i)
+{
+    switch (i->op) {
+    case IR_goind: case IR_exit:
+        return true;
+    case IR_gopc: case IR_callpc:
+        return !x64_label(e, i->imm);
+    default:
+        return false;
+    }
+}
+
 static void lower_insn(X64Emitter *e, const IrInsn *i)
 {
+    const SlotLoc *pins = e->slot;
+
     e->flags_new = false;
+    if (leaves(e, i)) {
+        x64_pins_out(e, &e->hot);
+        e->slot = e->s->slot;
+    }
     lower[i->op](e, i);
+    e->slot = pins;
+    if (i->op == IR_callpc || (i->op == IR_goind && i->aux == IND_CALL))
+        x64_return_site(e, i->imm2);
     if (!e->flags_new && i->op != IR_mark)
         e->flags_ref = IR_NONE;
     free_val(e, i->a);
@@ -449,7 +471,9 @@ bool x64_emit(X64Emitter *e, const X64Request *r, X64Code *out)
     if (u->nmarks > LABEL_HASH / 2 || !room(e))
         return false;
     prepass(e);
+    x64_pins_choose(e);
     emit_entries(e, out);
+    x64_pins_in(e, &e->hot);
     for (e->idx = 0; e->idx < u->n; e->idx++) {
         if (!room(e))
             return false;

@@ -41,6 +41,7 @@ static uint8_t *cold_leave(X64Emitter *e, IrExit why, uint64_t pc)
 {
     uint8_t *at = e->cold.p;
 
+    x64_pins_out(e, &e->cold);
     x64_leave(e, &e->cold, why, pc);
     return at;
 }
@@ -183,12 +184,35 @@ void x64_lower_mark(X64Emitter *e, const IrInsn *i)
 
 /* ---- direct edges */
 
+/* A branch out of a unit that has pins of its own: they are put back on the way, in cold code. */
+static void leave_by_branch(X64Emitter *e, unsigned cc, uint64_t target)
+{
+    Asm *c = &e->cold;
+
+    asm_set_rel32(asm_jcc32(&e->hot, cc), c->p);
+    x64_pins_out(e, c);
+    if (backward(e, target)) {
+        uint8_t *go;
+
+        cmp_poll(c);
+        go = asm_jcc8(c, X_E);
+        x64_leave(e, c, EXIT_POLL, target);
+        asm_here8(c, go);
+    }
+    asm_nop(c, patch_pad(c->p + 1));
+    add_exit(e, asm_jmp32(c), target, false);
+}
+
 void x64_lower_br(X64Emitter *e, const IrInsn *i)
 {
     Asm *a = &e->hot;
     uint8_t *from = a->p, *over;
     unsigned cc = x64_compare(e, i);
 
+    if (e->nswaps && !x64_label(e, i->imm)) {
+        leave_by_branch(e, cc, i->imm);
+        return;
+    }
     if (!backward(e, i->imm)) {
         jcc_to(e, cc, i->imm, from);
         return;
@@ -237,17 +261,22 @@ static void push_link(X64Emitter *e, uint64_t link)
     Asm *a = &e->hot;
 
     if (prev && prev->op == IR_mov && ir_tag(prev->d) == IR_SLOT && ir_tag(prev->a) >= IR_IMM &&
-        ir_const(e->u, prev->a) == link && e->s->slot[ir_index(prev->d)].reg >= 0) {
-        asm_push(a, e->s->slot[ir_index(prev->d)].reg);
+        ir_const(e->u, prev->a) == link && e->slot[ir_index(prev->d)].reg >= 0) {
+        asm_push(a, e->slot[ir_index(prev->d)].reg);
     } else {
         push_const(a, link);
     }
 }
 
-/* What a return comes back to: drops the link address and goes on at `link`. */
-static void return_site(X64Emitter *e, uint64_t link)
+/* What a return comes back to, with standard pins: drops the link address and goes on at `link`. */
+void x64_return_site(X64Emitter *e, uint64_t link)
 {
     asm_lea(&e->hot, 1, RSP, rm_mem(RSP, 8));
+    if (!x64_label(e, link)) {
+        jmp_to(e, link);
+        return;
+    }
+    x64_pins_in(e, &e->hot);
     if (!falls_into(e, link))
         jmp_to(e, link);
 }
@@ -265,7 +294,6 @@ void x64_lower_callpc(X64Emitter *e, const IrInsn *i)
     if (!l)
         asm_nop(a, patch_pad(a->p + 1));
     jump_to(e, asm_call32(a), l, i->imm, true);
-    return_site(e, i->imm2);
 }
 
 /* The jump cache, inline: rax = guest address. Clobbers rcx, rdx. Returns the entry's host field. */
@@ -298,6 +326,7 @@ static void lower_jump(X64Emitter *e)
     asm_set_rel32(miss, e->s->ind_miss);
 }
 
+/* Its last instruction is the call: x64_return_site follows. */
 static void lower_call_ind(X64Emitter *e, uint64_t link)
 {
     Asm *a = &e->hot, *c = &e->cold;
@@ -315,7 +344,6 @@ static void lower_call_ind(X64Emitter *e, uint64_t link)
     asm_set_rel32(lea, a->p);
     asm_push(c, RCX);
     asm_jmp(c, e->s->ind_miss);
-    return_site(e, link);
 }
 
 /*
@@ -375,8 +403,10 @@ void x64_lower_call(X64Emitter *e, const IrInsn *i)
     e->busy |= 1u << RDX;
     if (i->c)
         x64_load(e, a, RCX, x64_use(e, i->c));
+    x64_pins_out(e, a);
     asm_call(a, e->s->helper[i->x]);
     x64_site(e, false);
+    x64_pins_in(e, a);
     if (e->g->helpers[i->x].flags & HELPER_WRITES)
         x64_boxed_none(e);
     x64_boxed(e, i->d, false);

@@ -46,7 +46,7 @@ void x64_boxed_none(X64Emitter *e)
 
 static int xmm_of(const X64Emitter *e, IrRef r)
 {
-    return ir_tag(r) == IR_SLOT ? e->s->slot[ir_index(r)].xmm : -1;
+    return ir_tag(r) == IR_SLOT ? e->slot[ir_index(r)].xmm : -1;
 }
 
 /* The register or memory of a float operand; values have been flushed. */
@@ -113,7 +113,9 @@ static void call_exact(X64Emitter *e, Asm *a, const IrInsn *i)
     x64_load_ref(e, a, RDX, i->b);
     x64_load_ref(e, a, RCX, i->c);
     asm_store_imm(a, 2, env_spill(SPILL_ARG), (int32_t)x64_fp_word(i));
+    x64_pins_out(e, a);
     asm_call(a, e->s->fp);
+    x64_pins_in(e, a);
 }
 
 static bool float_result(const IrInsn *i)

@@ -68,8 +68,8 @@ void x64_lower_mov(X64Emitter *e, const IrInsn *i)
     }
     home = x64_dst_home(e, i);
     a = x64_use(e, i->a);
-    if (home.is_mem && a.kind == O_IMM && imm_fits(a.imm) && (w || e->s->slot[ir_index(i->d)].is32)) {
-        asm_store_imm(&e->hot, e->s->slot[ir_index(i->d)].is32 ? 2 : 3, home, (int32_t)a.imm);
+    if (home.is_mem && a.kind == O_IMM && imm_fits(a.imm) && (w || e->slot[ir_index(i->d)].is32)) {
+        asm_store_imm(&e->hot, e->slot[ir_index(i->d)].is32 ? 2 : 3, home, (int32_t)a.imm);
         return;
     }
     if (home.is_mem && w && a.kind == O_REG) {
@@ -645,7 +645,7 @@ unsigned x64_compare(X64Emitter *e, const IrInsn *i)
 static bool reads_reg(X64Emitter *e, IrRef ref, int r)
 {
     if (ir_tag(ref) == IR_SLOT)
-        return e->s->slot[ir_index(ref)].reg == r;
+        return e->slot[ir_index(ref)].reg == r;
     return x64_is_val(ref) && e->vals[ir_index(ref)].reg == r;
 }
 

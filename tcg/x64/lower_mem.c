@@ -94,14 +94,22 @@ static inline unsigned aligned(MemOp m)
     return m & (MO_ALIGN | MO_ATOMIC) ? LOOK_ALIGNED : 0;
 }
 
+/* Cold code: calls a stub, whose arguments are in place. */
+static void cold_stub(X64Emitter *e, const uint8_t *stub)
+{
+    x64_pins_out(e, &e->cold);
+    asm_call(&e->cold, stub);
+    x64_site(e, true);
+    x64_pins_in(e, &e->cold);
+}
+
 /* Cold code: arguments rax = va, ecx = word, and rdx as the caller has loaded it; the call; its site. */
 static void cold_call(X64Emitter *e, int va, uint32_t word, const uint8_t *stub)
 {
     if (va != RAX)
         asm_mov(&e->cold, 1, RAX, rm_reg(va));
     asm_mov_imm(&e->cold, RCX, word);
-    asm_call(&e->cold, stub);
-    x64_site(e, true);
+    cold_stub(e, stub);
 }
 
 static void cold_back(X64Emitter *e)
@@ -189,7 +197,7 @@ static void load_xmm(X64Emitter *e, const IrInsn *i, int x)
 
 void x64_lower_ld(X64Emitter *e, const IrInsn *i)
 {
-    int x = ir_tag(i->d) == IR_SLOT ? e->s->slot[ir_index(i->d)].xmm : -1, va, r;
+    int x = ir_tag(i->d) == IR_SLOT ? e->slot[ir_index(i->d)].xmm : -1, va, r;
     MemOp m = i->x;
 
     if (is_float(i->type))
@@ -219,7 +227,7 @@ void x64_lower_ld(X64Emitter *e, const IrInsn *i)
 
 static int xmm_of(const X64Emitter *e, IrRef r)
 {
-    return ir_tag(r) == IR_SLOT ? e->s->slot[ir_index(r)].xmm : -1;
+    return ir_tag(r) == IR_SLOT ? e->slot[ir_index(r)].xmm : -1;
 }
 
 /* rdx = operand r; values have been flushed */
@@ -366,8 +374,7 @@ void x64_lower_cas(X64Emitter *e, const IrInsn *i)
     asm_store_imm(c, 2, env_spill(SPILL_ARG), (int32_t)i->x);
     x64_load(e, c, RDX, x64_use(e, i->b));
     x64_load(e, c, RCX, x64_use(e, i->c));
-    asm_call(c, e->s->cas);
-    x64_site(e, true);
+    cold_stub(e, e->s->cas);
     cold_back(e);
     put_ext(e, i, RAX);
 }

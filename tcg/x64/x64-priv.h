@@ -37,7 +37,7 @@ struct X64Stubs {
     const IrGuest *guest;
     X64Hooks hooks;
     intptr_t delta;
-    SlotLoc *slot;              /* guest->nslots of them */
+    SlotLoc *slot;              /* the standard pins: guest->nslots of them */
     IrExit (*enter)(Env *env, const void *host);
     uint8_t *leave[EXIT_LINK];  /* by reason; rax = guest pc */
     uint8_t *link;              /* eax = exit number, rcx = guest pc */
@@ -79,12 +79,21 @@ enum { BOXED_SLOTS = 256 };
 /* Growing arrays of one unit. */
 #define X64_VEC(T) struct { T *v; int n, cap; }
 
+/* A host register holds the slot at home `in` in place of the one at home `out` (displacements from rbp). */
+typedef struct PinSwap { int8_t reg, xmm; int32_t in, out; } PinSwap;
+enum { X64_MAX_SLOTS = 128 };   /* guests with more keep the standard pins */
+
 struct X64Emitter {
     X64Stubs *s;
     const IrGuest *g;
     const X64Request *r;
     const IrUnit *u;
     Asm hot, cold;
+
+    /* Where slots are for the code being emitted: s->slot (standard), or `own` when the unit has its own pins. */
+    const SlotLoc *slot;
+    SlotLoc own[X64_MAX_SLOTS];
+    PinSwap swaps[GPR_PINS + FPR_PINS]; int nswaps;
 
     int idx;                    /* instruction being lowered */
     int mark;                   /* number of the current mark */
@@ -139,11 +148,17 @@ static inline int x64_w(const IrInsn *i) { return i->type != IR_I32; }
 unsigned x64_compare(X64Emitter *e, const IrInsn *i);      /* flags of a cc b; returns the host's condition */
 void x64_fp_mov(X64Emitter *e, const IrInsn *i);           /* mov of a float type */
 
+/* ---- pins.c */
+void x64_pins_choose(X64Emitter *e);            /* after labels are known */
+void x64_pins_in(X64Emitter *e, Asm *a);        /* from the standard pins to the unit's own */
+void x64_pins_out(X64Emitter *e, Asm *a);       /* and back */
+
 /* ---- sites, labels, exits */
 
 void x64_site(X64Emitter *e, bool cold);        /* the call just emitted returns here */
 Label *x64_label(X64Emitter *e, uint64_t pc);   /* of a mark inside the unit; NULL: outside */
-void x64_leave(X64Emitter *e, Asm *a, IrExit why, uint64_t pc);
+void x64_leave(X64Emitter *e, Asm *a, IrExit why, uint64_t pc);        /* standard pins */
+void x64_return_site(X64Emitter *e, uint64_t link);     /* behind a call */
 
 bool x64_and_of_return(const X64Emitter *e, const IrInsn *and);    /* an `and` that only a return reads: see lower_ret */
 void x64_load_ref(X64Emitter *e, Asm *a, int reg, IrRef r);       /* reg = r's 64 bits, wherever it is; not for values in scratch */
