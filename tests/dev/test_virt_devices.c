@@ -290,7 +290,7 @@ static void test_empty(void)
 static void test_random(void)
 {
     static const struct { uint64_t base, size; } places[] = {
-        { TEST, 0x1000 }, { RTC, 0x24 }, { 0x2000000, 0xc000 }, { 0x2f00000, 0x4000 }, { PLIC, 0x600000 },
+        { TEST, 0x1000 }, { RTC, 0x24 }, { 0x2000000, 0x4000 }, { 0x2004000, 0x8000 }, { 0x2f00000, 0x4000 }, { PLIC, 0x600000 },
         { 0x10000000, 8 }, { 0x10001000, 0x200 }, { FW, 24 }, { FLASH0, 0x1000 }, { 0x30000000, 0x1000 },
     };
     uint64_t x = 88172645463325252;
