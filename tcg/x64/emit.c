@@ -181,7 +181,7 @@ static int wanted_pin(const X64Emitter *e, const IrInsn *i)
     const Val *v = &e->vals[ir_index(i->d)];
     const IrInsn *next = i + 1;
 
-    if (v->uses != 1 || v->last != e->idx + 1 || next->op > IR_zext32 || ir_tag(next->d) != IR_SLOT)
+    if (v->last != e->idx + 1 || next->op > IR_zext32 || ir_tag(next->d) != IR_SLOT)
         return -1;
     return e->slot[ir_index(next->d)].reg;
 }
@@ -293,10 +293,8 @@ static void next_generation(X64Emitter *e)
 
 static inline void note_use(X64Emitter *e, IrRef r, int idx)
 {
-    if (x64_is_val(r)) {
+    if (x64_is_val(r))
         e->vals[ir_index(r)].last = idx;
-        e->vals[ir_index(r)].uses++;
-    }
 }
 
 /* An edge to a label that stands before it: a loop. */

@@ -65,7 +65,6 @@ static inline bool imm_fits(uint64_t v) { return v == (uint64_t)(int32_t)v; }
    destination, or in a spill slot. */
 typedef struct Val {
     int last;                   /* index of the instruction that reads it last */
-    int uses;
     int8_t reg;                 /* -1: not in a register */
     int8_t spill;               /* -1: not in memory */
 } Val;
