@@ -37,7 +37,8 @@ static void jit_make(Machine *k, MachineUnit *u)
 {
     X64Request r = {
         .unit = &u->ir, .base = k->code, .hot = k->hot, .cold = k->cold, .first_exit = k->nexits,
-        .exec_ctx = CTX_U, .xt_id = 1, .stir = u->ir.n & 1,
+        .exec_ctx = CTX_U, .xt_id = 1,
+        .one_vcpu = rv_random_bits(&k->seed) & 1, .stir = rv_random_bits(&k->seed) & 1,
     };
     X64Code c;
 

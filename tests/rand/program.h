@@ -143,11 +143,21 @@ static bool writes_x(const RvInsn *i)
     return row_has(i->op, RV_ARG_RD) && !(rv_rows[i->op].regs & RVF_FD);
 }
 
-/* Makes the random fields of a row harmless. */
+/* Immediates that meet the edge values of registers. */
+static void bias_immediate(Generator *g, RvInsn *i)
+{
+    static const int16_t edges[] = { 0, 1, -1, 2, 3, 7, 8, 31, 32, 63, 64, 127, 128, 255, 256, 2047, -2048, -2, 0x7f, -128 };
+
+    if (i->row == i->op && rv_rows[i->row].imm_signed && rv_rows[i->row].imm_top == 12 && !below(g, 3))
+        i->imm = edges[below(g, sizeof(edges) / sizeof(edges[0]))];
+}
+
+/* Makes the random fields of a row harmless, and more telling. */
 static void limit(void *opaque, RvInsn *i)
 {
     Generator *g = opaque;
 
+    bias_immediate(g, i);
     if (writes_x(i)) {
         while (i->rd == BASE_REG || i->rd == SP)
             i->rd = 10 + below(g, 6);

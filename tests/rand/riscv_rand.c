@@ -272,7 +272,7 @@ int main(int argc, char **argv)
         }
     }
     if (jit < 0 && qemu < 0)
-        jit = 200000, qemu = 60000;
+        jit = 200000, qemu = 200000;
     if (!seed)
         seed = (uint64_t)time(NULL) * 0x9e3779b97f4a7c15 | 1;
     if (jit > 0)

@@ -121,7 +121,7 @@ static bool ref_amo(State *s, const RvInsn *i, const char *name)
 static bool ref_int(State *s, const RvInsn *i)
 {
     uint64_t a = get_x(s, i->rs1), b = get_x(s, i->rs2), d = get_x(s, i->rd);
-    int at = (int)(a - s->middle) + i->imm;
+    int at = (int)(uint32_t)(a - s->middle + i->imm);   /* means something for loads and stores alone */
 
     switch (i->row) {
     case RV_OP_czero_eqz: set_x(s, i->rd, b == 0 ? 0 : a); return true;

@@ -44,6 +44,19 @@
     # expect: a2=1 a3=0 a4=0 a5=1 a6=0 a7=1 t0=0 t1=1
     # code: 00b52633 00b536b3 fff5a713 fff5b793 00153813 00a038b3 000032b3 00103313
 
+# test: comparisons-of-equals
+    # start: a0=7 a1=7 a2=0xfffffffffffffffe
+    slt     a3, a0, a1
+    sltu    a4, a0, a1
+    slti    a5, a0, 7
+    sltiu   a6, a0, 7
+    slti    a7, a2, -2
+    sltiu   t0, a2, -2
+    sltiu   t1, a0, 8
+    slti    t2, a2, -1
+    # expect: a3=0 a4=0 a5=0 a6=0 a7=0 t0=0 t1=1 t2=1
+    # code: 00b526b3 00b53733 00752793 00753813 ffe62893 ffe63293 00853313 fff62393
+
 # test: x0-stays-zero
     # start: a0=5
     add     zero, a0, a0
