@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The privileged side as the front end calls it: C functions behind IR helpers.
- * Rows with their flags are in helpers.c. "raises" = riscv_raise was called:
+ * Rows with their flags are in helper_rows.h. "raises" = riscv_raise was called:
  * env->fault is set and the front end's unit leaves.
  *
  * Slots mstatus, sscratch, sepc, scause, stval, stvec, mscratch, mepc, mcause,
