@@ -42,8 +42,9 @@ void page_settle(CodePage *p)
     atomic_store(&p->granules, bits);
     if (!bits) {
         atomic_store(&p->watched, false);
-        atomic_fetch_add(&p->epoch, 1);
         atomic_fetch_and(&p->block->pages[p->pageno], (uint8_t)~PAGE_CODE);
+        /* Last: page_watch, which may be setting the flag right now, sees by this that it was cleared since. */
+        atomic_fetch_add(&p->epoch, 1);
     }
 }
 
