@@ -56,6 +56,7 @@ Err *jit_new(Vm *vm, Jit **out)
     j->fd = j->perfmap = -1;
     j->limits = limits_of(c);
     pthread_mutex_init(&j->lock, NULL);
+    pthread_mutex_init(&j->turn, NULL);
     j->deep = g_array_new(false, false, sizeof(RamBlock *));
     j->hash = g_new0(_Atomic(Unit *), 1 << HASH_BITS);
     ir_init(&j->ir, vm->isa->ir);
@@ -87,6 +88,7 @@ void jit_free(Jit *j)
     if (j->perfmap >= 0)
         close(j->perfmap);
     pthread_mutex_destroy(&j->lock);
+    pthread_mutex_destroy(&j->turn);
     g_free(j);
 }
 

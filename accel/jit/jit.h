@@ -94,6 +94,7 @@ struct Jit {
     Vm *vm;
     Engine engine;
     pthread_mutex_t lock;
+    pthread_mutex_t turn;               /* engine=lockstep: held by the vCPU that runs a unit; outside `lock` */
     TranslateLimits limits;
     /* cache.c */
     int fd;

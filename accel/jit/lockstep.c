@@ -13,12 +13,14 @@
  * are counted. A unit that ran very often is compared only now and then, so that a
  * whole boot can be watched.
  *
- * Memory that devices or other vCPUs change between the two runs makes harmless
- * differences: when a difference shows, memory that was loaded is looked at again; if it
- * changed, the difference is forgiven and counted.
+ * vCPUs take turns, a unit each, so that they don't change memory between the two
+ * runs. Devices still may, which makes harmless differences: when a difference shows,
+ * memory that was loaded is looked at again; if it changed, the difference is forgiven
+ * and counted.
  */
 #include <glib.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <string.h>
 
 #include "accel/jit/dump.h"
@@ -332,9 +334,31 @@ void lockstep_print_stats(const Lockstep *k, GString *out)
 #undef X
 }
 
+/* One unit, in our turn. Returns -1 to go on, or why not. */
+static int run_one(Lockstep *k)
+{
+    TcgVcpu *t = k->t;
+    int exit = -1;
+    Unit *u = dispatch_unit(t, &exit);
+    IrExit why;
+
+    if (!u)
+        return exit;
+    ir_prog_observe(u->prog);
+    if (!run_both(k, u, &why)) {
+        stop_machine(t->v);
+        return VCPU_KICKED;
+    }
+    if (why != EXIT_FAULT)
+        return dispatch_left(t, why);
+    VcpuExit e = tcg_fault(t, t->env->pc);
+    return e == VCPU_KICKED ? -1 : (int)e;
+}
+
 VcpuExit lockstep_run(Vcpu *v)
 {
     TcgVcpu *t = tcg_vcpu(v);
+    Jit *j = jit_of(t);
     Lockstep *k = lockstep_of(t);
     int exit = -1;
 
@@ -343,23 +367,13 @@ VcpuExit lockstep_run(Vcpu *v)
     /* From here on others' kicks can't be told from ours: so we leave soon in any case. */
     __atomic_store_n(&t->env->poll, 1, __ATOMIC_SEQ_CST);
     for (int n = 0; n < UNITS_PER_TURN && exit < 0; n++) {
-        Unit *u = dispatch_unit(t, &exit);
-        IrExit why;
-
-        if (!u)
-            continue;
-        ir_prog_observe(u->prog);
-        if (!run_both(k, u, &why)) {
-            stop_machine(v);
+        /* Who waits for a turn goes on serving others: its holder may wait for that. */
+        if (pthread_mutex_trylock(&j->turn)) {
+            sched_yield();
             return VCPU_KICKED;
         }
-        if (why == EXIT_FAULT) {
-            VcpuExit e = tcg_fault(t, t->env->pc);
-
-            exit = e == VCPU_KICKED ? -1 : (int)e;
-        } else {
-            exit = dispatch_left(t, why);
-        }
+        exit = run_one(k);
+        pthread_mutex_unlock(&j->turn);
     }
     return exit < 0 ? VCPU_KICKED : exit;
 }
