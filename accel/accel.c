@@ -34,12 +34,16 @@ static Err *accel_choose(const char *list, const Accel **out)
     return err_hint(err(ERR_UNSUPPORTED, "no accelerator '%s'", list), "'tcg' is the one there is.");
 }
 
-static void vcpu_reset(void *opaque)
+static void reset_here(Vcpu *v, void *opaque)
 {
-    Vcpu *v = opaque;
-
     atomic_store(&v->halted, false);
     v->isa->reset(v);
+}
+
+/* In the vCPU's own thread: that may be flushing its tables, although it stands. */
+static void vcpu_reset(void *opaque)
+{
+    vcpu_run_on(opaque, reset_here, NULL, true);
 }
 
 static void remapped(void *opaque, const Flat *was, const Flat *now)
@@ -64,7 +68,7 @@ static Err *vcpu_make(Vm *vm, int index)
     }
     vm->vcpus[index] = v;
     vm->nvcpus = index + 1;
-    vcpu_reset(v);
+    reset_here(v, NULL);
     vm_on_reset(vm, vcpu_reset, v);
     return NULL;
 }

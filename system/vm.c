@@ -111,31 +111,41 @@ void vm_reset(Vm *vm)
 
 /* ---- work for the main thread */
 
-typedef struct Call { Vm *vm; void (*fn)(void *opaque); void *opaque; } Call;
-
-static gboolean call_now(gpointer opaque)
-{
-    Call *call = opaque;
-
-    vm_lock(call->vm);
-    call->fn(call->opaque);
-    vm_unlock(call->vm);
-    return G_SOURCE_REMOVE;
-}
+typedef struct Call { struct Call *next; void (*fn)(void *opaque); void *opaque; } Call;
 
 void vm_call_main(Vm *vm, void (*fn)(void *), void *opaque)
 {
-    GSource *source = g_idle_source_new();
     Call *call = g_new(Call, 1);
 
-    *call = (Call){ vm, fn, opaque };
-    g_source_set_priority(source, G_PRIORITY_DEFAULT);
-    g_source_set_callback(source, call_now, call, g_free);
-    g_source_attach(source, vm->main_context);
-    g_source_unref(source);
+    *call = (Call){ atomic_load(&vm->calls), fn, opaque };
+    while (!atomic_compare_exchange_weak(&vm->calls, &call->next, call))
+        ;
+    g_main_context_wakeup(vm->main_context);
 }
 
-typedef struct Safepoint { _Atomic int left; Call then; } Safepoint;
+/* Takes all calls there are, the oldest first. */
+static Call *take_calls(Vm *vm)
+{
+    Call *list = NULL;
+
+    for (Call *c = atomic_exchange(&vm->calls, NULL), *next; c; c = next) {
+        next = c->next;
+        c->next = list;
+        list = c;
+    }
+    return list;
+}
+
+static void do_calls(Vm *vm)
+{
+    for (Call *c = take_calls(vm), *next; c; c = next) {
+        next = c->next;
+        c->fn(c->opaque);
+        g_free(c);
+    }
+}
+
+typedef struct Safepoint { Vm *vm; _Atomic int left; Call then; } Safepoint;
 
 static void passed_safepoint(Vcpu *v, void *opaque)
 {
@@ -143,7 +153,7 @@ static void passed_safepoint(Vcpu *v, void *opaque)
 
     if (atomic_fetch_sub(&s->left, 1) != 1)
         return;
-    vm_call_main(s->then.vm, s->then.fn, s->then.opaque);
+    vm_call_main(s->vm, s->then.fn, s->then.opaque);
     g_free(s);
 }
 
@@ -154,7 +164,7 @@ void vm_after_safepoint(Vm *vm, void (*fn)(void *), void *opaque)
         return;
     }
     Safepoint *s = g_new(Safepoint, 1);
-    *s = (Safepoint){ vm->nvcpus, { vm, fn, opaque } };
+    *s = (Safepoint){ vm, vm->nvcpus, { NULL, fn, opaque } };
     for (int i = 0; i < vm->nvcpus; i++)
         vcpu_run_on(vm->vcpus[i], passed_safepoint, s, false);
 }
@@ -213,9 +223,11 @@ bool vm_turn(Vm *vm, bool wait)
 {
     bool goes_on = true;
 
-    g_main_context_iteration(vm->main_context, wait && !atomic_load(&vm->request));
-    if (atomic_load(&vm->request)) {
+    /* Both are set before the context is woken, so none that comes after this look is slept over. */
+    g_main_context_iteration(vm->main_context, wait && !atomic_load(&vm->request) && !atomic_load(&vm->calls));
+    if (atomic_load(&vm->request) || atomic_load(&vm->calls)) {
         vm_lock(vm);
+        do_calls(vm);
         goes_on = obey(vm);
         vm_unlock(vm);
     }
@@ -262,6 +274,10 @@ void vm_free(Vm *vm)
 {
     clocks_free(vm->clocks);
     g_main_context_unref(vm->main_context);
+    for (Call *c = take_calls(vm), *next; c; c = next) {
+        next = c->next;
+        g_free(c);
+    }
     space_free(vm->mem);
     for (RamBlock *b = vm->rams, *next; b; b = next) {
         next = b->next;

@@ -43,6 +43,7 @@ typedef struct Vm {
     struct Chardevs *chardevs; struct Chardev **serials; int nserials;
     /* asked for by any thread (vm_request); carried out in the main thread by vm_main */
     _Atomic int request, exit_status;
+    struct Call *_Atomic calls;                 /* of vm_call_main, the latest first */
 } Vm;
 
 Vm *vm_new(const VmConfig *config);     /* NULL with errno: the host gave no descriptors */
