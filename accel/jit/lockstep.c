@@ -307,7 +307,7 @@ static Lockstep *lockstep_of(TcgVcpu *t)
     Lockstep *k = t->jit->lockstep;
 
     if (!k) {
-        k = t->jit->lockstep = g_new0(Lockstep, 1);
+        k = t->jit->lockstep = g_aligned_alloc0(1, sizeof(Lockstep), _Alignof(Lockstep));
         k->t = t;
         k->before.state = g_malloc(t->v->isa->state_size);
         k->expected.state = g_malloc(t->v->isa->state_size);
@@ -321,7 +321,7 @@ void lockstep_free(Lockstep *k)
         return;
     g_free(k->before.state);
     g_free(k->expected.state);
-    g_free(k);
+    g_aligned_free(k);
 }
 
 void lockstep_print_stats(const Lockstep *k, GString *out)

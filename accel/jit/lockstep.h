@@ -37,7 +37,7 @@ typedef struct LockstepStats {
 } LockstepStats;
 
 typedef struct Snapshot {
-    uint8_t env[ENV_PART] __attribute__((aligned(64)));
+    uint8_t env[ENV_PART] __attribute__((aligned(_Alignof(struct Env))));
     void *state;                /* Isa.state_size bytes */
 } Snapshot;
 

@@ -75,7 +75,8 @@ static void keep_code(Work *w, Unit *u)
     r->cold.rw = w->j->rw + c->cold_end;
     u->nsites = c->nsites;
     u->sites = region_alloc(r, c->nsites * sizeof(X64Site));
-    memcpy(u->sites, c->sites, c->nsites * sizeof(X64Site));
+    if (c->nsites)
+        memcpy(u->sites, c->sites, c->nsites * sizeof(X64Site));
     u->nexits = c->nexits;
     u->exits = r->exits + r->nexits;
     r->nexits += c->nexits;

@@ -86,7 +86,7 @@ static void start(void)
     vm->vcpus = g_new0(Vcpu *, VCPUS);
     for (int i = 0; i < VCPUS; i++) {
         vm->vcpus[i] = vcpu_new(vm, i);
-        vm->vcpus[i]->env = g_new0(Env, 1);
+        vm->vcpus[i]->env = g_aligned_alloc0(1, sizeof(Env), _Alignof(Env));
     }
     vm->nvcpus = VCPUS;
     for (int i = 0; i < VCPUS; i++)
@@ -105,7 +105,7 @@ static void stop(void)
         CHECK(vm->vcpus[i]->standing);
     for (int i = 0; i < VCPUS; i++) {
         vcpu_thread_join(vm->vcpus[i]);
-        g_free(vm->vcpus[i]->env);
+        g_aligned_free(vm->vcpus[i]->env);
         vcpu_free(vm->vcpus[i]);
     }
     g_free(vm->vcpus);

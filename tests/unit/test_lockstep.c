@@ -398,6 +398,8 @@ static void test_report(void)
     CHECK(strstr(text, "a2         00000000000003ea"));
 }
 
+TEST_KEEPS_MEMORY
+
 int main(void)
 {
     log_path = g_strdup_printf("%s/lyre-lockstep-%d", g_get_tmp_dir(), (int)getpid());
