@@ -156,7 +156,6 @@ static void machine_new(void)
     accel_vm(vm)->engine = &tcg;
     tcg.jit = &jit;
     jit.vm = vm;
-    vm->mem = space_new(vm, "mem");
     err_free(ram_new(vm, "ram", 0x10000, &block));
     ram = (Region){ .name = "ram", .kind = REGION_RAM, .size = 0x10000, .ram = block };
     io = (Region){ .name = "io", .kind = REGION_IO, .size = 0x1000, .ops = &io_ops, .nolock = true };
