@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "system/vmconfig.h"
 #include "target/isa.h"
@@ -23,7 +24,7 @@
 
 __thread Vcpu *current_vcpu;
 
-enum { ALT_STACK = 64 * 1024 };
+enum { ALT_STACK = 64 * 1024, NAPS_MIN = 64, NAP_NS = 1000 * 1000 };
 
 /* ---- signals between threads */
 
@@ -308,15 +309,40 @@ static void vcpu_stand(Vcpu *v)
     pthread_mutex_unlock(&v->lock);
 }
 
-/* wfi: sleeps until an interrupt, work, or the end. */
+/* Under v's lock: sleeps NAP_NS, or until it is signalled. */
+static void nap(Vcpu *v)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += NAP_NS;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    pthread_cond_timedwait(&v->cond, &v->lock, &until);
+}
+
+/*
+ * wfi: sleeps until an interrupt, work, or the end. A guest may wait in a loop
+ * for a word in memory to change, with an interrupt pending that it doesn't take
+ * (firmware parks processors like that): after some turns it sleeps a little in each.
+ */
 static void vcpu_halt(Vcpu *v)
 {
     pthread_mutex_lock(&v->lock);
     announce_sleep(v);
     bool wakes = v->isa->wakes(v);
-    if (wakes)
+    bool asked = has_work(v) || atomic_load(&v->stop) || atomic_load(&v->exit);
+    if (wakes) {
         atomic_store(&v->halted, false);
-    sleep_if(v, !wakes && !has_work(v) && !atomic_load(&v->stop) && !atomic_load(&v->exit));
+        if (++v->naps > NAPS_MIN && !asked)
+            nap(v);
+    } else if (!asked) {
+        v->naps = 0;
+        pthread_cond_wait(&v->cond, &v->lock);
+    }
+    atomic_store(&v->sleeping, false);
     pthread_mutex_unlock(&v->lock);
 }
 
@@ -361,7 +387,8 @@ static void vcpu_turn(Vcpu *v)
         vcpu_halt(v);
     } else {
         gate_enter(v);
-        v->isa->irq(v);
+        if (v->isa->irq(v))
+            v->naps = 0;
         vcpu_after(v, vcpu_run(v));
         gate_leave(v);
     }

@@ -38,6 +38,7 @@ struct Vcpu {
     _Atomic bool halted;        /* waits for an interrupt (wfi) */
     _Atomic bool exit;          /* its thread shall end */
     _Atomic bool running;       /* it may be inside the engine: vcpus_exclusive waits for it to leave */
+    unsigned naps;              /* waits in a row that ended at once, for a reason that stayed */
     _Atomic bool sleeping;      /* its thread waits on cond, or is about to: a kick has to signal */
 };
 

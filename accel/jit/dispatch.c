@@ -107,13 +107,19 @@ int dispatch_left(TcgVcpu *t, IrExit why)
 {
     switch (why) {
     case EXIT_NEXT:
+        t->stats.next++;
+        return -1;
     case EXIT_FLUSH:
+        t->stats.flush++;
+        return -1;
     case EXIT_LINK:
+        t->stats.edge++;
         return -1;
     case EXIT_POLL:
         t->stats.poll++;
         return VCPU_KICKED;
     case EXIT_HALT:
+        t->stats.halt++;
         return VCPU_HALTED;
     case EXIT_DEBUG:
         return VCPU_DEBUG;
@@ -191,10 +197,9 @@ VcpuExit jit_run(Vcpu *v)
         if (log_on(LOG_EXEC | LOG_CPU))
             log_entry(t);
         IrExit why = jit_enter(t, host);
+        exit = dispatch_left(t, why);
         if (why == EXIT_LINK)
             follow_link(t, t->env->exit_slot, &exit);
-        else if (why != EXIT_NEXT)
-            exit = dispatch_left(t, why);
     }
     return exit;
 }

@@ -152,6 +152,7 @@ void mmu_flush_everything(TcgVcpu *t)
     t->stats.flush_all++;
     l2_flush_all(&m->l2);
     for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++) {
+        m->id[ctx] = id_now(t, ctx);        /* a reset changes address spaces without saying so */
         if (!(m->used >> ctx & 1))
             continue;
         drop_all(t, ctx);

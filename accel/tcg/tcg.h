@@ -41,7 +41,11 @@ typedef struct Unit Unit;
     X(jc_miss,      "dispatches not served by the jump cache")                  \
     X(hash_miss,    "dispatches that translated")                               \
     X(link,         "edges linked")                                             \
-    X(poll,         "polls that left")                                          \
+    X(next,         "left to find the next unit")                               \
+    X(edge,         "left by an edge that is not linked")                       \
+    X(flush,        "left after a fence of code")                               \
+    X(halt,         "left to wait for an interrupt")                            \
+    X(poll,         "left by a poll")                                           \
     X(stack_drop,   "return stacks dropped")                                    \
     X(overflow,     "return stacks that were full")
 
