@@ -26,8 +26,8 @@ typedef enum Access { ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC } Access;
 enum PageProt { PROT_R = 1, PROT_W = 2, PROT_X = 4 };
 typedef struct Page {
     uint64_t pa;            /* physical address of va's 4 KiB page */
-    uint8_t  order;         /* log2 of the aligned block around va in which all of this holds; >= 12, or < 12: sub-page
-                               protection: only this access was checked, nothing may be cached */
+    uint8_t  order;         /* log2 of the aligned block around va in which all of this holds. < 12: sub-page
+                               protection: nothing may be cached, and an aligned access that is larger fails */
     uint8_t  prot;          /* PageProt: what is allowed now without any change of A/D bits:
                                no PROT_W while D is clear */
     bool     global;        /* holds for every ASID */

@@ -17,6 +17,8 @@ static inline bool crosses_page(uint64_t va, unsigned size)
 /* The translation of va for this access, from the second level or a walk; NULL: there is none (mmu_page: an exception was raised). */
 L2Page *mmu_look(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, L2Page *once);
 L2Page *mmu_page(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, MemOp m, L2Page *once);
+/* The same for n bytes of an access that crosses pages. */
+L2Page *mmu_page_part(TcgVcpu *t, uint64_t va, unsigned n, Access a, unsigned ctx, MemOp m, L2Page *once);
 
 /*
  * A store to a page with translated code, before it is done: true if it hits the

@@ -43,7 +43,7 @@ static void place(TcgVcpu *t, L2Page *p, const Page *pg)
     p->kind = r->region->kind == REGION_RAM ? KIND_RAM : KIND_ROM;
 }
 
-L2Page *mmu_look(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, L2Page *once)
+static L2Page *look(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, L2Page *once, uint8_t *order)
 {
     L2Page *p = l2_find(&t->mmu.l2, va, ctx, t->mmu.id[ctx]);
     Page pg;
@@ -53,6 +53,7 @@ L2Page *mmu_look(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, L2Page *once)
     t->stats.walk++;
     if (!t->v->isa->walk(t->v, va, a, ctx, &pg))
         return NULL;
+    *order = pg.order;
     if (pg.order < PAGE_BITS) {
         p = once;
     } else {
@@ -65,12 +66,51 @@ L2Page *mmu_look(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, L2Page *once)
     return p;
 }
 
+L2Page *mmu_look(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, L2Page *once)
+{
+    uint8_t order;
+
+    return look(t, va, a, ctx, once, &order);
+}
+
+/*
+ * The rest of an access to a page with sub-page protection: an aligned one must lie in
+ * one block, a misaligned one is as many accesses as it has bytes.
+ */
+static bool all_allowed(TcgVcpu *t, uint64_t va, unsigned n, Access a, unsigned ctx, MemOp m, unsigned order)
+{
+    const Isa *isa = t->v->isa;
+    Page pg;
+
+    if (n <= 1u << order && !(va & (n - 1)))
+        return true;
+    if (!(n & (n - 1)) && !(va & (n - 1))) {
+        isa->mem_fault(t->v, va, a, ctx, m, MEM_FAULT_BUS);
+        return false;
+    }
+    for (unsigned i = 1; i < n; i++) {
+        if (!isa->walk(t->v, va + i, a, ctx, &pg)) {
+            isa->mem_fault(t->v, va + i, a, ctx, m, MEM_FAULT_PAGE);
+            return false;
+        }
+    }
+    return true;
+}
+
 L2Page *mmu_page(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, MemOp m, L2Page *once)
 {
-    L2Page *p = mmu_look(t, va, a, ctx, once);
+    return mmu_page_part(t, va, mo_size(m), a, ctx, m, once);
+}
+
+L2Page *mmu_page_part(TcgVcpu *t, uint64_t va, unsigned n, Access a, unsigned ctx, MemOp m, L2Page *once)
+{
+    uint8_t order;
+    L2Page *p = look(t, va, a, ctx, once, &order);
 
     if (!p)
         t->v->isa->mem_fault(t->v, va, a, ctx, m, MEM_FAULT_PAGE);
+    else if (p == once && !all_allowed(t, va, n, a, ctx, m, order))
+        return NULL;
     return p;
 }
 
@@ -209,7 +249,7 @@ static bool split_find(TcgVcpu *t, Split *s, uint64_t va, unsigned size, Access 
     t->stats.crossing++;
     *s = (Split){ .va = { va, va + here }, .n = { here, size - here } };
     for (int i = 0; i < 2; i++) {
-        s->p[i] = mmu_page(t, s->va[i], a, mo_ctx(m), m, &s->once[i]);
+        s->p[i] = mmu_page_part(t, s->va[i], s->n[i], a, mo_ctx(m), m, &s->once[i]);
         if (!s->p[i])
             return false;
         /* The second walk may take the first one's place. */

@@ -76,16 +76,16 @@ bool riscv_pmp_check(RiscvState *s, uint64_t pa, unsigned size, int access, unsi
         *order = 56;
         return true;
     }
-    /* the largest block around pa about which one entry (or none) speaks */
-    for (int o = 30; o >= PAGE_BITS; o -= 9) {
-        uint64_t first = pa >> o << o;
-        int entry = pmp_match(s, first, first + (1ull << o) - 1);
+    /* The largest block around the access about which one entry (or none) speaks; entries speak of four bytes at least. */
+    for (int o = 30; o > 2; o -= o > PAGE_BITS ? 9 : 1) {
+        uint64_t first = pa >> o << o, last = first + (1ull << o) - 1;
+        int entry = last >= pa + size - 1 ? pmp_match(s, first, last) : -2;
         if (entry != -2) {
             *order = o;
             return pmp_allows(s, entry, access, prv);
         }
     }
-    *order = 0;
+    *order = 2;
     return pmp_allows(s, pmp_match(s, pa, pa + size - 1), access, prv);
 }
 

@@ -415,10 +415,13 @@ static void test_pmp(void)
     CHECK(!riscv_pmp_check(s, RAM + 0x13ff8, 8, ACCESS_WRITE, PRV_U, &order));
     CHECK(riscv_pmp_check(s, RAM + 0x14000, 8, ACCESS_WRITE, PRV_U, &order));
     CHECK(riscv_pmp_check(s, RAM + 0x20010, 4, ACCESS_WRITE, PRV_U, &order));
-    CHECK_EQ(order, 0);
+    CHECK_EQ(order, 2);
     CHECK(!riscv_pmp_check(s, RAM + 0x20010, 4, ACCESS_EXEC, PRV_U, &order));
     CHECK(!riscv_pmp_check(s, RAM + 0x20010, 8, ACCESS_READ, PRV_U, &order));      /* matches a part */
     CHECK(riscv_pmp_check(s, RAM + 0x20018, 8, ACCESS_EXEC, PRV_U, &order));
+    CHECK_EQ(order, 3);
+    CHECK(riscv_pmp_check(s, RAM + 0x20011, 1, ACCESS_READ, PRV_U, &order));       /* 8 bytes there would not do */
+    CHECK_EQ(order, 2);
     CHECK(riscv_pmp_check(s, RAM + 0x200000, 8, ACCESS_EXEC, PRV_U, &order));
     CHECK_EQ(order, 21);
     /* a locked entry binds M too, and can't be changed; nor can the base of a locked TOR */
