@@ -56,10 +56,7 @@ bool sets_ad(void)
     static Pte *root;
     Hart *h = me();
     uint64_t v = 0;
-    h->catch = true;
-    h->caught = 0;
-    __asm__ volatile("csrs 0x30a, %0" :: "r"(1ul << 61));       /* menvcfg.ADUE; not there before 1.12 */
-    h->catch = false;
+    pt_reset();
     root = pt_root(0);
     pt_map(root, VA_TEST, frame(0), PTE_V | PTE_R | PTE_W);
     uint64_t old = csr_read(satp);

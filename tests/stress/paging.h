@@ -41,7 +41,7 @@ static inline uint64_t frame(unsigned n) { return BARE_FREE_RAM + n * FRAME_BYTE
 static inline uint64_t big_frame(unsigned n) { return BARE_FREE_RAM + (2 + n) * MIB2; }
 void fill_frame(uint64_t pa, uint64_t v, size_t bytes);
 
-/* Does this machine set A and D by itself? Asks for it in menvcfg.ADUE first. M mode. */
+/* Does this hart set A and D by itself? In M mode; resets the pool. */
 bool sets_ad(void);
 
 #endif

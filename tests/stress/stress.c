@@ -527,6 +527,10 @@ static void open_machine(void)
 {
     csr_write(mcounteren, 7);
     csr_write(scounteren, 7);
+    Hart *h = me();
+    h->catch = true;
+    __asm__ volatile("csrs 0x30a, %0" :: "r"(1ul << 61));       /* menvcfg.ADUE: hardware sets A and D */
+    h->catch = false;
     csr_write(pmpaddr15, -1ul);
     csr_write(pmpcfg2, 0x1full << 56);          /* NAPOT, R W X */
 }
@@ -562,12 +566,17 @@ static bool chosen(const Case *c)
     return starts(only, c->name) && (only[n] == 0 || only[n] == ' ');
 }
 
-/* Why it cannot run here, or NULL. */
-static const char *why_skip(const Case *c)
+static const char *volatile why_not;
+
+/* Why it cannot run here, or NULL. Hart 0 finds it out for all. */
+static const char *why_skip(Hart *h, const Case *c)
 {
-    if (harts < c->min_harts)
-        return "needs more harts";
-    return c->missing ? c->missing() : NULL;
+    if (h->id == 0)
+        why_not = harts < c->min_harts ? "needs more harts" : c->missing ? c->missing() : NULL;
+    barrier();
+    const char *why = why_not;
+    barrier();
+    return why;
 }
 
 static void run_cases(Hart *h)
@@ -575,7 +584,7 @@ static void run_cases(Hart *h)
     for (const Case *c = cases; c->name; c++) {
         if (!chosen(c))
             continue;
-        const char *why = why_skip(c);
+        const char *why = why_skip(h, c);
         if (!why) {
             run_case(h, c);
         } else if (h->id == 0) {
