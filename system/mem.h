@@ -37,6 +37,7 @@ typedef struct RamBlock {
 } RamBlock;
 Err *ram_new(Vm *vm, const char *name, uint64_t size, RamBlock **out);    /* zeroed, lazily */
 void ram_free(RamBlock *b);
+void ram_advise(RamBlock *b, bool in_core_dumps, bool mergeable);   /* to the host's kernel */
 /* Somebody other than a vCPU's inline path stored there: tell every watcher (code, dirty logs). Any thread. */
 void ram_touch(RamBlock *b, uint64_t off, uint64_t len);
 /* accel/jit's hook, called by ram_touch for pages with PAGE_CODE. */

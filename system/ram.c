@@ -84,6 +84,13 @@ void ram_free(RamBlock *b)
     g_free(b);
 }
 
+void ram_advise(RamBlock *b, bool in_core_dumps, bool mergeable)
+{
+    madvise(b->host, b->size, in_core_dumps ? MADV_DODUMP : MADV_DONTDUMP);
+    if (mergeable)
+        madvise(b->host, b->size, MADV_MERGEABLE);
+}
+
 void ram_touch(RamBlock *b, uint64_t off, uint64_t len)
 {
     if (!len)

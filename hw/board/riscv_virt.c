@@ -102,6 +102,7 @@ static void virt_reset(Machine *m)
 {
     for (int i = 0; i < m->vm->nvcpus; i++)
         m->vm->vcpus[i]->env->pc = VIRT_ROM;
+    riscv_boot_reset(m);
 }
 
 const char *const virt_aia_names[] = { "none", "aplic", "aplic-imsic", NULL };

@@ -27,8 +27,7 @@
 #define VIRT_ECAM_SIZE  UINT64_C(0x10000000)
 #define VIRT_PCI_MMIO   UINT64_C(0x40000000)
 #define VIRT_PCI_MMIO_SIZE UINT64_C(0x40000000)
-#define VIRT_PCI_HIGH   UINT64_C(0x400000000)
-#define VIRT_PCI_HIGH_SIZE UINT64_C(0x400000000)
+#define VIRT_PCI_HIGH_SIZE UINT64_C(0x400000000)     /* at the first multiple of it behind RAM: virt_pci_high */
 #define VIRT_RAM        UINT64_C(0x80000000)
 
 enum {
@@ -46,6 +45,11 @@ typedef struct RiscvVirt {
     Plic *plic;
     FwCfg *fw_cfg;
 } RiscvVirt;
+
+static inline uint64_t virt_pci_high(uint64_t ram_size)
+{
+    return (VIRT_RAM + ram_size + VIRT_PCI_HIGH_SIZE - 1) & ~(VIRT_PCI_HIGH_SIZE - 1);
+}
 
 extern const char *const virt_aia_names[];
 

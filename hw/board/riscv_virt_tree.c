@@ -172,7 +172,7 @@ static void write_pci_irqs(Fdt *f)
     fdt_u32s(f, "interrupt-map-mask", 0x1800, 0, 0, 7);
 }
 
-static void write_pci(Fdt *f)
+static void write_pci(Fdt *f, uint64_t high)
 {
     /* In the high cell: 1 is I/O, 2 is 32-bit memory, 3 is 64-bit memory (IEEE 1275 PCI binding). */
     const uint32_t io = 0x1000000, mem32 = 0x2000000, mem64 = 0x3000000;
@@ -191,7 +191,7 @@ static void write_pci(Fdt *f)
              io, 0, 0, VIRT_PCI_PIO >> 32, VIRT_PCI_PIO, 0, 0x10000,
              mem32, VIRT_PCI_MMIO >> 32, VIRT_PCI_MMIO, VIRT_PCI_MMIO >> 32, VIRT_PCI_MMIO,
              VIRT_PCI_MMIO_SIZE >> 32, VIRT_PCI_MMIO_SIZE,
-             mem64, VIRT_PCI_HIGH >> 32, (uint32_t)VIRT_PCI_HIGH, VIRT_PCI_HIGH >> 32, (uint32_t)VIRT_PCI_HIGH,
+             mem64, high >> 32, high, high >> 32, high,
              VIRT_PCI_HIGH_SIZE >> 32, (uint32_t)VIRT_PCI_HIGH_SIZE);
     write_pci_irqs(f);
     fdt_end(f);
@@ -229,7 +229,7 @@ static void write_soc(Fdt *f, const RiscvVirt *b)
         write_clint(f, harts);
     write_plic(f, harts);
     write_devices(f);
-    write_pci(f);
+    write_pci(f, virt_pci_high(b->machine.vm->config->ram_size));
     fdt_end(f);
 }
 

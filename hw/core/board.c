@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "util/opts.h"
+
 Err *board_find(const char *isa, const char *name, const Board **out)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
@@ -37,6 +39,63 @@ char *board_help(const char *isa)
     return g_string_free(out, false);
 }
 
+/* ---- options of all boards */
+
+const Field machine_fields[] = {
+    PROP(Machine, usb, .def = "off", .doc = "a USB controller from the start"),
+    PROP(Machine, dump_guest_core, .def = "on", .doc = "guest memory is part of our core dumps"),
+    PROP(Machine, mem_merge, .def = "off", .doc = "let the kernel merge equal pages of guests (KSM)"),
+    PROP(Machine, memory_backend, .doc = "name of the main memory"),
+    {0}
+};
+
+static Err *set_option(void *opaque, const char *key, const char *value)
+{
+    Machine *m = opaque;
+    const Field *f = NULL;
+    Err *common = prop_find(machine_fields, key, &f);
+
+    if (!common)
+        return prop_parse(m, f, value);
+    Err *e = prop_find(m->board->fields, key, &f);
+    if (!e) {
+        err_free(common);
+        return prop_parse(m, f, value);
+    }
+    /* The hint of whichever table has a near name. */
+    bool ours = !err_hint_text(e) && err_hint_text(common);
+    err_free(ours ? e : common);
+    return ours ? common : e;
+}
+
+static Err *set_options(Machine *m, const char *list)
+{
+    Opts *o = NULL;
+
+    TRY(opts_parse(list, NULL, NULL, &o));
+    Err *e = opts_each(o, set_option, m);
+    opts_free(o);
+    return e;
+}
+
+static Err *check_options(const Machine *m)
+{
+    if (m->usb)
+        return err_hint(err(ERR_UNSUPPORTED, "usb=on: this board has no USB controller of its own"), "Leave it away.");
+    if (m->memory_backend && strcmp(m->memory_backend, m->board->ram_name))
+        return err(ERR_NOT_FOUND, "memory-backend=%s: there is no memory of that name, only '%s'",
+                   m->memory_backend, m->board->ram_name);
+    return NULL;
+}
+
+static void advise_memory(const Machine *m)
+{
+    for (RamBlock *b = m->vm->rams; b; b = b->next)
+        ram_advise(b, m->dump_guest_core, m->mem_merge);
+}
+
+/* ---- making */
+
 static Err *check_config(const Board *b, const VmConfig *config)
 {
     if (config->smp > b->max_cpus)
@@ -62,7 +121,8 @@ static Err *make(Machine *m)
 
     TRY(check_config(m->board, config));
     if (config->machine_opts)
-        TRY(props_parse(m, m->board->fields, config->machine_opts));
+        TRY(set_options(m, config->machine_opts));
+    TRY(check_options(m));
     TRY(clock_set_rtc(m->vm, config->rtc_base, config->rtc_clock));
     TRY(m->board->make(m));
     for (guint i = 0; config->devices && i < config->devices->len; i++)
@@ -81,6 +141,7 @@ Err *board_make(Vm *vm)
     m->board = b;
     m->devices_end = &m->devices;
     vm->board = m;
+    props_init(m, machine_fields);
     props_init(m, b->fields);
 
     space_edit(vm->mem);
@@ -92,6 +153,7 @@ Err *board_make(Vm *vm)
         board_free(vm);
         return err_in(e, "machine '%s'", b->name);
     }
+    advise_memory(m);
     vm_on_reset(vm, machine_reset, m);
     return NULL;
 }
@@ -108,6 +170,7 @@ void board_free(Vm *vm)
         m->board->free(m);
     images_clear(&m->images);
     props_clear(m, m->board->fields);
+    props_clear(m, machine_fields);
     vm->board = NULL;
     g_free(m);
 }

@@ -27,7 +27,7 @@ typedef struct Board {
     const char *ram_name;       /* of the main RAM block, as snapshots and management see it */
     uint64_t ram_default;       /* bytes, when -m is not given */
     size_t size;
-    const Field *fields;        /* options of -M */
+    const Field *fields;        /* options of -M beside machine_fields */
     Err *(*make)(Machine *);    /* config is checked against the row; options are set */
     void (*reset)(Machine *);   /* where vCPUs start, for example; or NULL */
     void (*free)(Machine *);    /* what make left besides devices; or NULL */
@@ -39,7 +39,11 @@ struct Machine {
     Device *devices, **devices_end;
     Bus *buses;
     Images images;
+    /* options that every board has */
+    bool usb, dump_guest_core, mem_merge;
+    char *memory_backend;
 };
+extern const Field machine_fields[];
 
 #define BOARD(name) const Board board_##name
 extern const Board *const board_set[];      /* NULL-terminated; written by tools/sets */

@@ -5,6 +5,7 @@
 #include "hw/core/image.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 typedef struct Image {
     char *name;
@@ -79,6 +80,17 @@ Err *images_check(const Images *set, Space *s)
 {
     for (guint i = 0; set->list && i < set->list->len; i++)
         TRY(check(g_ptr_array_index(set->list, i), space_flat(s)));
+    return NULL;
+}
+
+void *image_bytes(const Images *set, const char *name)
+{
+    for (guint i = 0; set->list && i < set->list->len; i++) {
+        const Image *image = g_ptr_array_index(set->list, i);
+
+        if (!strcmp(image->name, name))
+            return image->data;
+    }
     return NULL;
 }
 

@@ -150,6 +150,14 @@ Err *fdt_patch_finish(Fdt *f)
     return failed(f, "the device tree cannot be completed");
 }
 
+void fdt_chosen_renew(void *blob, const char *name, const void *bytes, size_t len)
+{
+    int node = fdt_path_offset(blob, "/chosen");
+
+    if (node >= 0)
+        (void)fdt_setprop_inplace(blob, node, name, bytes, len);
+}
+
 size_t fdt_len(const Fdt *f)
 {
     return fdt_totalsize(f->blob);

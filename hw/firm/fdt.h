@@ -43,6 +43,9 @@ void fdt_chosen_text(Fdt *f, const char *name, const char *text);
 void fdt_chosen_u64(Fdt *f, const char *name, uint64_t val);
 MUST_USE Err *fdt_patch_finish(Fdt *f);     /* packs it */
 
+/* Overwrites a property of /chosen in a finished tree; nothing if it is not there in that length. */
+void fdt_chosen_renew(void *blob, const char *name, const void *bytes, size_t len);
+
 size_t fdt_len(const Fdt *f);
 void fdt_free(Fdt *f);
 

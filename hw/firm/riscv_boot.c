@@ -182,6 +182,9 @@ Err *riscv_boot_files(RiscvBoot *b)
 
 /* ---- device tree */
 
+#define TREE_NAME "the device tree"
+enum { SEED_SIZE = 32 };
+
 /* -dtb's tree in place of the board's. */
 static Err *read_tree(RiscvBoot *b, Fdt *tree, const char *path)
 {
@@ -203,7 +206,7 @@ static Err *read_tree(RiscvBoot *b, Fdt *tree, const char *path)
 static void patch_chosen(const RiscvBoot *b, Fdt *tree)
 {
     const char *append = b->m->vm->config->append;
-    uint8_t seed[32];
+    uint8_t seed[SEED_SIZE];
 
     if (append)
         fdt_chosen_text(tree, "bootargs", append);
@@ -213,6 +216,15 @@ static void patch_chosen(const RiscvBoot *b, Fdt *tree)
     }
     if (getrandom(seed, sizeof(seed), 0) == sizeof(seed))
         fdt_chosen(tree, "rng-seed", seed, sizeof(seed));
+}
+
+void riscv_boot_reset(Machine *m)
+{
+    void *tree = image_bytes(&m->images, TREE_NAME);
+    uint8_t seed[SEED_SIZE];
+
+    if (tree && getrandom(seed, sizeof(seed), 0) == sizeof(seed))
+        fdt_chosen_renew(tree, "rng-seed", seed, sizeof(seed));
 }
 
 static Err *place_tree(RiscvBoot *b, Fdt *tree)
@@ -229,7 +241,7 @@ static Err *place_tree(RiscvBoot *b, Fdt *tree)
         b->fdt = (end - len) & ~UINT64_C(7);
     uint8_t *copy = g_malloc(len);
     memcpy(copy, tree->blob, len);
-    return image_add(&b->m->images, "the device tree", b->fdt, copy, len, len);
+    return image_add(&b->m->images, TREE_NAME, b->fdt, copy, len, len);
 }
 
 static Err *dump_tree(const RiscvBoot *b, const Fdt *tree)

@@ -28,5 +28,7 @@ MUST_USE Err *riscv_boot_files(RiscvBoot *b);
  * places it and the boot ROM. tree is consumed.
  */
 MUST_USE Err *riscv_boot_tree(RiscvBoot *b, Fdt *tree);
+/* At each reset, before the images are loaded: no two boots get the same random seed. */
+void riscv_boot_reset(Machine *m);
 
 #endif

@@ -82,6 +82,8 @@ static void test_tree(void)
     CHECK_EQ(cell(t, "/soc/virtio_mmio@10008000", "interrupts", 0), 8);
     CHECK_EQ(cell(t, "/soc/plic@c000000", "riscv,ndev", 0), 96);
     CHECK_EQ(cell(t, "/soc/pci@30000000", "interrupt-map", 4), plic);
+    CHECK_EQ(cell(t, "/soc/pci@30000000", "ranges", 14), 0x3000000);
+    CHECK_EQ(cell(t, "/soc/pci@30000000", "ranges", 15), 4);
     CHECK_EQ(cell(t, "/reboot", "regmap", 0), cell(t, "/soc/test@100000", "phandle", 0));
     CHECK_EQ(cell(t, "/reboot", "value", 0), 0x7777);
     CHECK_EQ(cell(t, "/poweroff", "value", 0), 0x5555);
@@ -93,8 +95,32 @@ static void test_tree(void)
     int len;
     prop(t, "/chosen", "rng-seed", &len);
     CHECK_EQ(len, 32);
+    uint8_t seed[32];
+    memcpy(seed, prop(t, "/chosen", "rng-seed", NULL), 32);
+    vm_reset(r->vm);
+    CHECK(memcmp(seed, prop(t, "/chosen", "rng-seed", NULL), 32));   /* another one for the next boot */
     CHECK(fdt_path_offset(t, "/soc/mswi@2000000") < 0);
     CHECK(fdt_getprop(t, fdt_path_offset(t, "/chosen"), "bootargs", NULL) == NULL);
+    rig_free(r);
+}
+
+/* With much memory, which costs nothing as long as nobody uses it. */
+static void test_big_memory(void)
+{
+    rig_init(r);
+    r->config.ram_size = UINT64_C(15) << 30;
+    Err *e = rig_try_board(r);
+    if (e) {                                    /* the host may refuse */
+        CHECK(rig_says(e, "cannot allocate 15 GiB"));
+        rig_free(r);
+        return;
+    }
+    vm_reset(r->vm);
+    const void *t = tree();
+    CHECK_EQ(cell(t, "/memory@80000000", "reg", 2), 3);
+    CHECK_EQ(cell(t, "/memory@80000000", "reg", 3), 0xc0000000);
+    CHECK_EQ(cell(t, "/soc/pci@30000000", "ranges", 15), 8);        /* behind the end of RAM at 17 GiB */
+    CHECK(peek64(0x1020) < UINT64_C(3) << 30);
     rig_free(r);
 }
 
@@ -138,6 +164,19 @@ static void test_options(void)
     rig_init(r);
     r->config.rtc_base = (char *)"yesterday";
     refuses("is not a date");
+    rig_init(r);
+    r->config.machine_opts = (char *)"usb=on";
+    refuses("no USB controller");
+    rig_init(r);
+    r->config.machine_opts = (char *)"memory-backend=x";
+    refuses("only 'riscv_virt_board.ram'");
+    rig_init(r);
+    r->config.machine_opts = (char *)"mem-mrge=on";
+    refuses("Did you mean 'mem-merge'?");
+    rig_init(r);
+    r->config.machine_opts = (char *)"usb=off,dump-guest-core=off,mem-merge=on,memory-backend=riscv_virt_board.ram";
+    rig_board(r);
+    rig_free(r);
     char *help = board_help("riscv64");
     CHECK(strstr(help, "virt                 RISC-V VirtIO board"));
     g_free(help);
@@ -503,6 +542,7 @@ static void test_device_help(void)
 int main(void)
 {
     RUN(test_tree);
+    RUN(test_big_memory);
     RUN(test_aclint_tree);
     RUN(test_options);
     RUN(test_kernel);
