@@ -18,6 +18,7 @@ enum {
     MODE_ONE_INSN = 1 << 4,     /* units of one instruction */
     MODE_ONE_VCPU = 1 << 5,     /* one vCPU and no device writes atomically: lock prefixes may go */
     MODE_ICOUNT = 1 << 6, MODE_DEBUG = 1 << 7,
+    MODE_UNGROUPED = 1 << 8,    /* of units only: memory accesses are checked one by one (EXIT_UNGROUPED) */
 };
 
 typedef enum Access { ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC } Access;

@@ -26,6 +26,7 @@ enum {
     JC_BITS = 12, JC_SIZE = 1 << JC_BITS,           /* entries of the jump cache */
     XT_SIZE = 1024,             /* exec tags of a context */
     ENV_SPILLS = 16,
+    ENV_GROUPS = 8,
 };
 
 /*
@@ -82,7 +83,8 @@ struct Env {
     uint64_t flag_a, flag_b, flag_r;    /* room: lazy flags of guests that have them */
     uint64_t stat[16];          /* counters of generated code and stubs (JitStat) */
     uint64_t sys[32];           /* guest system registers that IR may name (BANK_MEM slots) */
-    uint64_t reserved[16];
+    uint64_t group[ENV_GROUPS]; /* the backend's: host addresses of bases of checked groups of accesses */
+    uint64_t reserved[8];
 
     /* ---- vector and floating-point home slots, 64 bytes apart (room for 512-bit vectors) */
     VecSlot vec[32] __attribute__((aligned(64)));
@@ -119,6 +121,11 @@ struct EnvOps {
     uint64_t (*cas  )(Env *, uint64_t va, uint64_t expect, uint64_t val, MemOp);
     uint64_t (*lr   )(Env *, uint64_t va, MemOp);
     uint64_t (*sc   )(Env *, uint64_t va, uint64_t val, MemOp);            /* 0 stored, 1 not */
+    /*
+     * Host address of va if [va, va + span) lies in one page and may be read, and written if asked, without
+     * anybody's notice; else 0. Raises nothing. NULL: generated code checks each access by itself.
+     */
+    uint64_t (*group)(Env *, uint64_t va, uint64_t span, MemOp ctx, bool write);
 };
 
 #endif

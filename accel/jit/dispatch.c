@@ -25,7 +25,7 @@ static void note_used(Unit *u)
         atomic_store_explicit(&u->region->used, true, memory_order_relaxed);
 }
 
-Unit *dispatch_unit(TcgVcpu *t, int *exit)
+static Unit *find_unit(TcgVcpu *t, uint64_t extra_mode, int *exit)
 {
     Jit *j = jit_of(t);
 
@@ -36,14 +36,14 @@ Unit *dispatch_unit(TcgVcpu *t, int *exit)
 
         if (!e)
             return instead(t, exit);
-        Unit *u = unit_find(j, t, e, pc, t->env->mode, true);
+        Unit *u = unit_find(j, t, e, pc, t->env->mode | extra_mode, true);
         if (u) {
             note_used(u);
             return u;
         }
         t->stats.hash_miss++;
         /* Translating may wait for others and do work meanwhile: look again with what is true then. */
-        if (!jit_translate(t, e, pc))
+        if (!jit_translate(t, e, pc, t->env->mode | extra_mode))
             return instead(t, exit);
     }
 }
@@ -115,6 +115,8 @@ int dispatch_left(TcgVcpu *t, IrExit why)
     case EXIT_LINK:
         t->stats.edge++;
         return -1;
+    case EXIT_UNGROUPED:
+        return -1;
     case EXIT_POLL:
         t->stats.poll++;
         return VCPU_KICKED;
@@ -129,10 +131,29 @@ int dispatch_left(TcgVcpu *t, IrExit why)
     return -1;
 }
 
+Unit *dispatch_unit(TcgVcpu *t, int *exit)
+{
+    return find_unit(t, 0, exit);
+}
+
+IrExit dispatch_enter(TcgVcpu *t, const void *host, int *exit)
+{
+    for (;;) {
+        IrExit why = jit_enter(t, host);
+        if (why != EXIT_UNGROUPED)
+            return why;
+        t->stats.ungrouped++;
+        Unit *u = find_unit(t, MODE_UNGROUPED, exit);
+        if (!u)
+            return EXIT_NEXT;
+        host = u->host;
+    }
+}
+
 /* May x lead to u? */
 static bool linkable(const Exit *x, const Unit *u, uint64_t pc)
 {
-    if (!x->from || x->to || x->target != pc || x->from->mode != u->mode)
+    if (!x->from || x->to || x->target != pc || (x->from->mode ^ u->mode) & ~(uint64_t)MODE_UNGROUPED)
         return false;
     if (atomic_load(&x->from->dead) || atomic_load(&u->dead))
         return false;
@@ -196,7 +217,9 @@ VcpuExit jit_run(Vcpu *v)
             continue;
         if (log_on(LOG_EXEC | LOG_CPU))
             log_entry(t);
-        IrExit why = jit_enter(t, host);
+        IrExit why = dispatch_enter(t, host, &exit);
+        if (exit >= 0)
+            break;
         exit = dispatch_left(t, why);
         if (why == EXIT_LINK)
             follow_link(t, t->env->exit_slot, &exit);

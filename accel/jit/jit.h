@@ -173,7 +173,7 @@ void stacks_catch_overflow(void);           /* installs the signal handler, once
 
 /* ---- translate.c */
 /* A new unit for pc (or one that came about meanwhile). NULL: an exception was raised, or nothing can be kept (e->id 0). */
-Unit *jit_translate(TcgVcpu *t, const ExecEntry *e, uint64_t pc);
+Unit *jit_translate(TcgVcpu *t, const ExecEntry *e, uint64_t pc, uint64_t mode);
 
 /* ---- dispatch.c */
 VcpuExit jit_run(Vcpu *v);
@@ -183,6 +183,8 @@ VcpuExit interp_run(Vcpu *v);
  * exception was entered, an instruction interpreted); go on, unless *exit is not -1.
  */
 Unit *dispatch_unit(TcgVcpu *t, int *exit);
+/* Enters generated code; where a group of accesses is refused, goes on without groups. *exit as above. */
+IrExit dispatch_enter(TcgVcpu *t, const void *host, int *exit);
 /* What to do about the engine's leaving for `why`: -1 to go on, or a VcpuExit. Not for EXIT_LINK. */
 int dispatch_left(TcgVcpu *t, IrExit why);
 

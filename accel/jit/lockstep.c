@@ -230,12 +230,13 @@ static IrExit run_code(Lockstep *k, const Unit *u)
 {
     Env *env = k->t->env;
     IrExit why;
-    int mark;
+    int mark, exit = -1;
 
     env->jit_rsp = env->jit_rsp_base;
-    why = jit_enter(k->t, u->host);
+    why = dispatch_enter(k->t, u->host, &exit);
     if (why == EXIT_FAULT) {
-        mark = unit_site_mark(jit_of(k->t), u, env->site);
+        u = cache_unit_at(jit_of(k->t), env->site);     /* it may have gone on in one without groups */
+        mark = u ? unit_site_mark(jit_of(k->t), u, env->site) : -1;
         env->pc = mark < 0 ? UINT64_MAX : unit_mark_pc(u, mark);
     }
     return why;

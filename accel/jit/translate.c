@@ -162,6 +162,7 @@ static bool emit(Work *w)
         .unit = &j->ir, .base = j->rw, .hot = r->hot, .cold = r->cold,
         .first_exit = (uint32_t)r->index << 16 | r->nexits, .exec_ctx = w->ctx, .xt_id = w->e->id,
         .xt_id2 = w->page2 ? w->id2 : 0, .one_vcpu = w->mode & MODE_ONE_VCPU,
+        .ungrouped = w->mode & MODE_UNGROUPED,
         .listing = log_on(LOG_OUT_ASM),
     };
     return x64_emit(j->emitter, &q, &w->code) && r->nexits + w->code.nexits <= REGION_EXITS;
@@ -250,13 +251,18 @@ static bool smaller(Work *w)
     return true;
 }
 
-Unit *jit_translate(TcgVcpu *t, const ExecEntry *e, uint64_t pc)
+/* A unit without groups serves only until the group is over: it is short. */
+enum { UNGROUPED_INSNS = 16 };
+
+Unit *jit_translate(TcgVcpu *t, const ExecEntry *e, uint64_t pc, uint64_t mode)
 {
     Jit *j = jit_of(t);
-    Work w = { .j = j, .t = t, .e = e, .page = e->page, .pc = pc, .mode = t->env->mode,
+    Work w = { .j = j, .t = t, .e = e, .page = e->page, .pc = pc, .mode = mode,
                .ctx = t->mmu.fetch_ctx, .limits = j->limits };
     int full = -1;
 
+    if (mode & MODE_UNGROUPED && j->engine == ENGINE_JIT)
+        w.limits.max_insns = MIN(w.limits.max_insns, UNGROUPED_INSNS);
     if (!e->id)
         return NULL;
     for (;;) {

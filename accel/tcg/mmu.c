@@ -385,9 +385,29 @@ void mmu_store(Env *env, uint64_t va, uint64_t val, MemOp m)
         store_slow(tcg_env(env), va, val, m);
 }
 
+/* A page with any watcher has no write tag; one that is no plain memory has none at all. */
+static uint64_t mmu_group(Env *env, uint64_t va, uint64_t span, MemOp m, bool write)
+{
+    TcgVcpu *t = tcg_env(env);
+    unsigned ctx = mo_ctx(m);
+    L2Page once, *p;
+
+    if (crosses_page(va, span))
+        return 0;
+    p = mmu_look(t, va, write ? ACCESS_WRITE : ACCESS_READ, ctx, &once);
+    if (!p || p == &once || !p->host || !(p->prot & PROT_R) || (write && p->kind != KIND_RAM))
+        return 0;
+    grant_read(t, p, va, ctx);
+    if (write)
+        grant_write(t, p, va, ctx);
+    const TlbEntry *e = &env->tlb[ctx][tlb_index(va)];
+    return ((write ? e->wt : e->rt) ^ va) < PAGE_SIZE ? va + e->addend : 0;
+}
+
 const EnvOps mmu_env_ops = {
     .load = mmu_load, .store = mmu_store,
     .amo = mmu_amo, .cas = mmu_cas, .lr = mmu_lr, .sc = mmu_sc,
+    .group = mmu_group,
 };
 
 /* ---- execution */

@@ -55,6 +55,7 @@ typedef enum IrExit {
     EXIT_FAULT,         /* an exception was raised and entered by the helper's caller */
     EXIT_FLUSH,         /* as NEXT, after work that must see no JIT code: drop the return stack */
     EXIT_DEBUG,         /* breakpoint or single step */
+    EXIT_UNGROUPED,     /* a group of accesses can't be done as one: go on at env.pc with each checked by itself */
     EXIT_LINK,          /* a direct edge was taken for the first time: env.exit_slot says which */
 } IrExit;
 

@@ -431,6 +431,11 @@ static void begin(X64Emitter *e, const X64Request *r)
     e->flags_ref = IR_NONE;
     x64_boxed_none(e);
     e->bad = false;
+    e->grouped = e->s->group && !r->ungrouped;
+    if (u->n > e->cap_member) {
+        e->cap_member = u->n * 2;
+        e->member = g_renew(GroupUse, e->member, e->cap_member);
+    }
     e->fixups.n = e->exits.n = e->sites.n = e->cold_sites.n = e->marks.n = 0;
     if (u->nvalues > e->cap_vals) {
         e->cap_vals = u->nvalues * 2;
@@ -470,6 +475,7 @@ bool x64_emit(X64Emitter *e, const X64Request *r, X64Code *out)
         return false;
     prepass(e);
     x64_pins_choose(e);
+    x64_groups_find(e);
     emit_entries(e, out);
     x64_pins_in(e, &e->hot);
     for (e->idx = 0; e->idx < u->n; e->idx++) {
@@ -510,6 +516,8 @@ void x64_emitter_free(X64Emitter *e)
     g_free(e->vals);
     g_free(e->labels);
     g_free(e->listing);
+    g_free(e->member);
+    g_free(e->groups.v);
     g_free(e->fixups.v);
     g_free(e->exits.v);
     g_free(e->sites.v);

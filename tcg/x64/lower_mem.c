@@ -60,7 +60,7 @@ static int address(X64Emitter *e, const IrInsn *i)
  */
 enum { LOOK_WRITE = 1, LOOK_ALIGNED = 2, LOOK_NEVER = 4 /* always the cold way */ };
 
-static int lookup(X64Emitter *e, const IrInsn *i, unsigned how)
+static int lookup_span(X64Emitter *e, const IrInsn *i, unsigned how, unsigned span)
 {
     MemOp m = i->x;
     unsigned k = m & MO_SIZE;
@@ -82,11 +82,16 @@ static int lookup(X64Emitter *e, const IrInsn *i, unsigned how)
         asm_shift_imm(a, SH_ROR, 1, rm_reg(RDX), k);
         asm_alu_imm(a, ALU_CMP, 1, rm_reg(RDX), (4096 >> k) - 1);
     } else {
-        asm_alu_imm(a, ALU_CMP, 1, rm_reg(RDX), 4096 - (1 << k));
+        asm_alu_imm(a, ALU_CMP, 1, rm_reg(RDX), 4096 - (int)span);
     }
     asm_set_rel32(asm_jcc32(a, X_A), e->cold.p);
     asm_mov(a, 1, RCX, rm_sib(RBP, RCX, 0, tlb + (int32_t)offsetof(TlbEntry, addend)));
     return va;
+}
+
+static int lookup(X64Emitter *e, const IrInsn *i, unsigned how)
+{
+    return lookup_span(e, i, how, mo_size(i->x));
 }
 
 static inline unsigned aligned(MemOp m)
@@ -101,6 +106,60 @@ static void cold_stub(X64Emitter *e, const uint8_t *stub)
     asm_call(&e->cold, stub);
     x64_site(e, true);
     x64_pins_in(e, &e->cold);
+}
+
+/* ---- groups */
+
+/* Where an access is. va >= 0: its address is in that register, and a failing lookup goes to cold code. */
+typedef struct Place { Rm rm; int va; } Place;
+
+/*
+ * The first of a group: looks up the whole span, keeps the base's host address in
+ * its place and in rcx. What fails asks the hook, then leaves.
+ */
+static void lead_group(X64Emitter *e, const IrInsn *i, const MemGroup *g)
+{
+    Asm *a = &e->hot, *c = &e->cold;
+    IrInsn first = *i;
+    uint8_t *refused;
+
+    first.imm = g->min;
+    int va = lookup_span(e, &first, g->write ? LOOK_WRITE : 0, g->span);
+    asm_lea(a, 1, RCX, rm_sib(va, RCX, 0, -g->min));
+    if (va != RAX)
+        asm_mov(c, 1, RAX, rm_reg(va));
+    asm_mov_imm(c, RDX, g->span);
+    asm_mov_imm(c, RCX, i->x | (uint32_t)g->write << 31);
+    x64_pins_out(e, c);
+    asm_call(c, e->s->group);
+    asm_test(c, 1, rm_reg(RAX), RAX);
+    refused = asm_jcc32(c, X_E);
+    x64_pins_in(e, c);
+    asm_lea(c, 1, RCX, rm_mem(RAX, -g->min));
+    asm_jmp(c, a->p);
+    asm_set_rel32(refused, c->p);
+    x64_leave(e, c, EXIT_UNGROUPED, e->pc);
+    asm_store(a, 3, env_group(g->place), RCX);
+}
+
+/* Finds the access: by its group, or by a lookup of its own. rcx is in use then. */
+static Place locate(X64Emitter *e, const IrInsn *i, unsigned how)
+{
+    GroupUse m = e->member[e->idx];
+    int va;
+
+    if (m.group < 0) {
+        va = lookup(e, i, how);
+        return (Place){ rm_sib(va, RCX, 0, 0), va };
+    }
+    if (m.leads) {
+        lead_group(e, i, &e->groups.v[m.group]);
+    } else {
+        x64_flush(e);
+        asm_mov(&e->hot, 1, RCX, env_group(e->groups.v[m.group].place));
+    }
+    e->busy |= 1u << RCX;
+    return (Place){ rm_mem(RCX, (int32_t)i->imm), -1 };
 }
 
 /* Cold code: arguments rax = va, ecx = word, and rdx as the caller has loaded it; the call; its site. */
@@ -181,24 +240,27 @@ static void box(X64Emitter *e, IrType t, int r)
 /* A float to a pinned FPR slot. */
 static void load_xmm(X64Emitter *e, const IrInsn *i, int x)
 {
-    int va = lookup(e, i, aligned(i->x));
+    Place p = locate(e, i, aligned(i->x));
     bool single = i->type == IR_F32;
 
     if (single)
-        asm_vmovss(&e->hot, x, rm_sib(va, RCX, 0, 0));
+        asm_vmovss(&e->hot, x, p.rm);
     else
-        asm_vmovq(&e->hot, x, rm_sib(va, RCX, 0, 0));
-    cold_call(e, va, i->x, e->s->ld);
-    asm_vmov_xr(&e->cold, 1, x, rm_reg(RAX));
-    cold_back(e);
+        asm_vmovq(&e->hot, x, p.rm);
+    if (p.va >= 0) {
+        cold_call(e, p.va, i->x, e->s->ld);
+        asm_vmov_xr(&e->cold, 1, x, rm_reg(RAX));
+        cold_back(e);
+    }
     if (single && e->g->nan_box)
         asm_vlogic(&e->hot, V_OR, x, x, ENV_RM(const_f32_box));
 }
 
 void x64_lower_ld(X64Emitter *e, const IrInsn *i)
 {
-    int x = ir_tag(i->d) == IR_SLOT ? e->slot[ir_index(i->d)].xmm : -1, va, r;
+    int x = ir_tag(i->d) == IR_SLOT ? e->slot[ir_index(i->d)].xmm : -1, r;
     MemOp m = i->x;
+    Place p;
 
     if (is_float(i->type))
         x64_boxed(e, i->d, i->type == IR_F32);
@@ -206,15 +268,17 @@ void x64_lower_ld(X64Emitter *e, const IrInsn *i)
         load_xmm(e, i, x);
         return;
     }
-    va = lookup(e, i, aligned(m));
+    p = locate(e, i, aligned(m));
     r = x >= 0 ? RAX : x64_dst(e, i);
     if (m & MO_BE)
-        load_big_endian(&e->hot, m, i->type, r, rm_sib(va, RCX, 0, 0));
+        load_big_endian(&e->hot, m, i->type, r, p.rm);
     else
-        load_ext(&e->hot, m, i->type, r, rm_sib(va, RCX, 0, 0));
-    cold_call(e, va, m, e->s->ld);
-    load_ext(&e->cold, m, i->type, r, rm_reg(RAX));
-    cold_back(e);
+        load_ext(&e->hot, m, i->type, r, p.rm);
+    if (p.va >= 0) {
+        cold_call(e, p.va, m, e->s->ld);
+        load_ext(&e->cold, m, i->type, r, rm_reg(RAX));
+        cold_back(e);
+    }
     if (is_float(i->type))
         box(e, i->type, r);
     if (x >= 0)
@@ -248,8 +312,9 @@ void x64_lower_st(X64Emitter *e, const IrInsn *i)
 {
     MemOp m = i->x;
     unsigned k = m & MO_SIZE;
-    int va = lookup(e, i, LOOK_WRITE | aligned(m)), x = xmm_of(e, i->b);
-    Rm to = rm_sib(va, RCX, 0, 0);
+    Place p = locate(e, i, LOOK_WRITE | aligned(m));
+    int x = xmm_of(e, i->b);
+    Rm to = p.rm;
     Opnd b = x >= 0 ? (Opnd){ .kind = O_MEM } : x64_use(e, i->b);
 
     if (m & MO_BE) {
@@ -268,9 +333,11 @@ void x64_lower_st(X64Emitter *e, const IrInsn *i)
         load_rdx(e, &e->hot, i->b);
         asm_store(&e->hot, k, to, RDX);
     }
-    load_rdx(e, &e->cold, i->b);
-    cold_call(e, va, m, e->s->st);
-    cold_back(e);
+    if (p.va >= 0) {
+        load_rdx(e, &e->cold, i->b);
+        cold_call(e, p.va, m, e->s->st);
+        cold_back(e);
+    }
 }
 
 /* ---- atomics. rcx becomes the host address; rax and rdx are then free */

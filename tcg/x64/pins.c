@@ -117,7 +117,7 @@ void x64_pins_choose(X64Emitter *e)
 
     e->slot = e->s->slot;
     e->nswaps = 0;
-    if ((e->u->n < FEW && !e->r->stir) || e->g->nslots > X64_MAX_SLOTS)
+    if ((e->u->n < FEW && !e->r->stir) || e->r->ungrouped || e->g->nslots > X64_MAX_SLOTS)
         return;
     weigh_unit(e, &w);
     memcpy(e->own, e->s->slot, e->g->nslots * sizeof(SlotLoc));

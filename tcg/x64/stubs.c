@@ -271,6 +271,22 @@ static uint8_t *emit_fp(Asm *a, const X64Stubs *s)
     return at;
 }
 
+/* Whether a group of accesses may be done without further checks: rax = va, rdx = span, ecx = word. */
+static uint8_t *emit_group(Asm *a, const X64Stubs *s, uintptr_t fn)
+{
+    uint8_t *at = a->p;
+
+    begin_c(a, s, LOST_PINS);
+    asm_lea(a, 1, RDI, rm_mem(RBP, -ENV_BIAS));
+    asm_mov(a, 1, RSI, rm_reg(RAX));
+    asm_mov(a, 0, R8, rm_reg(RCX));
+    asm_shift_imm(a, SH_SHR, 0, rm_reg(R8), 31);
+    asm_alu_imm(a, ALU_AND, 0, rm_reg(RCX), INT32_MAX);
+    call_c(a, fn);
+    end_c(a, s, LOST_PINS);
+    return at;
+}
+
 /* ---- all of them */
 
 static void emit_all(Asm *a, X64Stubs *s)
@@ -288,6 +304,7 @@ static void emit_all(Asm *a, X64Stubs *s)
     s->amo = emit_mem(a, s, (uintptr_t)m->amo, 4, fault);
     s->cas = emit_mem(a, s, (uintptr_t)m->cas, 5, fault);
     s->lr = emit_mem(a, s, (uintptr_t)m->lr, 2, fault);
+    s->group = m->group ? emit_group(a, s, (uintptr_t)m->group) : NULL;
     s->sc = emit_mem(a, s, (uintptr_t)m->sc, 3, fault);
     s->fp = emit_fp(a, s);
     for (int i = 0; i < s->guest->nhelpers; i++) {

@@ -22,6 +22,7 @@ extern const int8_t x64_gpr_pin[GPR_PINS];
 
 #define ENV_RM(member) rm_mem(RBP, ENV_DISP(member))
 static inline Rm env_spill(int k) { return rm_mem(RBP, ENV_DISP(spill) + 8 * k); }
+static inline Rm env_group(int k) { return rm_mem(RBP, ENV_DISP(group) + 8 * k); }
 /* The last spill slot carries a stub's fourth argument. */
 enum { SPILL_ARG = ENV_SPILLS - 1 };
 
@@ -45,6 +46,7 @@ struct X64Stubs {
     uint8_t *ind_miss;          /* the same without looking again */
     /* rax = va, ecx = MemOp; result in rax. See stubs.c for each. */
     uint8_t *ld, *st, *amo, *cas, *lr, *sc;
+    uint8_t *group;             /* rax = va, rdx = span, ecx = MemOp, bit 31: write; rax = host address or 0. NULL: no groups */
     uint8_t *fp;                /* ir_eval_fp: see lower_fp.c */
     uint8_t **helper;           /* rax, rdx, rcx = arguments; result in rax */
 };
@@ -68,6 +70,10 @@ typedef struct Val {
     int8_t reg;                 /* -1: not in a register */
     int8_t spill;               /* -1: not in memory */
 } Val;
+
+/* Memory accesses that are checked together: bytes [min, min + span) from their base. See groups.c. */
+typedef struct MemGroup { int32_t min; uint16_t span; uint8_t place; bool write; } MemGroup;
+typedef struct GroupUse { int16_t group; bool leads; } GroupUse;        /* of an instruction; group -1: none */
 
 typedef struct Label { uint64_t pc; uint32_t gen; bool loop; uint8_t *at; } Label;
 typedef struct Fixup { uint8_t *rel32; Label *label; } Fixup;
@@ -111,6 +117,9 @@ struct X64Emitter {
     uint32_t gen;
     bool bad;                   /* more than the backend can hold: see x64_emit */
 
+    bool grouped;               /* may accesses be grouped in this unit? */
+    GroupUse *member; int cap_member;   /* of each instruction */
+    X64_VEC(MemGroup) groups;
     X64_VEC(Fixup) fixups;
     X64_VEC(X64Exit) exits;
     X64_VEC(X64Site) sites, cold_sites;
@@ -151,6 +160,8 @@ void x64_fp_mov(X64Emitter *e, const IrInsn *i);           /* mov of a float typ
 void x64_pins_choose(X64Emitter *e);            /* after labels are known */
 void x64_pins_in(X64Emitter *e, Asm *a);        /* from the standard pins to the unit's own */
 void x64_pins_out(X64Emitter *e, Asm *a);       /* and back */
+
+void x64_groups_find(X64Emitter *e);            /* groups.c */
 
 /* ---- sites, labels, exits */
 

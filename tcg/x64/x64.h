@@ -92,6 +92,7 @@ typedef struct X64Request {
     bool one_vcpu;              /* only one vCPU, and no device writes atomically: no lock prefixes */
     uint32_t xt_id2;            /* not 0: the first instruction crosses into the next virtual page, and both entries check
                                    that page's tag for this too */
+    bool ungrouped;             /* every memory access is checked by itself; never leaves with EXIT_UNGROUPED; standard pins */
     bool stir;                  /* for tests: the unit gets pins of its own however little it gains */
     bool listing;               /* keep IR index -> host offset for dumps */
 } X64Request;

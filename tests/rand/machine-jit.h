@@ -37,7 +37,7 @@ static void jit_make(Machine *k, MachineUnit *u)
 {
     X64Request r = {
         .unit = &u->ir, .base = k->code, .hot = k->hot, .cold = k->cold, .first_exit = k->nexits,
-        .exec_ctx = CTX_U, .xt_id = 1,
+        .exec_ctx = CTX_U, .xt_id = 1, .ungrouped = u->mode & MODE_UNGROUPED,
         .one_vcpu = rv_random_bits(&k->seed) & 1, .stir = rv_random_bits(&k->seed) & 1,
     };
     X64Code c;
@@ -80,11 +80,19 @@ static IrExit run_jit(Machine *k, MachineUnit *u)
     if (!u->host)
         jit_make(k, u);
     IrExit why = x64_enter(k->stubs, env, u->host);
+    while (why == EXIT_UNGROUPED) {
+        u = machine_unit(k, env->pc, MODE_UNGROUPED);
+        if (!u)
+            return EXIT_NEXT;
+        if (!u->host)
+            jit_make(k, u);
+        why = x64_enter(k->stubs, env, u->host);
+    }
     if (why == EXIT_FAULT) {
         env->pc = jit_fault_pc(k, env->site);
     } else if (why == EXIT_LINK) {
         uint64_t slot = env->exit_slot;
-        MachineUnit *to = machine_unit(k, env->pc);
+        MachineUnit *to = machine_unit(k, env->pc, 0);
         if (to && !to->host)
             jit_make(k, to);
         if (to && !k->exits[slot].cross && to->mode == u->mode)

@@ -172,9 +172,20 @@ static uint64_t machine_sc(Env *env, uint64_t va, uint64_t v, MemOp m)
     return !ok;
 }
 
+static uint64_t machine_group(Env *env, uint64_t va, uint64_t span, MemOp m, bool write)
+{
+    Machine *k = machine_of(env);
+    if ((va & (PAGE - 1)) + span > PAGE || rv_random_bits(&k->seed) % 4 == 0)
+        return 0;
+    (void)m;
+    if (va - k->base > k->size - span || (write && va - k->base < k->readonly))
+        return 0;
+    return (uint64_t)(uintptr_t)k->image + (va - k->base);
+}
+
 static const EnvOps machine_memory = {
     .load = machine_load, .store = machine_store, .amo = machine_amo, .cas = machine_cas,
-    .lr = machine_lr, .sc = machine_sc,
+    .lr = machine_lr, .sc = machine_sc, .group = machine_group,
 };
 
 /* ---- what the privileged side tells the memory system */
@@ -267,10 +278,12 @@ static void machine_drop_units(Machine *k)
 }
 
 /* The unit at pc under the mode that holds now; made if it isn't there. */
-static MachineUnit *machine_unit(Machine *k, uint64_t pc)
+static MachineUnit *machine_unit(Machine *k, uint64_t pc, uint64_t extra_mode)
 {
+    uint64_t mode = k->env->mode | extra_mode;
+
     for (int n = 0; n < k->nunits; n++)
-        if (k->units[n].pc == pc && k->units[n].mode == k->env->mode)
+        if (k->units[n].pc == pc && k->units[n].mode == mode)
             return &k->units[n];
     if (k->nunits == MACHINE_UNITS || pc - k->base >= k->size)
         return NULL;
@@ -281,7 +294,7 @@ static MachineUnit *machine_unit(Machine *k, uint64_t pc)
     if (!u->ir.guest)
         ir_init(&u->ir, &riscv_ir);
     u->pc = pc;
-    u->mode = k->env->mode;
+    u->mode = mode;
     u->host = NULL;
     translate_unit(&k->hart, &u->ir, pc, u->mode, k->image + page,
                    page + PAGE < k->size ? k->image + page + PAGE : NULL, k->limits, &lo, &hi);
@@ -318,7 +331,7 @@ static Stop machine_run(Machine *k, EngineRun *engine, uint64_t pc)
     env->fault = 0;
     env->resv_addr = ENV_NO_RESV;
     for (int n = 0; n < 100000; n++) {
-        MachineUnit *u = machine_unit(k, env->pc);
+        MachineUnit *u = machine_unit(k, env->pc, 0);
         if (!u) {
             stop.stuck = true;
             break;

@@ -261,7 +261,15 @@ static uint64_t hook_sc(Env *env, uint64_t va, uint64_t v, MemOp m)
         hook_store(env, va, v, m);
     return !ok;
 }
-static const EnvOps guest_ops = { hook_load, hook_store, hook_amo, hook_cas, hook_lr, hook_sc };
+/* Refuses sometimes, as if the page were watched. */
+static uint64_t hook_group(Env *env, uint64_t va, uint64_t span, MemOp m, bool write)
+{
+    (void)env, (void)m, (void)write;
+    if ((va & 4095) + span > 4096 || va - RAM_BASE >= RAM_SIZE || va - RAM_BASE + span > RAM_SIZE || rnd_below(4) == 0)
+        return 0;
+    return (uint64_t)(uintptr_t)ram + (va - RAM_BASE);
+}
+static const EnvOps guest_ops = { hook_load, hook_store, hook_amo, hook_cas, hook_lr, hook_sc, hook_group };
 
 /* ---- the machine */
 
@@ -325,14 +333,14 @@ static void machine_free(Machine *m)
     g_free(m);
 }
 
-static bool machine_one_vcpu;
+static bool machine_one_vcpu, machine_ungrouped;
 
 /* Emits u behind what is there; its entry (executable), or NULL. */
 static void *machine_emit(Machine *m, const IrUnit *u)
 {
     X64Request r = {
         .unit = u, .base = m->rw, .hot = m->hot, .cold = m->cold, .first_exit = m->next_exit, .exec_ctx = 1, .xt_id = 7,
-        .one_vcpu = machine_one_vcpu, .stir = u->n & 1, .listing = true,
+        .one_vcpu = machine_one_vcpu, .ungrouped = machine_ungrouped, .stir = u->n & 1, .listing = true,
     };
 
     if (!x64_emit(m->em, &r, &m->code))
@@ -460,6 +468,18 @@ static bool state_same(const State *want, const State *got)
     return same;
 }
 
+/* A group was refused: the same unit without groups, from the mark at env->pc. */
+__attribute__((unused)) static IrExit machine_go_on(Machine *m, const IrUnit *u)
+{
+    machine_ungrouped = true;
+    bool made = machine_emit(m, u);
+    machine_ungrouped = false;
+    for (int i = 0; made && i < m->code.nmarks; i++)
+        if (m->code.marks[i].pc_delta == (uint16_t)(m->env->pc - u->pc))
+            return x64_enter(m->stubs, m->env, m->rx + m->code.marks[i].off);
+    return EXIT_UNGROUPED;
+}
+
 /* Runs u by both engines from `start`; true if they agree. EXIT_LINK counts as EXIT_NEXT. */
 __attribute__((unused)) static bool machine_agree(Machine *m, const IrUnit *u, const State *start)
 {
@@ -479,6 +499,8 @@ __attribute__((unused)) static bool machine_agree(Machine *m, const IrUnit *u, c
     }
     m->env->jit_rsp = m->env->jit_rsp_base;
     got.why = x64_enter(m->stubs, m->env, entry);
+    if (got.why == EXIT_UNGROUPED)
+        got.why = machine_go_on(m, u);
     if (got.why == EXIT_LINK)
         got.why = EXIT_NEXT;
     if (got.why == EXIT_FAULT)

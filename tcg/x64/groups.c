@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Groups of memory accesses. Accesses by the same base slot in straight code,
+ * close together, are checked once: the first looks up the page for the span of
+ * all of them and keeps the host address of the base in env->group; the others use
+ * it without a check. Function prologues, register saves and structures are full
+ * of these.
+ *
+ * Between the first and the last nothing may change a translation: no label (so no
+ * loop, no poll), no helper, no write of the base. Slow paths of other accesses in
+ * between may fill tables, but translations are revoked only between instructions.
+ * A group led by a store may hold loads: what may be written may be read. When the
+ * span crosses a page or isn't plain memory, the first access leaves with
+ * EXIT_UNGROUPED before it has done anything.
+ */
+#include "tcg/x64/x64-priv.h"
+
+enum { MAX_SPAN = 2048, MAX_DISP = 1 << 20 };
+
+/* A group that may still grow. */
+typedef struct Open { IrRef base; int leader, id, count; int64_t min, max; unsigned ctx; bool write; } Open;
+
+static bool may_group(const IrInsn *i)
+{
+    return (i->op == IR_ld || i->op == IR_st) && ir_tag(i->a) == IR_SLOT && i->imm > -MAX_DISP && i->imm < MAX_DISP
+        && !(i->x & (MO_BE | MO_ALIGN | MO_ATOMIC)) && (i->x & MO_SIZE) <= MO_64;
+}
+
+static void close_group(X64Emitter *e, Open *o)
+{
+    if (o->count == 1)
+        e->member[o->leader] = (GroupUse){ .group = -1 };
+    if (o->count > 1)
+        e->groups.v[o->id] = (MemGroup){ (int32_t)o->min, (uint16_t)(o->max - o->min), (uint8_t)(o->id % ENV_GROUPS), o->write };
+    o->count = 0;
+}
+
+static void close_all(X64Emitter *e, Open *open)
+{
+    for (int n = 0; n < ENV_GROUPS; n++)
+        close_group(e, &open[n]);
+}
+
+static bool joins(Open *o, const IrInsn *i)
+{
+    int64_t min = i->imm < o->min ? i->imm : o->min, end = i->imm + mo_size(i->x);
+    int64_t max = end > o->max ? end : o->max;
+
+    if (!o->count || o->base != i->a || o->ctx != mo_ctx(i->x) || (i->op == IR_st && !o->write) || max - min > MAX_SPAN)
+        return false;
+    o->min = min;
+    o->max = max;
+    o->count++;
+    return true;
+}
+
+/* The place in env->group is the group's number, so the one that had it before must be closed. */
+static void open_group(X64Emitter *e, Open *open, int idx, const IrInsn *i)
+{
+    int id = e->groups.n;
+    Open *o = &open[id % ENV_GROUPS];
+
+    close_group(e, o);
+    *VEC_PUSH(e->groups) = (MemGroup){ 0 };
+    *o = (Open){ i->a, idx, id, 1, i->imm, i->imm + mo_size(i->x), mo_ctx(i->x), i->op == IR_st };
+    e->member[idx] = (GroupUse){ .group = (int16_t)id, .leads = true };
+}
+
+static void add_access(X64Emitter *e, Open *open, int idx, const IrInsn *i)
+{
+    for (int n = 0; n < ENV_GROUPS; n++) {
+        if (joins(&open[n], i)) {
+            e->member[idx] = (GroupUse){ .group = (int16_t)open[n].id };
+            return;
+        }
+    }
+    open_group(e, open, idx, i);
+}
+
+/* Does everything that was looked up before i have to be looked up again after it? */
+static bool is_border(const IrInsn *i)
+{
+    return (i->op == IR_mark && i->x & MARK_LABEL) || i->op == IR_call || i->op == IR_callpc
+        || ir_ops[i->op].flags & IRF_END;
+}
+
+void x64_groups_find(X64Emitter *e)
+{
+    const IrUnit *u = e->u;
+    Open open[ENV_GROUPS] = { 0 };
+
+    e->groups.n = 0;
+    for (int n = 0; n < u->n; n++) {
+        const IrInsn *i = &u->insns[n];
+
+        e->member[n] = (GroupUse){ .group = -1 };
+        if (is_border(i))
+            close_all(e, open);
+        else if (e->grouped && may_group(i) && e->groups.n < INT16_MAX)
+            add_access(e, open, n, i);
+        for (int g = 0; g < ENV_GROUPS && ir_tag(i->d) == IR_SLOT; g++)
+            if (open[g].count && open[g].base == i->d)
+                close_group(e, &open[g]);
+    }
+    close_all(e, open);
+}
