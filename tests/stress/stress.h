@@ -5,7 +5,7 @@
  * that is wrong is printed with its values and ends the machine with status 1.
  *
  * -append carries the orders: "ms=N" how long a case lasts, "seed=N", "only=NAME"
- * one case, "strict" cases that most emulators do not hold, too.
+ * one case, "strict" the strict cases too, "qemu" see on_qemu().
  */
 #ifndef TESTS_STRESS_H
 #define TESTS_STRESS_H
