@@ -261,11 +261,12 @@ static uint64_t hook_sc(Env *env, uint64_t va, uint64_t v, MemOp m)
         hook_store(env, va, v, m);
     return !ok;
 }
-/* Refuses sometimes, as if the page were watched. */
+/* While machine_agree runs, it refuses sometimes, as if the page were watched. */
+static bool hooks_refuse;
 static uint64_t hook_group(Env *env, uint64_t va, uint64_t span, MemOp m, bool write)
 {
     (void)env, (void)m, (void)write;
-    if ((va & 4095) + span > 4096 || va - RAM_BASE >= RAM_SIZE || va - RAM_BASE + span > RAM_SIZE || rnd_below(4) == 0)
+    if ((va & 4095) + span > 4096 || va - RAM_BASE >= RAM_SIZE || va - RAM_BASE + span > RAM_SIZE || (hooks_refuse && rnd_below(4) == 0))
         return 0;
     return (uint64_t)(uintptr_t)ram + (va - RAM_BASE);
 }
@@ -498,7 +499,9 @@ __attribute__((unused)) static bool machine_agree(Machine *m, const IrUnit *u, c
         return false;
     }
     m->env->jit_rsp = m->env->jit_rsp_base;
+    hooks_refuse = true;
     got.why = x64_enter(m->stubs, m->env, entry);
+    hooks_refuse = false;
     if (got.why == EXIT_UNGROUPED)
         got.why = machine_go_on(m, u);
     if (got.why == EXIT_LINK)
