@@ -231,8 +231,6 @@ static bool near_store(const Lockstep *k, const uint8_t *host)
 
 bool lockstep_raced(const Lockstep *k)
 {
-    bool alone = k->t->v->vm->nvcpus <= 1;
-
     for (int n = 0; n < k->nlog; n++) {
         const MemLog *l = &k->log[n];
         uint8_t then[8];
@@ -242,7 +240,7 @@ bool lockstep_raced(const Lockstep *k)
         memcpy(then, &l->val, 8);
         overlay(k, l->host, then, l->size);
         for (unsigned i = 0; i < l->size; i++)
-            if (l->host[i] != then[i] && !(alone && near_store(k, l->host + i)))
+            if (l->host[i] != then[i] && !near_store(k, l->host + i))
                 return true;
     }
     return false;

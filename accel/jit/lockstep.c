@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * engine=lockstep: each unit runs first on the interpreter, with stores into a
+ * engine=lockstep: each unit is verified, then runs first on the interpreter, with stores into a
  * log, then everything is put back, it runs as generated code, and all that a
  * guest can see is compared. The first difference ends the machine with a report.
  *
@@ -196,6 +196,24 @@ static void stop_machine(Vcpu *v)
     atomic_store(&v->stop, true);
 }
 
+/* Before a unit's first run: the verifier looks at it. False: it broke a rule, and that was reported. */
+static bool prepare(const Lockstep *k, Unit *u)
+{
+    Err *e = ir_check(u->ir);
+    FILE *f;
+
+    ir_prog_observe(u->prog);
+    if (!e)
+        return true;
+    f = log_begin();
+    fprintf(f, "lockstep: vCPU %d: the front end made a unit that breaks a rule of the IR: %s\n", k->t->v->index,
+            err_text(e));
+    report_unit(k, u, f);
+    log_end();
+    err_free(e);
+    return false;
+}
+
 /* ---- one unit */
 
 static bool reaches_outside(const Unit *u, const IrGuest *g)
@@ -345,8 +363,7 @@ static int run_one(Lockstep *k)
 
     if (!u)
         return exit;
-    ir_prog_observe(u->prog);
-    if (!run_both(k, u, &why)) {
+    if ((u->runs == 0 && !prepare(k, u)) || !run_both(k, u, &why)) {
         stop_machine(t->v);
         return VCPU_KICKED;
     }

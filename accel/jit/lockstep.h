@@ -58,8 +58,8 @@ extern const EnvOps lockstep_ops;
 /* Does memory hold what the log says was stored, and beside it what was there before? Says what differs. */
 bool lockstep_memory_same(const Lockstep *k, GString *out);
 /*
- * Has memory that was loaded changed since, but for the stores? Then somebody else is at work. With one vCPU, what
- * is at or beside a store doesn't count: a wrong store is likelier there than a device.
+ * Has memory that was loaded changed since, but for the stores? Then a device is at work. What is at or beside a
+ * store doesn't count: a wrong store is likelier there.
  */
 bool lockstep_raced(const Lockstep *k);
 /* Notes what stands around the stores, before generated code runs. */

@@ -390,6 +390,23 @@ static void test_wrong_fault_pc(void)
     CHECK(strstr(run("@a0 = mov.64 #1\n mark 0x1004, 4\n @a2 = ld.64 #0x50000, u8", wrong_fault_pc), "pc: before"));
 }
 
+/* The front end's mistakes are found before the unit runs. */
+static void test_verified(void)
+{
+    g_autofree char *text = NULL;
+
+    ir_free(&ir);
+    ir_init(&ir, &guest);
+    err_free(ir_parse(&ir, "unit test 0x1000\n mark 0x1000, 4\n @a0 = add.64 %0, #1\n exit next 0x1010"));
+    unit.prog = ir_interp_prepare(&ir);
+    CHECK(!prepare(k, &unit));
+    ir_interp_free(unit.prog);
+    log_close();
+    g_file_get_contents(log_path, &text, NULL, NULL);
+    err_free(log_set_file(log_path));
+    CHECK(text && strstr(text, "breaks a rule of the IR") && strstr(text, "not defined"));
+}
+
 /* The report has all that a person needs. */
 static void test_report(void)
 {
@@ -422,6 +439,7 @@ int main(void)
     RUN(test_shared_state);
     RUN(test_mistakes);
     RUN(test_wrong_fault_pc);
+    RUN(test_verified);
     RUN(test_report);
     unlink(log_path);
     return test_end();
