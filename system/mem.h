@@ -75,7 +75,10 @@ const FlatRange *flat_find(const Flat *f, uint64_t addr);       /* NULL: nothing
 void space_watch(Space *s, void (*changed)(void *opaque, const Flat *was, const Flat *now), void *opaque);
 char *space_print(const Space *s);      /* "info mtree" text; g_free it */
 
-/* ---- access by physical address, any size, any thread; used by DMA, loaders, page walks */
+/*
+ * Access by physical address, any size, any thread; used by DMA, loaders, page walks. Memory only: where a
+ * device is it is MEM_DENIED, so that no DMA ever enters a device. Aligned accesses of 1, 2, 4, 8 bytes are atomic.
+ */
 typedef enum MemResult { MEM_OK, MEM_NOTHING /* unmapped */, MEM_DENIED } MemResult;
 MemResult space_read (Space *s, uint64_t addr, void *buf, uint64_t len);
 MemResult space_write(Space *s, uint64_t addr, const void *buf, uint64_t len);     /* ROM: dropped; see rom_write */

@@ -133,6 +133,8 @@ static inline bool rig_turn(Rig *r, int ms)
         if (ms)
             usleep(200);
     } while (goes_on && g_get_monotonic_time() < end);
+    /* What became due while a busy host let us wait. */
+    goes_on = goes_on && vm_turn(r->vm, false);
     vm_lock(r->vm);
     return goes_on;
 }

@@ -72,7 +72,7 @@ static void test_rtc(void)
     CHECK_EQ(rd32(r, RTC + 0x18), 0);
 
     wr32(r, RTC + 0x10, 1);
-    rtc_alarm(rtc_time() + 5000000);
+    rtc_alarm(rtc_time() + 50000000);
     CHECK_EQ(rd32(r, RTC + 0x18), 1);
     CHECK(!rtc_irq());
     for (int i = 0; i < 500 && !rtc_irq(); i++)
