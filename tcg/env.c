@@ -3,6 +3,8 @@
  * The parts of Env that C code sets: empty tables, constants, and the two
  * images of MXCSR (Intel SDM volume 1, 10.2.3), whose sticky flags are guest flags.
  */
+#include <sys/random.h>
+
 #include <string.h>
 
 #include "tcg/env.h"
@@ -23,6 +25,14 @@ void env_init(Env *env)
     for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++)
         for (unsigned i = 0; i < TLB_SIZE; i++)
             tlb_invalidate(env, ctx, i);
+    /* Bits 63, 62 = 1, 0: neither sign-extended nor a physical address. */
+    if (getrandom(&env->site_none, sizeof(env->site_none), 0) != sizeof(env->site_none))
+        env->site_none = (uintptr_t)env * UINT64_C(0x9e3779b97f4a7c15);
+    env->site_none = (env->site_none >> 2 | UINT64_C(1) << 63) & ~UINT64_C(4095);
+    for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++) {
+        env->site_used[ctx] = 1;
+        env_sites_drop(env, ctx);
+    }
     for (unsigned i = 0; i < JC_SIZE; i++)
         env->jc[i].key = JC_EMPTY;
     env->resv_addr = ENV_NO_RESV;
@@ -57,8 +67,18 @@ void env_set_fp_flags(Env *env, uint8_t flags)
     env->mxcsr_guest &= ~MXCSR_FLAGS;
 }
 
+void env_sites_drop(Env *env, unsigned ctx)
+{
+    if (!env->site_used[ctx])
+        return;
+    for (unsigned i = 0; i < ENV_SITES; i++)
+        env->site_page[ctx][i].tag = env->site_none;
+    env->site_used[ctx] = 0;
+}
+
 void env_tlb_clear(Env *env, unsigned ctx)
 {
+    env_sites_drop(env, ctx);
     for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
         for (uint64_t used = env->tlb_used[ctx][w]; used; used &= used - 1)
             tlb_invalidate(env, ctx, w * 64 + __builtin_ctzll(used));
@@ -72,6 +92,7 @@ void env_tlb_clear_page(Env *env, unsigned ctx, uint64_t va)
     TlbEntry *e = &env->tlb[ctx][i];
     uint64_t page = va >> ENV_PAGE_BITS;
 
+    env_sites_drop(env, ctx);
     if (e->rt >> ENV_PAGE_BITS == page || e->wt >> ENV_PAGE_BITS == page) {
         tlb_invalidate(env, ctx, i);
         env->tlb_used[ctx][i / 64] &= ~((uint64_t)1 << i % 64);

@@ -27,6 +27,7 @@ enum {
     XT_SIZE = 1024,             /* exec tags of a context */
     ENV_SPILLS = 16,
     ENV_GROUPS = 8,
+    ENV_SITES = 128,            /* accesses in loops that have a page of their own, for each context */
 };
 
 /*
@@ -41,6 +42,14 @@ enum {
 typedef struct TlbEntry { uint64_t rt, wt, addend, spare; } TlbEntry;
 #define TLB_INVALID(i) ((uint64_t)((i) ^ 1) << ENV_PAGE_BITS)
 static inline unsigned tlb_index(uint64_t va) { return va >> ENV_PAGE_BITS & (TLB_SIZE - 1); }
+
+/*
+ * The page that an access in a loop met last: hits as a TlbEntry's rt (or wt, for a site that writes) does, at a
+ * place that doesn't depend on the address. What is in it is as good as the TlbEntry that it was copied from, also
+ * when that is replaced: whatever invalidates entries must drop the context's sites too (env_sites_drop).
+ * An empty one has the tag env->site_none: a page number drawn at random from those that no guest can map.
+ */
+typedef struct SitePage { uint64_t tag, addend; } SitePage;
 
 /* Jump cache: host code for guest address va under env->ctxkey. */
 typedef struct JcEntry { uint64_t key /* va ^ ctxkey */; void *host; } JcEntry;
@@ -84,7 +93,8 @@ struct Env {
     uint64_t stat[16];          /* counters of generated code and stubs (JitStat) */
     uint64_t sys[32];           /* guest system registers that IR may name (BANK_MEM slots) */
     uint64_t group[ENV_GROUPS]; /* the backend's: host addresses of bases of checked groups of accesses */
-    uint64_t reserved[8];
+    uint64_t site_none;         /* see SitePage */
+    uint64_t reserved[7];
 
     /* ---- vector and floating-point home slots, 64 bytes apart (room for 512-bit vectors) */
     VecSlot vec[32] __attribute__((aligned(64)));
@@ -94,6 +104,8 @@ struct Env {
     JcEntry  jc[JC_SIZE];
     TlbEntry tlb[MMU_CTXS][TLB_SIZE];
     uint64_t tlb_used[MMU_CTXS][TLB_SIZE / 64];     /* journal: which entries may be valid */
+    SitePage site_page[MMU_CTXS][ENV_SITES];
+    uint8_t  site_used[MMU_CTXS];                   /* some site of the context may be valid */
 };
 
 void env_init(Env *env);                        /* a zeroed Env: empty tables, constants, MXCSR images */
@@ -103,6 +115,7 @@ void env_set_fp_flags(Env *env, uint8_t flags);
 /* Empties A-mode entries: of one context, or of the page of va in it. */
 void env_tlb_clear(Env *env, unsigned ctx);
 void env_tlb_clear_page(Env *env, unsigned ctx, uint64_t va);
+void env_sites_drop(Env *env, unsigned ctx);    /* both above do it too */
 
 #define ENV_NO_RESV UINT64_MAX
 /* Displacement from rbp of a member of Env. */

@@ -127,6 +127,7 @@ static void exec_changed(TcgVcpu *t, int asid)
 
 static void drop_nonglobal(TcgVcpu *t, unsigned ctx)
 {
+    env_sites_drop(t->env, ctx);
     for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
         for (uint64_t bits = t->mmu.nonglobal[ctx][w]; bits; bits &= bits - 1) {
             unsigned i = w * 64 + __builtin_ctzll(bits);
@@ -208,6 +209,7 @@ static void drop_inline_page(TcgVcpu *t, unsigned ctx, uint64_t va, bool global)
     unsigned i = tlb_index(va);
     uint64_t bit = UINT64_C(1) << i % 64;
 
+    env_sites_drop(t->env, ctx);
     if (!global && !(t->mmu.nonglobal[ctx][i / 64] & bit))
         return;
     env_tlb_clear_page(t->env, ctx, va);

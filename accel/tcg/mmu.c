@@ -165,6 +165,7 @@ void mmu_revoke_writes(TcgVcpu *t, RamBlock *block, uint64_t pageno)
     for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++) {
         if (!(t->mmu.used >> ctx & 1))
             continue;
+        env_sites_drop(env, ctx);
         for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
             for (uint64_t used = env->tlb_used[ctx][w]; used; used &= used - 1) {
                 unsigned i = w * 64 + __builtin_ctzll(used);

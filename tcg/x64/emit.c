@@ -298,12 +298,14 @@ static inline void note_use(X64Emitter *e, IrRef r, int idx)
 }
 
 /* An edge to a label that stands before it: a loop. */
-static void note_edge(X64Emitter *e, const IrInsn *i)
+static void note_edge(X64Emitter *e, const IrInsn *i, int idx)
 {
     Label *l = x64_label(e, i->imm);
 
-    if (l)
+    if (l) {
         l->loop = true;
+        l->end = idx;
+    }
 }
 
 static void prepass(X64Emitter *e)
@@ -321,7 +323,7 @@ static void prepass(X64Emitter *e)
             continue;
         }
         if (i->op == IR_br || i->op == IR_gopc)
-            note_edge(e, i);
+            note_edge(e, i, n);
         note_use(e, i->a, n);
         note_use(e, i->b, n);
         note_use(e, i->c, n);

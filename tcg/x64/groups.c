@@ -12,6 +12,10 @@
  * A group led by a store may hold loads: what may be written may be read. When the
  * span crosses a page or isn't plain memory, the first access leaves with
  * EXIT_UNGROUPED before it has done anything.
+ *
+ * In loops, lookups go by a page that each access keeps for itself (SitePage):
+ * loops walk through arrays, so it is nearly always the same page as the last
+ * time. An access has a site for each base, as long as only steps are added to it.
  */
 #include "tcg/x64/x64-priv.h"
 
@@ -28,8 +32,10 @@ static bool may_group(const IrInsn *i)
 
 static void close_group(X64Emitter *e, Open *o)
 {
-    if (o->count == 1)
-        e->member[o->leader] = (GroupUse){ .group = -1 };
+    if (o->count == 1) {
+        e->member[o->leader].group = -1;
+        e->member[o->leader].leads = false;
+    }
     if (o->count > 1)
         e->groups.v[o->id] = (MemGroup){ (int32_t)o->min, (uint16_t)(o->max - o->min), (uint8_t)(o->id % ENV_GROUPS), o->write };
     o->count = 0;
@@ -63,14 +69,16 @@ static void open_group(X64Emitter *e, Open *open, int idx, const IrInsn *i)
     close_group(e, o);
     *VEC_PUSH(e->groups) = (MemGroup){ 0 };
     *o = (Open){ i->a, idx, id, 1, i->imm, i->imm + mo_size(i->x), mo_ctx(i->x), i->op == IR_st };
-    e->member[idx] = (GroupUse){ .group = (int16_t)id, .leads = true };
+    e->member[idx].group = (int16_t)id;
+    e->member[idx].leads = true;
 }
 
 static void add_access(X64Emitter *e, Open *open, int idx, const IrInsn *i)
 {
     for (int n = 0; n < ENV_GROUPS; n++) {
         if (joins(&open[n], i)) {
-            e->member[idx] = (GroupUse){ .group = (int16_t)open[n].id };
+            e->member[idx].group = (int16_t)open[n].id;
+            e->member[idx].site = -1;
             return;
         }
     }
@@ -84,20 +92,54 @@ static bool is_border(const IrInsn *i)
         || ir_ops[i->op].flags & IRF_END;
 }
 
+/* ---- sites: of the base slot of reads, and of writes; -1: the next access gets a new one */
+typedef struct Sites { int16_t of[2][X64_MAX_SLOTS]; int loop_end; } Sites;
+
+static int16_t site_for(X64Emitter *e, Sites *s, const IrInsn *i)
+{
+    int16_t *site = &s->of[i->op == IR_st][ir_index(i->a)];
+
+    if (*site < 0)
+        *site = (int16_t)(e->next_site++ % ENV_SITES);
+    return *site;
+}
+
+static void note_write(Sites *s, const IrInsn *i)
+{
+    bool step = i->op == IR_add && i->a == i->d && ir_tag(i->b) == IR_IMM;
+
+    if (ir_tag(i->d) == IR_SLOT && !step)
+        s->of[0][ir_index(i->d)] = s->of[1][ir_index(i->d)] = -1;
+}
+
+static void note_loop(X64Emitter *e, Sites *s, const IrInsn *i)
+{
+    Label *l = i->op == IR_mark && i->x & MARK_LABEL ? x64_label(e, i->imm) : NULL;
+
+    if (l && l->loop && l->end > s->loop_end)
+        s->loop_end = l->end;
+}
+
 void x64_groups_find(X64Emitter *e)
 {
     const IrUnit *u = e->u;
     Open open[ENV_GROUPS] = { 0 };
+    Sites sites = { .loop_end = -1 };
 
+    memset(sites.of, 0xff, sizeof sites.of);
     e->groups.n = 0;
     for (int n = 0; n < u->n; n++) {
         const IrInsn *i = &u->insns[n];
 
-        e->member[n] = (GroupUse){ .group = -1 };
+        note_loop(e, &sites, i);
+        e->member[n] = (GroupUse){ .group = -1, .site = -1 };
+        if (may_group(i) && n <= sites.loop_end && e->g->nslots <= X64_MAX_SLOTS)
+            e->member[n].site = site_for(e, &sites, i);
         if (is_border(i))
             close_all(e, open);
         else if (e->grouped && may_group(i) && e->groups.n < INT16_MAX)
             add_access(e, open, n, i);
+        note_write(&sites, i);
         for (int g = 0; g < ENV_GROUPS && ir_tag(i->d) == IR_SLOT; g++)
             if (open[g].count && open[g].base == i->d)
                 close_group(e, &open[g]);

@@ -60,7 +60,7 @@ static int address(X64Emitter *e, const IrInsn *i)
  */
 enum { LOOK_WRITE = 1, LOOK_ALIGNED = 2, LOOK_NEVER = 4 /* always the cold way */ };
 
-static int lookup_span(X64Emitter *e, const IrInsn *i, unsigned how, unsigned span)
+static int lookup_table(X64Emitter *e, const IrInsn *i, unsigned how, unsigned span)
 {
     MemOp m = i->x;
     unsigned k = m & MO_SIZE;
@@ -87,6 +87,51 @@ static int lookup_span(X64Emitter *e, const IrInsn *i, unsigned how, unsigned sp
     asm_set_rel32(asm_jcc32(a, X_A), e->cold.p);
     asm_mov(a, 1, RCX, rm_sib(RBP, RCX, 0, tlb + (int32_t)offsetof(TlbEntry, addend)));
     return va;
+}
+
+/*
+ * The same by the page that this access met last: nothing but the comparison waits for the address. Another page
+ * is looked up in the table, in cold code, and noted.
+ */
+static int lookup_site(X64Emitter *e, const IrInsn *i, unsigned how, unsigned span, int site)
+{
+    unsigned ctx = mo_ctx(i->x);
+    int32_t tlb = ENV_DISP(tlb) + (int32_t)(ctx * TLB_SIZE * sizeof(TlbEntry));
+    int32_t tag = (int32_t)(how & LOOK_WRITE ? offsetof(TlbEntry, wt) : offsetof(TlbEntry, rt));
+    Rm page = rm_mem(RBP, ENV_DISP(site_page) + (int32_t)((ctx * ENV_SITES + (unsigned)site) * sizeof(SitePage)));
+    Rm addend = rm_mem(RBP, page.disp + (int32_t)offsetof(SitePage, addend));
+    Asm *a = &e->hot, *c = &e->cold;
+    int va = address(e, i);
+    uint8_t *miss;
+
+    asm_mov(a, 1, RDX, rm_reg(va));
+    asm_alu(a, ALU_XOR, 1, RDX, page);
+    asm_alu_imm(a, ALU_CMP, 1, rm_reg(RDX), 4096 - (int)span);
+    asm_set_rel32(asm_jcc32(a, X_A), c->p);
+    asm_mov(a, 1, RCX, addend);
+
+    asm_rorx(c, 0, RCX, rm_reg(va), ENV_PAGE_BITS - 5);
+    asm_alu_imm(c, ALU_AND, 0, rm_reg(RCX), (TLB_SIZE - 1) << 5);
+    asm_mov(c, 1, RDX, rm_reg(va));
+    asm_alu(c, ALU_XOR, 1, RDX, rm_sib(RBP, RCX, 0, tlb + tag));
+    asm_alu_imm(c, ALU_CMP, 1, rm_reg(RDX), 4096 - (int)span);
+    miss = asm_jcc32(c, X_A);
+    asm_mov(c, 1, RCX, rm_sib(RBP, RCX, 0, tlb + (int32_t)offsetof(TlbEntry, addend)));
+    asm_mov(c, 1, RDX, rm_reg(va));
+    asm_alu_imm(c, ALU_AND, 1, rm_reg(RDX), -4096);
+    asm_store(c, 3, page, RDX);
+    asm_store(c, 3, addend, RCX);
+    asm_store_imm(c, 0, rm_mem(RBP, ENV_DISP(site_used) + (int32_t)ctx), 1);
+    asm_jmp(c, a->p);
+    asm_set_rel32(miss, c->p);
+    return va;
+}
+
+static int lookup_span(X64Emitter *e, const IrInsn *i, unsigned how, unsigned span)
+{
+    int site = e->member[e->idx].site;
+
+    return site < 0 ? lookup_table(e, i, how, span) : lookup_site(e, i, how, span, site);
 }
 
 static int lookup(X64Emitter *e, const IrInsn *i, unsigned how)

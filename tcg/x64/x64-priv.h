@@ -73,9 +73,13 @@ typedef struct Val {
 
 /* Memory accesses that are checked together: bytes [min, min + span) from their base. See groups.c. */
 typedef struct MemGroup { int32_t min; uint16_t span; uint8_t place; bool write; } MemGroup;
-typedef struct GroupUse { int16_t group; bool leads; } GroupUse;        /* of an instruction; group -1: none */
+typedef struct GroupUse {       /* of an instruction */
+    int16_t group;              /* -1: none */
+    int16_t site;               /* its lookup goes by env->site_page[ctx][site]; -1: by the table */
+    bool leads;                 /* it looks up for its group */
+} GroupUse;
 
-typedef struct Label { uint64_t pc; uint32_t gen; bool loop; uint8_t *at; } Label;
+typedef struct Label { uint64_t pc; uint32_t gen; bool loop; int end /* a loop's last instruction */; uint8_t *at; } Label;
 typedef struct Fixup { uint8_t *rel32; Label *label; } Fixup;
 enum { LABEL_HASH = 2048 };
 
@@ -120,6 +124,7 @@ struct X64Emitter {
     bool grouped;               /* may accesses be grouped in this unit? */
     GroupUse *member; int cap_member;   /* of each instruction */
     X64_VEC(MemGroup) groups;
+    unsigned next_site;
     X64_VEC(Fixup) fixups;
     X64_VEC(X64Exit) exits;
     X64_VEC(X64Site) sites, cold_sites;
