@@ -25,13 +25,15 @@ static Err *accel_choose(const char *list, const Accel **out)
 {
     char **names = g_strsplit(list ? list : "tcg", ":", -1);
 
-    *out = NULL;
+    *out = accel_find(names[0] ? names[0] : "");
     for (char **n = names; *n && !*out; n++)
-        *out = accel_find(*n);
+        if ((*out = accel_find(*n)) != NULL)
+            err_note("there is no accelerator '%s'; '%s' is used instead", names[0], *n);
     g_strfreev(names);
     if (*out)
         return NULL;
-    return err_hint(err(ERR_UNSUPPORTED, "no accelerator '%s'", list), "'tcg' is the one there is.");
+    return err_hint(err(ERR_UNSUPPORTED, "no accelerator '%s'", list),
+                    "-accel tcg is the one there is; it needs nothing of the host.");
 }
 
 static void reset_here(Vcpu *v, void *opaque)
@@ -58,13 +60,13 @@ static Err *vcpu_make(Vm *vm, int index)
 {
     const VmConfig *c = vm->config;
     Vcpu *v = vcpu_new(vm, index);
-    Err *e = vm->accel->vcpu(v);
+    Err *e = err_in(vm->accel->vcpu(v), "vCPU %d", index);
 
     if (!e && (e = v->isa->vcpu_new(v, c->cpu, c->cpu_opts)) != NULL)
         vm->accel->vcpu_free(v);
     if (e) {
         vcpu_free(v);
-        return err_in(e, "vCPU %d", index);
+        return e;
     }
     vm->vcpus[index] = v;
     vm->nvcpus = index + 1;

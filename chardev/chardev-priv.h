@@ -23,6 +23,7 @@ struct Chardev {
     const ChardevClass *cls;
     Chardevs *set;
     char *id;
+    bool used;                  /* some port has been bound to it */
     CharPort *port;             /* who gets input and events; a mux keeps a list of its own instead */
     bool open;                  /* somebody is at the other end */
     GSource *announcer;         /* will tell a newly bound port CHR_OPENED */
@@ -45,6 +46,8 @@ GSource *chr_watch_fd(Chardev *c, int fd, GIOCondition cond, ChrFdFn *fn);
 GSource *chr_idle(Chardev *c, void (*fn)(Chardev *));   /* once, soon; fn unwatches it */
 void chr_unwatch(GSource **src);        /* *src becomes NULL; NULL is fine */
 
+/* chardev_add, but errors don't repeat the argument. */
+MUST_USE Err *chardev_add_opts(Chardevs *set, const char *arg, Chardev **out);
 /* Puts a mux over an open backend, both in the set; the mux gets the name. */
 MUST_USE Err *mux_new(Chardevs *set, const char *id, Chardev *below, bool monitor, Chardev **out);
 MUST_USE Err *mux_bind(Chardev *mux, CharPort *port);

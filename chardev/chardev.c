@@ -12,6 +12,8 @@
 #include <unistd.h>
 #include <glib-unix.h>
 
+#include "util/path.h"
+
 struct Chardevs {
     ChardevHost host;
     GPtrArray *all;             /* Chardev, in the order made; a mux comes after what is below it */
@@ -157,6 +159,7 @@ Err *chr_bind(CharPort *port, const CharEvents *events, void *dev)
                             "A chardev that several devices share needs mux=on.");
         c->port = port;
     }
+    c->used = true;
     if (c->open && !c->announcer)
         c->announcer = chr_idle(c, announce);
     if (c->cls->input)
@@ -295,6 +298,11 @@ Err *chardev_find(Chardevs *set, const char *id, Chardev **out)
     return e;
 }
 
+bool chardev_used(const Chardev *chr)
+{
+    return chr->used;
+}
+
 const char *chardev_id(const Chardev *chr)
 {
     return chr->id;
@@ -393,7 +401,7 @@ static Err *open_log(Chardev *c, const Opts *o)
     if (!path)
         return NULL;
     c->log_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | how, 0666);
-    return c->log_fd < 0 ? err_errno(errno, "cannot write the log file '%s'", path) : NULL;
+    return c->log_fd < 0 ? err_path(errno, path, "cannot write the log file '%s'", path) : NULL;
 }
 
 /* A backend by its options; with mux=on, the mux over it is what has the id. */
@@ -416,7 +424,7 @@ static Err *make_by_opts(Chardevs *set, const ChardevClass *cls, const Opts *o, 
     return e;
 }
 
-Err *chardev_add(Chardevs *set, const char *arg, Chardev **out)
+Err *chardev_add_opts(Chardevs *set, const char *arg, Chardev **out)
 {
     const ChardevClass *cls = NULL;
     Chardev *c;
@@ -439,13 +447,17 @@ Err *chardev_add(Chardevs *set, const char *arg, Chardev **out)
             e = make_by_opts(set, cls, o, &c);
         opts_free(o);
         g_free(descs);
-        e = err_in(e, "%s", name);
     }
     g_free(backend);
     g_free(rest);
     if (!e && out)
         *out = c;
-    return err_in(e, "chardev '%s'", arg);
+    return e;
+}
+
+Err *chardev_add(Chardevs *set, const char *arg, Chardev **out)
+{
+    return err_in(chardev_add_opts(set, arg, out), "-chardev %s", arg);
 }
 
 char *chardev_help(const char *backend)

@@ -85,6 +85,7 @@ MUST_USE Err *chardev_add(Chardevs *set, const char *arg, Chardev **out);
 MUST_USE Err *chardev_add_serial(Chardevs *set, const char *arg, int n, Chardev **out);
 MUST_USE Err *chardev_find(Chardevs *set, const char *id, Chardev **out);     /* not found: near matches */
 const char *chardev_id(const Chardev *chr);
+bool chardev_used(const Chardev *chr);      /* has any port been bound to it? */
 /* What it is bound to on the host, like "pty:/dev/pts/3"; g_free it. */
 char *chardev_filename(const Chardev *chr);
 char *chardev_help(const char *backend /* or NULL: all names */);     /* g_free it */

@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "util/path.h"
+
 static Err *null_open(Chardev *c, const Opts *o)
 {
     c->open = true;
@@ -48,7 +50,7 @@ static Err *file_open(Chardev *c, const Opts *o)
     TRY(need_path(o, &path));
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | how, 0666);
     if (fd < 0)
-        return err_errno(errno, "cannot write '%s'", path);
+        return err_path(errno, path, "cannot write '%s'", path);
     s->ended = file_ended;
     stream_own_output(s, fd);   /* the path may be a terminal or a FIFO */
     close(fd);

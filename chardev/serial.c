@@ -117,7 +117,7 @@ static Err *add_translated(Chardevs *set, const char *arg, int n, Chardev **out)
         bool guest_signals = monitor && !strcmp(opts, "stdio");
 
         all = g_strdup_printf("%s,id=%s%s", opts, name, guest_signals ? ",signal=off" : "");
-        e = chardev_add(set, all, out);
+        e = chardev_add_opts(set, all, out);
         g_free(all);
         g_free(opts);
     }

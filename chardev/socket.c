@@ -13,11 +13,14 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "util/path.h"
 
 typedef struct Sock {
     StreamChardev sc;
@@ -127,6 +130,8 @@ static Err *unix_address(const char *path, struct sockaddr_un *sa)
 {
     memset(sa, 0, sizeof(*sa));
     sa->sun_family = AF_UNIX;
+    if (!*path)
+        return err_hint(err(ERR_INVALID, "it has no path"), "Write unix:PATH, or path=PATH.");
     if (strlen(path) >= sizeof(sa->sun_path))
         return err_hint(err(ERR_INVALID, "the path '%s' is too long for a UNIX socket", path),
                         "It may have %d characters.", (int)sizeof(sa->sun_path) - 1);
@@ -162,9 +167,10 @@ static Err *unix_listen(Sock *s, const char *path, int *out)
         r = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
     }
     if (r < 0 || listen(fd, 1) < 0) {
-        Err *e = err_errno(errno, "cannot listen on '%s'", path);
+        int why = errno;
+        Err *e = err_path(why, path, "cannot listen on '%s'", path);
 
-        if (errno == EADDRINUSE)
+        if (why == EADDRINUSE)
             e = err_hint(e, "Another program listens there, or it is a file that is no socket.");
         close(fd);
         return e;
@@ -200,9 +206,16 @@ static Err *resolve(const Opts *o, bool server, struct addrinfo **list)
         .ai_family = v4 && !v6 ? AF_INET : v6 && !v4 ? AF_INET6 : AF_UNSPEC,
         .ai_socktype = SOCK_STREAM, .ai_flags = server ? AI_PASSIVE : 0,
     };
-    int r = getaddrinfo(*host ? host : NULL, port, &want, list);
+    char *end;
 
-    return r ? err(ERR_NOT_FOUND, "host '%s', port '%s': %s", host, port, gai_strerror(r)) : NULL;
+    /* The resolver would take 99999 for 34463. */
+    if (strtoul(port, &end, 10) > 65535 && !*end)
+        return err_hint(err(ERR_INVALID, "there is no port %s", port), "Ports are 1 to 65535; a server may ask for 0, any.");
+    int r = getaddrinfo(*host ? host : NULL, port, &want, list);
+    if (!r)
+        return NULL;
+    return err_hint(err(ERR_NOT_FOUND, "host '%s', port '%s': %s", host, port, gai_strerror(r)),
+                    "This machine itself is 127.0.0.1; a port is a number from 1 to 65535, or a service's name.");
 }
 
 static int try_address(const struct addrinfo *a, bool server)

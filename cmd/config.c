@@ -62,7 +62,7 @@ static Err *missing_option(const char *name)
         if (strcmp(m->name, name))
             continue;
         Err *e = err(ERR_UNSUPPORTED, "the option '-%s' is not available yet", name);
-        return m->instead ? err_hint(e, "%s", m->instead) : e;
+        return err_hint(e, "%s", m->instead ? m->instead : "Leave it out: nothing here does what it asks for.");
     }
     return NULL;
 }
@@ -117,6 +117,22 @@ static Err *obey(EmuConfig *c, const Option *o, const char *arg)
     return NULL;
 }
 
+/* A missing argument makes the next option one; an unset variable makes an empty one. */
+static Err *check_arg(const Option *o, const char *name, const char *arg)
+{
+    if (!arg)
+        return err(ERR_INVALID, "the option '-%s' needs an argument: -%s %s", name, name, o->arg);
+    if (o->free_text)
+        return NULL;
+    if (!*arg)
+        return err_hint(err(ERR_INVALID, "the argument of '-%s' is empty", name),
+                        "Its form is '-%s %s'. Is a variable of a script not set?", name, o->arg);
+    if (arg[0] == '-' && find_option(arg + 1 + (arg[1] == '-')))
+        return err_hint(err(ERR_INVALID, "the option '-%s' has no argument, '%s' comes next", name, arg),
+                        "Its form is '-%s %s'. A file of that name is ./%s.", name, o->arg, arg);
+    return NULL;
+}
+
 static Err *parse_one(EmuConfig *c, char **argv, int *i)
 {
     const char *name = argv[*i], *arg = NULL;
@@ -131,10 +147,8 @@ static Err *parse_one(EmuConfig *c, char **argv, int *i)
         return unknown_option(name);
     }
     if (o->arg) {
-        arg = argv[*i + 1];
-        if (!arg)
-            return err(ERR_INVALID, "the option '-%s' needs an argument: -%s %s", name, name, o->arg);
-        (*i)++;
+        arg = argv[++*i];
+        TRY(check_arg(o, name, arg));
     }
     return obey(c, o, arg);
 }
@@ -149,6 +163,10 @@ static Err *check(const EmuConfig *c)
     if (c->vm.initrd && !c->vm.kernel)
         return err_hint(err(ERR_INVALID, "-initrd belongs to a kernel, and there is no -kernel"),
                         "Add -kernel FILE.");
+    if (c->vm.bios && !strcmp(c->vm.bios, "none") && !c->vm.kernel && !c->vm.devices->len && !c->vm.dumpdtb
+        && !c->vm.start_paused)
+        return err_hint(err(ERR_INVALID, "with -bios none and without -kernel there is nothing to run"),
+                        "Add -kernel FILE, or leave -bios out: OpenSBI is started then.");
     return NULL;
 }
 

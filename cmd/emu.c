@@ -20,6 +20,7 @@
 #include "system/vm.h"
 #include "target/isa.h"
 #include "util/log.h"
+#include "util/path.h"
 #include "util/trace.h"
 
 #define DEFAULT_MACHINE "virt"
@@ -49,7 +50,7 @@ static Err *write_pidfile(const char *path)
     int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 
     if (fd < 0 || write(fd, text, n) != n || rename(temp, path) < 0)
-        e = err_errno(errno, "-pidfile: cannot write '%s'", path);
+        e = err_path(errno, path, "-pidfile: cannot write '%s'", path);
     if (fd >= 0)
         close(fd);
     if (e)
@@ -132,6 +133,20 @@ static void release_signals(Ender *enders, int n)
     }
 }
 
+/* ---- what the user may not expect ---------------------------------------------------- */
+
+static void note_oddities(const Vm *vm, const EmuConfig *c)
+{
+    const char *bios = c->vm.bios;
+
+    for (int i = 0; i < vm->nserials; i++)
+        if (vm->serials[i] && !chardev_used(vm->serials[i]) && strcmp(c->vm.serials->pdata[i], "null"))
+            err_note("-serial %s: machine '%s' has no serial port number %d for it",
+                     (char *)c->vm.serials->pdata[i], c->vm.machine, i);
+    if (!c->vm.kernel && (!bios || !strcmp(bios, "default")) && !c->vm.devices->len && !c->vm.dumpdtb)
+        err_note("there is no -kernel: the firmware will find nothing to start");
+}
+
 /* ---- its life --------------------------------------------------------------------------- */
 
 static void print_stats(Vm *vm)
@@ -210,6 +225,8 @@ Err *emu_run(EmuConfig *c, int *status)
         return err_errno(errno, "cannot make the machine's clocks");
     vm->isa = isa;
     Err *e = make_machine(vm, c);
+    if (!e)
+        note_oddities(vm, c);
     if (!e && c->pidfile)
         e = write_pidfile(c->pidfile);
     if (!e)
@@ -265,7 +282,7 @@ static char *help_accel(void)
         "Options of tcg:\n"
         "  engine=jit|interp|lockstep  how: translated (default), interpreted, or both at\n"
         "                              once, compared after each unit\n"
-        "  tb-size=SIZE                the code cache; MiB without a suffix\n"
+        "  tb-size=SIZE                the code cache, 1 MiB to 1 GiB; MiB without a suffix (256)\n"
         "  one-insn-per-tb=on|off      translate each instruction alone\n");
 }
 

@@ -138,10 +138,10 @@ static const Option machine_options[] = {
 };
 
 static const Option boot_options[] = {
-    { "kernel", NULL, "FILE", OPTION_TEXT, "the operating system's kernel, or any ELF file",
+    { "kernel", NULL, "FILE", OPTION_TEXT, "the operating system's kernel (Image, also gzip'ed), or any ELF file",
       AT(vm.kernel) },
     { "initrd", NULL, "FILE", OPTION_TEXT, "its initial RAM disk", AT(vm.initrd) },
-    { "append", NULL, "TEXT", OPTION_TEXT, "its command line", AT(vm.append) },
+    { "append", NULL, "TEXT", OPTION_TEXT, "its command line", AT(vm.append), .free_text = true },
     { "dtb", NULL, "FILE", OPTION_TEXT, "a device tree to use instead of the machine's own",
       AT(vm.dtb) },
     { "bios", NULL, "FILE|none|default", OPTION_TEXT, "the firmware", AT(vm.bios) },

@@ -23,6 +23,7 @@ typedef struct Option {
     const char *doc;            /* NULL: not listed in the help */
     Err *(*set)(EmuConfig *, const char *arg);
     size_t offset;
+    bool free_text;             /* the argument may be anything: empty, or look like an option */
 } Option;
 
 /* A heading in the help, and the options below it; ended by a row without a name. */

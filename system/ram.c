@@ -53,8 +53,9 @@ static Err *no_memory(int errnum, const char *name, uint64_t size)
 Err *ram_new(Vm *vm, const char *name, uint64_t size, RamBlock **out)
 {
     if (!size || size % PAGE_SIZE || size > RAM_MAX)
-        return err(ERR_INVALID, "guest memory '%s' cannot be %" PRIu64 " bytes large: it must be a multiple "
-                   "of %d between %d and %" PRIu64, name, size, PAGE_SIZE, PAGE_SIZE, RAM_MAX);
+        return err_hint(err(ERR_INVALID, "guest memory '%s' cannot be %" PRIu64 " bytes large: it must be a multiple "
+                            "of %d between %d and %" PRIu64, name, size, PAGE_SIZE, PAGE_SIZE, RAM_MAX),
+                        "-m says how large it is.");
     uint8_t *host = map_aligned(size);
     if (!host)
         return no_memory(errno, name, size);

@@ -123,6 +123,19 @@ void err_report(Err *e)
     err_free(e);
 }
 
+void err_note(const char *fmt, ...)
+{
+    const char *prog = g_get_prgname();
+    va_list ap;
+
+    va_start(ap, fmt);
+    char *text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    fflush(stdout);
+    fprintf(stderr, "%s: note: %s\n", prog ? prog : "lyre", text);
+    g_free(text);
+}
+
 #define NAME_MAX_LEN 63     /* longer words are compared by their beginning */
 
 static int min3(int a, int b, int c)

@@ -41,6 +41,8 @@ ErrClass err_class(const Err *e);
 void err_free(Err *e);                      /* NULL is fine */
 /* Prints "PROGRAM: message\n" and the hint to stderr, and frees e. */
 void err_report(Err *e);
+/* Prints "PROGRAM: note: text\n" to stderr: something the user should know, and that is no error. */
+void err_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Return the Err if there is one. The one macro that changes control flow. */
 #define TRY(expr)                   \

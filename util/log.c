@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "util/path.h"
 #include "util/str.h"
 #include "util/trace.h"
 
@@ -190,7 +191,7 @@ Err *log_set_file(const char *path)
     TRY(expand_path(path, &name));
     FILE *f = fopen(name, "we");
     if (!f) {
-        Err *e = err_errno(errno, "-D: cannot write the log file '%s'", name);
+        Err *e = err_path(errno, name, "-D: cannot write the log file '%s'", name);
         g_free(name);
         return e;
     }

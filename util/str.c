@@ -42,7 +42,8 @@ Err *parse_num(const char *text, uint64_t *out)
     const char *p = text;
 
     if (!read_num(&p, out) || *p)
-        return err(ERR_INVALID, "'%s' is not a number from 0 to %" PRIu64, text, UINT64_MAX);
+        return err_hint(err(ERR_INVALID, "'%s' is not a number", text),
+                        "A number is written as 20, 0x14 or 024; it is not negative and at most 2^64-1.");
     return NULL;
 }
 

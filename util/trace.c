@@ -4,12 +4,14 @@
  */
 #include "util/trace.h"
 
+#include <errno.h>
 #include <glib.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include "util/log.h"
 #include "util/opts.h"
+#include "util/path.h"
 
 /* Made by the linker when some object has the section. */
 extern TracePoint *const __start_trace_points[] __attribute__((weak));
@@ -98,9 +100,10 @@ static Err *enable_from_file(const char *path)
     Err *e = NULL;
 
     if (!g_file_get_contents(path, &text, NULL, &ge)) {
-        e = err(ERR_IO, "%s", ge->message);
+        int why = errno;
+
         g_error_free(ge);
-        return e;
+        return err_path(why, path, "cannot read '%s'", path);
     }
     char **lines = g_strsplit(text, "\n", -1);
     for (char **l = lines; *l && !e; l++) {

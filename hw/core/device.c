@@ -122,12 +122,19 @@ void device_reset(Device *d)
 
 /* ---- -device */
 
+/* Part of a board: nobody can add one. */
+static bool is_built_in(const DeviceClass *c)
+{
+    return c->bus && !strcmp(c->bus, BUS_SYSTEM);
+}
+
 static Err *class_find(const char *name, const DeviceClass **out)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
 
     for (const DeviceClass *const *c = device_set; *c; c++) {
-        g_ptr_array_add(names, (void *)(*c)->name);
+        if (!is_built_in(*c))
+            g_ptr_array_add(names, (void *)(*c)->name);
         if (!strcmp((*c)->name, name)) {
             *out = *c;
             return NULL;
@@ -136,6 +143,8 @@ static Err *class_find(const char *name, const DeviceClass **out)
     g_ptr_array_add(names, NULL);
     const char *near = nearest_name(name, (const char *const *)names->pdata);
     Err *e = err(ERR_NOT_FOUND, "there is no device '%s'", name);
+    if (strstr(name, "virtio") || strstr(name, "pci") || strstr(name, "net"))
+        e = err_hint(e, "There are no PCI and virtio devices yet: no disks, no network.");
     return near ? err_hint(e, "Did you mean '%s'? All devices: -device help", near)
                 : err_hint(e, "All devices: -device help");
 }
@@ -159,8 +168,9 @@ static Err *choose_bus(Vm *vm, Device *d)
 {
     if (!d->cls->bus)
         return NULL;
-    if (!strcmp(d->cls->bus, BUS_SYSTEM))
-        return err(ERR_INVALID, "it is part of a board and cannot be added");
+    if (is_built_in(d->cls))
+        return err_hint(err(ERR_INVALID, "it is part of a board and cannot be added"),
+                        "-device help lists what can be.");
     for (Bus *b = machine_of(vm)->buses; b; b = b->next) {
         if (!strcmp(b->cls->name, d->cls->bus)) {
             d->bus = b;
@@ -219,7 +229,7 @@ Err *device_help(const char *arg, char **out)
         GString *all = g_string_new(NULL);
 
         for (const DeviceClass *const *c = device_set; *c; c++) {
-            if (!(*c)->bus || strcmp((*c)->bus, BUS_SYSTEM))
+            if (!is_built_in(*c))
                 g_string_append_printf(all, "name \"%s\"%s%s%s, desc \"%s\"\n", (*c)->name,
                                        (*c)->bus ? ", bus " : "", (*c)->bus ? (*c)->bus : "", "", (*c)->doc);
         }

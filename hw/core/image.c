@@ -24,8 +24,9 @@ static void image_free(void *opaque)
 
 static Err *overlap(const Image *a, const Image *b)
 {
-    return err(ERR_INVALID, "%s (%#" PRIx64 "-%#" PRIx64 ") and %s (%#" PRIx64 "-%#" PRIx64 ") overlap in memory",
-               a->name, a->addr, a->last, b->name, b->addr, b->last);
+    return err_hint(err(ERR_INVALID, "%s (%#" PRIx64 "-%#" PRIx64 ") and %s (%#" PRIx64 "-%#" PRIx64 ") overlap in memory",
+                        a->name, a->addr, a->last, b->name, b->addr, b->last),
+                    "A program has to be linked, or a file loaded, to where nothing else is; a larger -m may part them.");
 }
 
 Err *image_add(Images *set, const char *name, uint64_t addr, void *data, uint64_t len, uint64_t room)
@@ -62,14 +63,36 @@ Err *image_add(Images *set, const char *name, uint64_t addr, void *data, uint64_
     return NULL;
 }
 
+/* "0x1000-0xffff rom, 0x80000000-0x87ffffff ram" */
+static char *memory_there(const Flat *f)
+{
+    GString *s = g_string_new(NULL);
+
+    for (int i = 0; i < f->n; i++) {
+        const FlatRange *r = &f->r[i];
+
+        if (r->region->kind != REGION_IO)
+            g_string_append_printf(s, "%s%#" PRIx64 "-%#" PRIx64 " %s", s->len ? ", " : "", r->base, r->last,
+                                   r->region->name);
+    }
+    return g_string_free(s, false);
+}
+
+static Err *no_place(const Image *image, const Flat *f, const char *there, uint64_t at)
+{
+    g_autofree char *memory = memory_there(f);
+
+    return err_hint(err(ERR_INVALID, "%s (%#" PRIx64 "-%#" PRIx64 ") does not fit into memory: there is %s at %#" PRIx64,
+                        image->name, image->addr, image->last, there, at), "There is memory at %s.", memory);
+}
+
 static Err *check(const Image *image, const Flat *f)
 {
     for (uint64_t at = image->addr;;) {
         const FlatRange *r = flat_find(f, at);
 
         if (!r || r->region->kind == REGION_IO)
-            return err(ERR_INVALID, "%s (%#" PRIx64 "-%#" PRIx64 ") does not fit into memory: there is %s at %#"
-                       PRIx64, image->name, image->addr, image->last, r ? r->region->name : "nothing", at);
+            return no_place(image, f, r ? r->region->name : "nothing", at);
         if (r->last >= image->last)
             return NULL;
         at = r->last + 1;

@@ -9,14 +9,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
+#include "util/path.h"
 #include "util/str.h"
 
 enum { FIRST_PIECE = 64 * 1024 };
+
+#define COPY_AGAIN "It may be damaged, or not be complete: copy or download it again."
 
 void blob_free(Blob *b)
 {
@@ -28,7 +32,8 @@ static Err *too_large(const char *what, uint64_t max)
 {
     g_autofree char *text = size_to_text(max);
 
-    return err(ERR_INVALID, "%s more than the %s (%" PRIu64 " bytes) that there is room for", what, text, max);
+    return err_hint(err(ERR_INVALID, "%s more than the %s (%" PRIu64 " bytes) that there is room for", what, text, max),
+                    "A larger -m makes room, if it is the right file.");
 }
 
 /* Room for one byte more than b->len, at most max + 1 bytes in all: so that the end of the file is seen. */
@@ -74,7 +79,7 @@ static Err *read_fd(int fd, Blob *b, uint64_t max)
     if (fstat(fd, &st) < 0)
         return err_errno(errno, "it cannot be read");
     if (S_ISDIR(st.st_mode))
-        return err(ERR_INVALID, "it is a directory");
+        return err_hint(err(ERR_INVALID, "it is a directory"), "Give the path of a file in it.");
     if (!S_ISREG(st.st_mode) || st.st_size < 0)
         return read_all(fd, b, 0, max);
     if ((uint64_t)st.st_size > max)
@@ -90,7 +95,7 @@ Err *file_read(const char *path, uint64_t max, Blob *out)
     *out = (Blob){ 0 };
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return err_errno(errno, "cannot open '%s'", path);
+        return err_path(errno, path, "cannot open '%s'", path);
     Err *e = read_fd(fd, out, max);
     close(fd);
     if (e)
@@ -115,9 +120,10 @@ static Err *inflate_all(z_stream *z, Blob *out, uint64_t max)
         if (r == Z_STREAM_END)
             return out->len > max ? too_large("unpacked it has", max) : NULL;
         if (r == Z_BUF_ERROR || (r == Z_OK && !z->avail_in && z->avail_out))
-            return err(ERR_INVALID, "its gzip data ends too early");
+            return err_hint(err(ERR_INVALID, "its gzip data ends too early"), COPY_AGAIN);
         if (r != Z_OK)
-            return err(ERR_INVALID, "its gzip data is damaged: %s", z->msg ? z->msg : "zlib gives no reason");
+            return err_hint(err(ERR_INVALID, "its gzip data is damaged: %s", z->msg ? z->msg : "zlib gives no reason"),
+                            COPY_AGAIN);
     }
 }
 
@@ -148,24 +154,39 @@ bool blob_is_elf(const Blob *b)
     return b->len >= EI_NIDENT && !memcmp(b->data, ELFMAG, SELFMAG);
 }
 
+/* It is an ELF file, but of somebody else. */
+static Err *foreign(unsigned machine, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static Err *foreign(unsigned machine, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    g_autofree char *what = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    return err_hint(err(ERR_INVALID, "%s", what), "This machine runs 64-bit little-endian programs for %s; "
+                    "'readelf -h FILE' shows what the file is.", elf_machine_name(machine));
+}
+
 static Err *elf_check(const Blob *b, unsigned machine, Elf64_Ehdr *h)
 {
     if (b->len < sizeof(*h))
-        return err(ERR_INVALID, "it ends within the ELF header");
+        return err_hint(err(ERR_INVALID, "it ends within the ELF header"), COPY_AGAIN);
     memcpy(h, b->data, sizeof(*h));
     if (h->e_ident[EI_CLASS] != ELFCLASS64)
-        return err(ERR_INVALID, "it is a 32-bit ELF file; the machine is 64-bit");
+        return foreign(machine, "it is a 32-bit ELF file");
     if (h->e_ident[EI_DATA] != ELFDATA2LSB)
-        return err(ERR_INVALID, "it is a big-endian ELF file; the machine is little-endian");
+        return foreign(machine, "it is a big-endian ELF file");
     if (h->e_machine != machine)
-        return err(ERR_INVALID, "it is an ELF file for another machine (e_machine %u, not %u)", h->e_machine, machine);
+        return foreign(machine, "it is an ELF file for another machine: %s (e_machine %u)",
+                       elf_machine_name(h->e_machine), h->e_machine);
     if (h->e_type != ET_EXEC && h->e_type != ET_DYN)
-        return err(ERR_INVALID, "it is an ELF file, but not one to be run (e_type %u)", h->e_type);
+        return err_hint(err(ERR_INVALID, "it is an ELF file, but not one to be run (e_type %u)", h->e_type),
+                        "An object file has to be linked first.");
     if (h->e_phentsize != sizeof(Elf64_Phdr))
-        return err(ERR_INVALID, "its ELF program headers are %u bytes each, not %zu", h->e_phentsize,
-                   sizeof(Elf64_Phdr));
+        return err_hint(err(ERR_INVALID, "its ELF program headers are %u bytes each, not %zu", h->e_phentsize,
+                            sizeof(Elf64_Phdr)), COPY_AGAIN);
     if (h->e_phoff > b->len || h->e_phnum > (b->len - h->e_phoff) / sizeof(Elf64_Phdr))
-        return err(ERR_INVALID, "its %u ELF program headers reach beyond its end", h->e_phnum);
+        return err_hint(err(ERR_INVALID, "its %u ELF program headers reach beyond its end", h->e_phnum), COPY_AGAIN);
     return NULL;
 }
 
@@ -174,9 +195,9 @@ static Err *elf_segment(Images *set, const char *name, const Blob *b, const Elf6
     if (p->p_filesz > p->p_memsz)
         return err(ERR_INVALID, "an ELF segment is larger in the file than in memory");
     if (p->p_offset > b->len || p->p_filesz > b->len - p->p_offset)
-        return err(ERR_INVALID, "an ELF segment reaches beyond the end of the file");
+        return err_hint(err(ERR_INVALID, "an ELF segment reaches beyond the end of the file"), COPY_AGAIN);
     if (p->p_memsz > *left)
-        return err(ERR_INVALID, "its ELF segments take more memory than there is");
+        return err_hint(err(ERR_INVALID, "its ELF segments take more memory than there is"), "A larger -m gives it more.");
     *left -= p->p_memsz;
     uint8_t *data = g_try_malloc0(p->p_memsz);
     if (!data)
@@ -205,7 +226,8 @@ Err *elf_load(Images *set, const char *name, const Blob *b, unsigned machine, ui
         out->high = MAX(out->high, p.p_paddr + p.p_memsz);
     }
     if (!out->high)
-        return err(ERR_INVALID, "it is an ELF file without a segment to load");
+        return err_hint(err(ERR_INVALID, "it is an ELF file without a segment to load"),
+                        "It may hold nothing but symbols: give the program that belongs to it.");
     return NULL;
 }
 

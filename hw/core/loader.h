@@ -22,6 +22,10 @@ MUST_USE Err *file_read(const char *path, uint64_t max, Blob *out);
 MUST_USE Err *blob_gunzip(Blob *b, uint64_t max);
 void blob_free(Blob *b);
 
+/* An error for files that are known to be something else than code to run: it says what, and what to do. kinds.c */
+MUST_USE Err *blob_refuse_known(const Blob *b);
+const char *elf_machine_name(unsigned machine);
+
 bool blob_is_elf(const Blob *b);
 /*
  * The segments of an ELF64 executable for `machine` (EM_*), at their physical

@@ -43,7 +43,7 @@ static Err *load_file(Loader *l, Machine *m)
     } else {
         l->start = l->addr;
         if (l->addr == NO_ADDR) {
-            e = err(ERR_INVALID, "it needs addr=, since it is no ELF file");
+            e = err_hint(err(ERR_INVALID, "it needs addr=, since it is no ELF file"), "For example addr=0x80200000.");
             blob_free(&b);
         } else {
             e = image_add(&m->images, l->file, l->addr, b.data, b.len, b.len);
@@ -74,7 +74,7 @@ static Err *loader_realize(Device *d)
     if (l->file && l->data_len)
         return err(ERR_INVALID, "file= and data= exclude each other");
     if (!l->file && l->addr == NO_ADDR)
-        return err(ERR_INVALID, "it needs file= or addr=");
+        return err_hint(err(ERR_INVALID, "it needs file= or addr="), "-device loader,help lists what it can be told.");
     l->sets_pc = l->cpu_num != NO_CPU;
     if (l->file)
         return load_file(l, m);

@@ -12,6 +12,8 @@
 
 enum { START_SIZE = 16 * 1024, MAX_SIZE = 16 << 20 };
 
+#define HOW_TO_GET_ONE "'dtc -O dtb' makes one from its text; -M NAME,dumpdtb=FILE writes the machine's own."
+
 /* After a call that gave r: has the buffer grown, so that the call is to be made again? */
 static bool again(Fdt *f, int r)
 {
@@ -107,11 +109,12 @@ Err *fdt_open_blob(Fdt *f, const void *bytes, size_t len, size_t room)
 {
     *f = (Fdt){ 0 };
     if (len < sizeof(struct fdt_header) || len > MAX_SIZE)
-        return err(ERR_INVALID, "it is no device tree: %zu bytes are too %s", len, len > MAX_SIZE ? "many" : "few");
+        return err_hint(err(ERR_INVALID, "it is no device tree: %zu bytes are too %s", len, len > MAX_SIZE ? "many" : "few"),
+                        HOW_TO_GET_ONE);
     /* fdt_check_full trusts nothing; everything libfdt does later trusts what it checked. */
     int r = fdt_check_full(bytes, len);
     if (r)
-        return err(ERR_INVALID, "it is no sound device tree: %s", fdt_strerror(r));
+        return err_hint(err(ERR_INVALID, "it is no sound device tree: %s", fdt_strerror(r)), HOW_TO_GET_ONE);
     *f = (Fdt){ g_malloc(len + room), len + room, 0 };
     f->error = fdt_open_into(bytes, f->blob, f->size);
     return failed(f, "it is no sound device tree");

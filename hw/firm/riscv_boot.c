@@ -17,6 +17,7 @@
 #include <sys/random.h>
 
 #include "hw/core/loader.h"
+#include "util/path.h"
 #include "util/str.h"
 
 #define MIB (UINT64_C(1) << 20)
@@ -75,6 +76,11 @@ static Err *load_firmware_file(RiscvBoot *b, const char *path)
         b->firmware_end = elf.high;
         return err_in(e, "file '%s'", path);
     }
+    Err *e = blob_refuse_known(&blob);
+    if (e) {
+        blob_free(&blob);
+        return err_in(e, "file '%s'", path);
+    }
     b->start = b->ram;
     b->firmware_end = b->ram + blob.len;
     return image_add(set, "the firmware", b->ram, blob.data, blob.len, blob.len);
@@ -92,7 +98,9 @@ static Err *load_firmware(RiscvBoot *b)
         TRY(find_firmware(&path));
     else
         path = g_strdup(bios);
-    return load_firmware_file(b, path);
+    Err *e = load_firmware_file(b, path);
+    const char *word = nearest_name(path, (const char *const[]){ "none", "default", NULL });
+    return word ? err_hint(e, "Without a file there is -bios %s.", word) : e;
 }
 
 /* ---- kernel */
@@ -112,10 +120,12 @@ static Err *place_kernel(RiscvBoot *b, Blob *blob)
         b->kernel_end = elf.high;
         return e;
     }
-    riscv_image_header(blob, &size, &big_endian);
-    if (big_endian) {
+    Err *e = riscv_image_header(blob, &size, &big_endian) ? NULL : blob_refuse_known(blob);
+    if (big_endian)
+        e = err_hint(err(ERR_UNSUPPORTED, "it is a big-endian kernel"), "Build it without CONFIG_CPU_BIG_ENDIAN.");
+    if (e) {
         blob_free(blob);
-        return err(ERR_UNSUPPORTED, "it is a big-endian kernel");
+        return e;
     }
     b->kernel = ALIGN_UP(b->firmware_end, 2 * MIB);
     if (b->kernel - b->ram > b->ram_size || size > b->ram_size - (b->kernel - b->ram)) {
@@ -252,10 +262,10 @@ static Err *dump_tree(const RiscvBoot *b, const Fdt *tree)
     if (!path)
         return NULL;
     if (!f)
-        return err_errno(errno, "dumpdtb: cannot write '%s'", path);
+        return err_path(errno, path, "dumpdtb: cannot write '%s'", path);
     size_t len = fdt_len(tree), n = fwrite(tree->blob, 1, len, f);
     if (fclose(f) || n != len)
-        return err_errno(errno, "dumpdtb: cannot write '%s'", path);
+        return err_path(errno, path, "dumpdtb: cannot write '%s'", path);
     vm_request(b->m->vm, VM_QUIT, 0);
     return NULL;
 }

@@ -114,7 +114,7 @@ static Err *unknown_property(const char *name)
     for (int i = 0; not_yet[i]; i++)
         if (!g_ascii_strcasecmp(name, not_yet[i]))
             return err_hint(err(ERR_UNSUPPORTED, "extension '%s' is not available yet", name),
-                            "leave it out or say %s=off", name);
+                            "Leave it out, or say %s=off.", name);
     for (unsigned i = 0; i < G_N_ELEMENTS(ext_rows); i++)
         names[n++] = ext_rows[i].name;
     for (unsigned i = 0; i < G_N_ELEMENTS(bundles); i++)
@@ -122,8 +122,8 @@ static Err *unknown_property(const char *name)
     names[n] = NULL;
     const char *near = nearest_name(name, names);
     Err *e = err(ERR_NOT_FOUND, "no property '%s'", name);
-    return near ? err_hint(e, "did you mean '%s'? -cpu help lists all of them", near)
-                : err_hint(e, "-cpu help lists all of them");
+    return near ? err_hint(e, "Did you mean '%s'? -cpu help lists all of them.", near)
+                : err_hint(e, "-cpu help lists all of them.");
 }
 
 static bool is_not_yet(const char *name)
@@ -134,9 +134,13 @@ static bool is_not_yet(const char *name)
     return false;
 }
 
+/* What a -cpu list says. */
+typedef struct Asked { RiscvState *s; uint64_t on; } Asked;
+
 static Err *apply_property(void *opaque, const char *key, const char *value)
 {
-    RiscvState *s = opaque;
+    Asked *asked = opaque;
+    RiscvState *s = asked->s;
     uint64_t bits;
     bool on = !strcmp(value, "on") || !strcmp(value, "true") || !strcmp(value, "yes");
     bool off = !strcmp(value, "off") || !strcmp(value, "false") || !strcmp(value, "no");
@@ -145,8 +149,9 @@ static Err *apply_property(void *opaque, const char *key, const char *value)
     if (!ext_find(s, key, &bits))
         return unknown_property(key);
     if (!on && !off)
-        return err_hint(err(ERR_INVALID, "%s=%s is neither on nor off", key, value), "say %s=on or %s=off", key, key);
+        return err_hint(err(ERR_INVALID, "%s=%s is neither on nor off", key, value), "Say %s=on or %s=off.", key, key);
     s->exts = on ? s->exts | bits : s->exts & ~bits;
+    asked->on = on ? asked->on | bits : asked->on & ~bits;
     return NULL;
 }
 
@@ -169,13 +174,13 @@ static Err *check_needs(RiscvState *s, uint64_t asked)
                 continue;
             if (asked & BIT(r->ext))
                 return err_hint(err(ERR_INVALID, "extension '%s' needs '%s', which is off", r->name, ext_name(r->needs)),
-                                "switch both on or both off");
+                                "Switch both on or both off.");
             s->exts &= ~BIT(r->ext);
             again = true;
         }
     }
     if (!riscv_has(s, RV_I))
-        return err_hint(err(ERR_UNSUPPORTED, "extension 'i' cannot be off"), "the E base is not supported");
+        return err_hint(err(ERR_UNSUPPORTED, "extension 'i' cannot be off"), "There is no RV64E: leave i=off out.");
     return NULL;
 }
 
@@ -187,21 +192,21 @@ Err *riscv_cpu_configure(RiscvState *s, const char *cpu, const char *text)
             m = i;
     if (m < 0) {
         const char *near = nearest_name(cpu, riscv_cpu_names);
-        return err_hint(err(ERR_NOT_FOUND, "no CPU model '%s'", cpu), "%s%s%s-cpu help lists them",
-                        near ? "did you mean '" : "", near ? near : "", near ? "'? " : "");
+        return err_hint(err(ERR_NOT_FOUND, "no CPU model '%s'", cpu), "%s%s%s-cpu help lists them.",
+                        near ? "Did you mean '" : "", near ? near : "", near ? "'? " : "");
     }
     s->exts = 0;
     for (unsigned i = 0; i < G_N_ELEMENTS(ext_rows); i++)
         s->exts |= ext_rows[i].models & models[m].model ? BIT(ext_rows[i].ext) : 0;
-    uint64_t before = s->exts;
+    Asked asked = { s, 0 };
     if (text && *text) {
         Opts *o;
         TRY(opts_parse(text, NULL, NULL, &o));
-        Err *e = opts_each(o, apply_property, s);
+        Err *e = opts_each(o, apply_property, &asked);
         opts_free(o);
         TRY(e);
     }
-    return check_needs(s, s->exts & ~before);
+    return check_needs(s, asked.on);
 }
 
 char *riscv_cpu_help(void)

@@ -4,8 +4,12 @@
  */
 #include "tests/unit/test.h"
 #include "util/err.h"
+#include "util/path.h"
 
 #include <errno.h>
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <string.h>
 
 static void test_text(void)
 {
@@ -95,11 +99,49 @@ static void test_nearest_long(void)
     CHECK_STR(nearest_name("virz", some), "virt");
 }
 
+static void path_says(int errnum, const char *path, const char *hint)
+{
+    Err *e = err_path(errnum, path, "cannot open '%s'", path);
+
+    CHECK(g_str_has_prefix(err_text(e), "cannot open '"));
+    if (!err_hint_text(e) || !strstr(err_hint_text(e), hint)) {
+        printf("%s: %s\n", path, err_hint_text(e) ? err_hint_text(e) : "no hint");
+        CHECK(!"the hint wanted");
+    }
+    err_free(e);
+}
+
+static void test_path(void)
+{
+    char *dir = g_dir_make_tmp("lyre-err-XXXXXX", NULL);
+    char *file = g_build_filename(dir, "Image", NULL), *near = g_build_filename(dir, "Imgae", NULL);
+    char *far = g_build_filename(dir, "initrd.gz", NULL), *deep = g_build_filename(dir, "a", "b", "c", NULL);
+    char *deep_says = g_strdup_printf("no folder '%s/a'", dir);
+
+    CHECK(g_file_set_contents(file, "x", 1, NULL));
+    path_says(ENOENT, near, "'Image'");
+    path_says(ENOENT, far, "the file is not");
+    path_says(ENOENT, deep, deep_says);
+    path_says(ENOENT, "no-such-folder/x", "no folder 'no-such-folder' in the current folder");
+    path_says(ENOENT, "", "empty");
+    path_says(EACCES, file, "mode is 6");
+    path_says(EACCES, deep, "ls -ld");
+    path_says(EISDIR, dir, "a file");
+    path_says(ENOTDIR, file, "middle");
+    Err *e = err_path(EIO, file, "cannot read '%s'", file);
+    CHECK(!err_hint_text(e));
+    err_free(e);
+    g_remove(file);
+    g_rmdir(dir);
+    g_free(dir), g_free(file), g_free(near), g_free(far), g_free(deep), g_free(deep_says);
+}
+
 int main(void)
 {
     RUN(test_text);
     RUN(test_errno);
     RUN(test_hint);
+    RUN(test_path);
     RUN(test_try);
     RUN(test_nearest);
     RUN(test_nearest_long);
