@@ -19,10 +19,21 @@ typedef struct Reset { void (*fn)(void *opaque); void *opaque; } Reset;
 
 static __thread const Vm *held;     /* the machine whose lock this thread holds */
 
+/*
+ * Taken in turns. A vCPU that polls a device takes and drops the lock millions of
+ * times a second, and a mutex alone would let it have it each time; the gate makes
+ * it wait behind the thread that was there first.
+ */
 void vm_lock(Vm *vm)
 {
     g_assert(!held);
-    pthread_mutex_lock(&vm->lock);
+    if (atomic_load(&vm->waiters) || pthread_mutex_trylock(&vm->lock)) {
+        atomic_fetch_add(&vm->waiters, 1);
+        pthread_mutex_lock(&vm->gate);
+        pthread_mutex_lock(&vm->lock);
+        pthread_mutex_unlock(&vm->gate);
+        atomic_fetch_sub(&vm->waiters, 1);
+    }
     held = vm;
 }
 
@@ -255,6 +266,7 @@ Vm *vm_new(const VmConfig *config)
 
     vm->config = config;
     pthread_mutex_init(&vm->lock, NULL);
+    pthread_mutex_init(&vm->gate, NULL);
     vm->main_context = g_main_context_new();
     vm->resets = g_ptr_array_new_with_free_func(g_free);
     vm->mem = space_new(vm, "memory");
@@ -285,5 +297,6 @@ void vm_free(Vm *vm)
     }
     g_ptr_array_free(vm->resets, true);
     pthread_mutex_destroy(&vm->lock);
+    pthread_mutex_destroy(&vm->gate);
     g_free(vm);
 }

@@ -33,7 +33,8 @@ typedef struct Vm {
     Space *mem;                                 /* what vCPUs and DMA see */
     RamBlock *rams;
     Vcpu **vcpus; int nvcpus;
-    pthread_mutex_t lock;
+    pthread_mutex_t lock, gate; /* who waits for the lock holds the gate: see vm_lock */
+    _Atomic int waiters;
     _Atomic RunState state;
     struct Clocks *clocks;                      /* system/clock.c */
     GMainContext *main_context;                 /* of the main loop; a source that touches the machine takes the lock */

@@ -163,8 +163,50 @@ static void test_remap(void)
     stop();
 }
 
+/* ---- the lock is taken in turns, also against a thread that never lets it alone */
+
+static _Atomic bool hammer_stop;
+static _Atomic uint64_t hammered;
+
+static void *hammer(void *opaque)
+{
+    while (!hammer_stop) {
+        vm_lock(opaque);
+        hammered++;
+        vm_unlock(opaque);
+    }
+    return NULL;
+}
+
+static void test_lock_turns(void)
+{
+    VmConfig c = { .smp = 1 };
+    Vm *m = vm_new(&c);
+    uint64_t most = 0;
+    pthread_t t;
+
+    hammer_stop = false;
+    hammered = 0;
+    pthread_create(&t, NULL, hammer, m);
+    while (hammered < 1000)
+        ;
+    for (int i = 0; i < 100; i++) {
+        uint64_t before = hammered;
+
+        vm_lock(m);
+        most = MAX(most, hammered - before);
+        vm_unlock(m);
+    }
+    hammer_stop = true;
+    pthread_join(t, NULL);
+    /* what it does until we get to the gate; a whole time slice of being descheduled there is the worst case */
+    CHECK(most < 1000000);
+    vm_free(m);
+}
+
 int main(void)
 {
+    RUN(test_lock_turns);
     RUN(test_reboots_interp);
     RUN(test_reboots_jit);
     RUN(test_stops_interp);
