@@ -9,6 +9,7 @@
 #include "system/vmconfig.h"
 #include "target/isa.h"
 #include "tcg/env.h"
+#include "util/log.h"
 
 static const Accel *const accels[] = { &accel_tcg };
 
@@ -40,6 +41,13 @@ static void reset_here(Vcpu *v, void *opaque)
 {
     atomic_store(&v->halted, false);
     v->isa->reset(v);
+    if (log_on(LOG_CPU_RESET) && v->isa->dump) {
+        GString *s = g_string_new("reset\n");
+
+        v->isa->dump(v, s);
+        log_line("%s", s->str);
+        g_string_free(s, true);
+    }
 }
 
 /* In the vCPU's own thread: that may be flushing its tables, although it stands. */

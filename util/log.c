@@ -53,10 +53,10 @@ void log_end(void)
     funlockfile(f);
 }
 
-static void log_v(const char *prefix, const char *fmt, va_list ap, const char *suffix)
+static void log_v(const char *prefix, const char *fmt, va_list ap)
 {
     char *text = g_strdup_vprintf(fmt, ap);
-    char *all = g_strconcat(prefix, text, suffix, NULL);
+    char *all = g_strconcat(prefix, text, g_str_has_suffix(text, "\n") ? "" : "\n", NULL);
     FILE *f = log_begin();
 
     fputs(all, f);      /* stderr has no buffer: one call, so that other processes do not cut it */
@@ -70,7 +70,7 @@ void log_line(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    log_v("", fmt, ap, "");
+    log_v("", fmt, ap);
     va_end(ap);
 }
 
@@ -81,7 +81,7 @@ void guest_error(const char *fmt, ...)
     if (!log_on(LOG_GUEST_ERRORS))
         return;
     va_start(ap, fmt);
-    log_v("guest error: ", fmt, ap, "\n");
+    log_v("guest error: ", fmt, ap);
     va_end(ap);
 }
 
@@ -92,7 +92,7 @@ void unimp(const char *fmt, ...)
     if (!log_on(LOG_UNIMP))
         return;
     va_start(ap, fmt);
-    log_v("not implemented: ", fmt, ap, "\n");
+    log_v("not implemented: ", fmt, ap);
     va_end(ap);
 }
 

@@ -19,8 +19,8 @@
 /* The rows of -d help, here because each becomes a bit as well: name, bit, what is shown. */
 #define LOG_ITEMS(X)                                                                        \
     X("in_asm",       LOG_IN_ASM,       "guest instructions of each unit as it is translated") \
-    X("op",           LOG_OP,           "the unit's intermediate code before the optimiser") \
-    X("op_opt",       LOG_OP_OPT,       "the intermediate code after the optimiser")        \
+    X("op",           LOG_OP,           "the unit's intermediate code") \
+    X("op_opt",       LOG_OP_OPT,       "the same after the optimiser: nothing, there is none yet") \
     X("out_asm",      LOG_OUT_ASM,      "host code made for each unit")                     \
     X("int",          LOG_INT,          "interrupts and exceptions as they are taken")      \
     X("exec",         LOG_EXEC,         "each unit as it is entered (very long)")           \
@@ -29,7 +29,7 @@
     X("mmu",          LOG_MMU,          "page table walks and TLB flushes")                 \
     X("cpu_reset",    LOG_CPU_RESET,    "registers at each reset of a vCPU")                \
     X("guest_errors", LOG_GUEST_ERRORS, "what the guest did against the manual")            \
-    X("unimp",        LOG_UNIMP,        "what the guest used that is not implemented")      \
+    X("unimp",        LOG_UNIMP,        "what the guest used that is not implemented, where that is no error") \
     X("nochain",      LOG_NOCHAIN,      "units return to the loop, so that 'exec' and 'cpu' see each") \
     X("stats",        LOG_STATS,        "counters of the engine when the machine ends")
 
@@ -52,7 +52,7 @@ static inline bool log_on(unsigned items)
     return __builtin_expect(atomic_load_explicit(&log_mask, memory_order_relaxed) & items, 0);
 }
 
-/* Text to the log, in one piece; the caller has asked log_on. */
+/* Text to the log, in one piece and ended by a newline; the caller has asked log_on. */
 void log_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 FILE *log_begin(void);      /* the log, held by this thread until log_end */
 void log_end(void);

@@ -10,10 +10,12 @@
  * again; nothing is ever cleared. As long as a context executes only pages that
  * are the same in all address spaces (a kernel), its key doesn't name one.
  */
+#include <inttypes.h>
 #include <sys/random.h>
 
 #include "accel/jit/jit.h"
 #include "accel/tcg/mmu-priv.h"
+#include "util/log.h"
 
 /* A bijection that spreads every bit over all (the finisher of the public-domain splitmix64). */
 static uint64_t mix(uint64_t x)
@@ -151,6 +153,8 @@ void mmu_flush_everything(TcgVcpu *t)
     Mmu *m = &t->mmu;
 
     t->stats.flush_all++;
+    if (log_on(LOG_MMU))
+        log_line("mmu: vCPU %d: flush of everything", t->v->index);
     l2_flush_all(&m->l2);
     for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++) {
         m->id[ctx] = id_now(t, ctx);        /* a reset changes address spaces without saying so */
@@ -183,6 +187,8 @@ static void flush_asid_own(TcgVcpu *t, int asid)
     Mmu *m = &t->mmu;
 
     t->stats.flush_asid++;
+    if (log_on(LOG_MMU))
+        log_line("mmu: vCPU %d: flush of asid %d", t->v->index, asid);
     l2_flush_asid(&m->l2, asid);
     exec_changed(t, asid);
     for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++) {
@@ -223,6 +229,8 @@ static void flush_page(Vcpu *v, uint64_t va, int asid)
     Mmu *m = &t->mmu;
 
     t->stats.flush_page++;
+    if (log_on(LOG_MMU))
+        log_line("mmu: vCPU %d: flush of page %#" PRIx64 " of asid %d", t->v->index, va, asid);
     if (asid >= 0)
         asid %= L2_ASIDS;
     if (!l2_flush_page(&m->l2, va, asid)) {

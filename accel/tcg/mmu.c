@@ -17,9 +17,11 @@
  * watcher reads the page after it has set its bit: one sees the other.
  */
 #include <immintrin.h>
+#include <inttypes.h>
 
 #include "accel/jit/jit.h"
 #include "accel/tcg/mmu-priv.h"
+#include "util/log.h"
 
 /* ---- finding the page */
 
@@ -43,6 +45,19 @@ static void place(TcgVcpu *t, L2Page *p, const Page *pg)
     p->kind = r->region->kind == REGION_RAM ? KIND_RAM : KIND_ROM;
 }
 
+static void log_walk(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, const Page *pg)
+{
+    static const char *const what[] = { [ACCESS_READ] = "read", [ACCESS_WRITE] = "write", [ACCESS_EXEC] = "fetch" };
+
+    if (pg)
+        log_line("mmu: vCPU %d: ctx %u asid %#x %s %#" PRIx64 ": %#" PRIx64 " %c%c%c%s, 2^%u bytes", t->v->index, ctx,
+                 t->mmu.id[ctx], what[a], va, pg->pa, pg->prot & PROT_R ? 'r' : '-', pg->prot & PROT_W ? 'w' : '-',
+                 pg->prot & PROT_X ? 'x' : '-', pg->global ? " global" : "", pg->order);
+    else
+        log_line("mmu: vCPU %d: ctx %u asid %#x %s %#" PRIx64 ": no translation", t->v->index, ctx, t->mmu.id[ctx],
+                 what[a], va);
+}
+
 static L2Page *look(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, L2Page *once, uint8_t *order)
 {
     L2Page *p = l2_find(&t->mmu.l2, va, ctx, t->mmu.id[ctx]);
@@ -51,7 +66,10 @@ static L2Page *look(TcgVcpu *t, uint64_t va, Access a, unsigned ctx, L2Page *onc
     if (p && p->prot & prot_of[a])
         return p;
     t->stats.walk++;
-    if (!t->v->isa->walk(t->v, va, a, ctx, &pg))
+    bool found = t->v->isa->walk(t->v, va, a, ctx, &pg);
+    if (log_on(LOG_MMU) && log_wants(va))
+        log_walk(t, va, a, ctx, found ? &pg : NULL);
+    if (!found)
         return NULL;
     *order = pg.order;
     if (pg.order < PAGE_BITS) {

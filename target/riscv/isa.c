@@ -8,6 +8,7 @@
 
 #include "target/riscv/front.h"
 #include "target/riscv/priv.h"
+#include "util/log.h"
 
 static void stc_fire(void *opaque)
 {
@@ -100,7 +101,7 @@ static void dump(Vcpu *v, GString *out)
     g_string_append_printf(out, "hart %d  pc %016" PRIx64 "  mode %c\n", v->index, env->pc, prv[s->prv]);
     for (int i = 0; i < 32; i++)
         g_string_append_printf(out, "%-4s %016" PRIx64 "%s", x_names[i], env->gpr[i], i % 4 == 3 ? "\n" : "  ");
-    for (int i = 0; i < 32 && s->prv != PRV_M && (riscv_mstatus(s) & MSTATUS_FS); i++)
+    for (int i = 0; i < 32 && log_on(LOG_FPU) && (riscv_mstatus(s) & MSTATUS_FS); i++)
         g_string_append_printf(out, "%-4s %016" PRIx64 "%s", f_names[i], env->vec[i].u64[0], i % 4 == 3 ? "\n" : "  ");
     for (unsigned i = 0; i < G_N_ELEMENTS(sys_names); i++)
         g_string_append_printf(out, "%-8s %016" PRIx64 "%s", sys_names[i].name, env->sys[sys_names[i].reg], i % 3 == 2 ? "\n" : "  ");

@@ -153,7 +153,29 @@ def log_file():
         p.communicate(timeout=10)
 
 
-CASES = [help_texts, names, notes, signals, escape_quits, full_pipe, log_file]
+def log_items():
+    """Each of these items has something to say of a guest that does next to nothing."""
+    for item, first in (("mmu", "mmu: vCPU 0: "), ("cpu_reset", "reset"), ("exec", "exec: vCPU 0 pc 0x1000 "),
+                        ("cpu", "hart 0  pc "), ("in_asm", "---- unit 0x1000 "), ("op", "---- unit 0x1000 "),
+                        ("out_asm", "---- unit 0x1000 "), ("stats", "vCPU 0")):
+        log = os.path.join(DIR, "log-" + item)
+        p = subprocess.Popen([EMU, *RUN_IDLE, "-d", item, "-D", log], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            if item != "stats":
+                wait_for(lambda: os.path.exists(log) and os.path.getsize(log) > 20, f"the log of {item}")
+            else:
+                time.sleep(0.5)
+            p.terminate()
+            p.communicate(timeout=10)
+            with open(log) as f:
+                lines = f.read().split("\n")
+            assert any(line.startswith(first) for line in lines), f"{item}: no line begins with '{first}': {lines[:5]}"
+        finally:
+            p.kill()
+
+
+CASES = [help_texts, names, notes, signals, escape_quits, full_pipe, log_file, log_items]
 
 
 def main():

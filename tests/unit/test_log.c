@@ -60,8 +60,10 @@ static void test_guest_error(void)
     CHECK(log_set_items("guest_errors,unimp") == NULL);
     guest_error("uart: write of %d", 7);
     unimp("thing");
+    log_line("a line");
+    log_line("one that ends itself\n");
     char *text = logged();
-    CHECK_STR(text, "guest error: uart: write of 7\nnot implemented: thing\n");
+    CHECK_STR(text, "guest error: uart: write of 7\nnot implemented: thing\na line\none that ends itself\n");
     g_free(text);
     CHECK(log_set_items("-all") == NULL);
 }
