@@ -36,7 +36,7 @@ goals := $(or $(MAKECMDGOALS),default)
 
 help:
 	@echo 'make              build the emulator: $(B)/lyre'
-	@echo 'make demo         build it and start a guest that says hello'
+	@echo 'make demo         build it and boot Linux on it, in this terminal'
 	@echo 'make check        all tests that take about a minute'
 	@echo 'make check-slow   check, then whole-system boots and long random tests'
 	@echo 'make check-unit   the test programs alone, without the scripts (for sanitizer builds)'
@@ -45,14 +45,25 @@ help:
 	@echo 'make lint         rules of the source tree: include arrows, licence lines, words'
 	@echo 'make install      into the --prefix of configure (DESTDIR is honoured)'
 	@echo 'make clean        remove what make made'
+	@echo 'demo and check install what is missing and run configure if need be.'
 	@echo 'Other ways to build (sanitizers, compiler, folder): ./configure --help'
 
 lint:
 	@python3 $(S)/tools/lint.py $(S)
 
+# These start from nothing: what is missing is installed, and configure run.
+# Tests of guests in RISC-V code need its compiler, and are skipped without it.
+from-nothing := demo check
+check-packages := gcc-riscv64-linux-gnu
+
 ifeq ($(wildcard $(B)/config.mk),)
-ifneq ($(filter-out $(no-config),$(goals)),)
+ifneq ($(filter-out $(no-config) $(from-nothing),$(goals)),)
 $(error not configured yet: run $(S)/configure first)
+endif
+ifneq ($(filter $(from-nothing),$(goals)),)
+$(B)/config.mk:
+	@$(S)/tools/prepare configure $(if $(filter check,$(goals)),$(check-packages:%=-p %))
+include $(B)/config.mk
 endif
 endif
 
@@ -155,7 +166,9 @@ env := LYRE_SRC=$(abspath $(S)) LYRE_BUILD=$(abspath $(B))
 run-scripts = @$(if $(1),,echo "nothing here yet"; exit 1;) \
               set -e; for s in $(1:%=$(S)/%); do $(env) $$s; done
 
-demo: default
+# With all processors, unless somebody said how many.
+demo:
+	@$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc)) default
 	$(call run-scripts,$(demo-scripts))
 bench: default
 	$(call run-scripts,$(bench-scripts))
