@@ -603,36 +603,214 @@ static void test_counting(void)
     }
 }
 
-/* A device writes code while a vCPU runs it. */
+/* A device writes code while a vCPU runs it; each new version must come to be run. */
 static void test_dma(void)
 {
     toy_start(engine, 2, 0);
     ToyCode c = code(0x1000);
     PUT(TOY_CALL, 0, 0, (0x2000 - 0x1000) / 4);
+    PUT(TOY_ST, 3, 4, 0);
     PUT(TOY_FENCE, 0, 0, 0);
-    PUT(TOY_BNZ, 2, 0, -2);
+    PUT(TOY_BNZ, 2, 0, -3);
     PUT(TOY_HALT, 0, 0, 0);
     c = code(0x2000);
     PUT(TOY_LI, 3, 0, 1);
     PUT(TOY_RET, 0, 0, 0);
     cpu(0)->env->gpr[2] = 1;
+    cpu(0)->env->gpr[4] = 0x3000;
     toy_begin_at(cpu(0), 0x1000);
     toy_run_all();
-    for (int k = 0; k < 200; k++) {
-        uint32_t w = toy_insn(TOY_LI, 3, 0, k);
+    for (int k = 0; k <= 200; k++) {
+        uint32_t w = k < 200 ? toy_insn(TOY_LI, 3, 0, k) : toy_insn(TOY_LI, 2, 0, 0);
 
         vm_lock(toy.vm);
         CHECK_EQ(space_write(toy.vm->mem, 0x2000, &w, 4), MEM_OK);
         vm_unlock(toy.vm);
-        g_usleep(200);
+        for (int i = 0; k < 200 && i < 100000 && host_load(toy.ram->host + 0x3000, 8) != (uint64_t)k; i++)
+            g_usleep(100);
     }
-    uint32_t w = toy_insn(TOY_LI, 2, 0, 0);
-    vm_lock(toy.vm);
-    space_write(toy.vm->mem, 0x2000, &w, 4);
-    vm_unlock(toy.vm);
     CHECK(toy_wait_halted(cpu(0), 20000));
     toy_stop_all();
     CHECK_EQ(reg(0, 3), 199);
+    toy_end();
+}
+
+/* ---- returns that must not go where the call came from */
+
+static uint64_t switch_hook(Vcpu *v, unsigned arg)
+{
+    toy_state(v)->asid = arg;
+    mmu_ops->address_space_changed(v);
+    return 0;
+}
+
+/* A function returns into another address space, to the same address but other code. */
+static void test_return_elsewhere(void)
+{
+    toy_start(engine, 1, 0);
+    toy.hook = switch_hook;
+    for (int a = 0; a < 2; a++) {
+        ToyCode c = code(0x1000 + a * 0x1000);
+        PUT(TOY_CALL, 0, 0, 0x1000 / 4);
+        PUT(TOY_ADDI, 1, 1, 1 + 99 * a);
+        PUT(TOY_HALT, 0, 0, 0);
+        toy.pte[a][0] = (ToyPte){ 0x1000 + a * 0x1000, PROT_R | PROT_X };
+        toy.pte[a][1] = (ToyPte){ 0x3000, PROT_R | PROT_X | TOY_G };
+    }
+    ToyCode c = code(0x3000);
+    PUT(TOY_BNZ, 2, 0, 2);
+    PUT(TOY_RET, 0, 0, 0);
+    PUT(TOY_HOOK, 3, 0, 1);
+    PUT(TOY_RET, 0, 0, 0);
+    toy_state(cpu(0))->virt = true;
+    for (int k = 0; k < 5; k++) {
+        switch_hook(cpu(0), 0);
+        cpu(0)->env->gpr[1] = 0;
+        cpu(0)->env->gpr[2] = k;
+        run(TOY_VA);
+        CHECK_EQ(reg(0, 1), k ? 100 : 1);
+    }
+    toy_end();
+}
+
+static _Atomic bool patched;
+static uint64_t patched_hook(Vcpu *v, unsigned arg)
+{
+    if (arg)
+        atomic_store(&patched, true);
+    else
+        sched_yield();
+    return atomic_load(&patched);
+}
+
+static void begin_patch(Vcpu *v, void *opaque)
+{
+    toy_begin_at(v, 0x1000);
+}
+
+/* While a function runs, another vCPU patches its caller; after a fence it must return to the new code. */
+static void test_patched_caller(void)
+{
+    toy_start(engine, 2, 0);
+    toy.hook = patched_hook;
+    ToyCode c = code(0x2000);
+    PUT(TOY_CALL, 0, 0, 0x3000 / 4);
+    PUT(TOY_LI, 1, 0, 1);
+    PUT(TOY_HALT, 0, 0, 0);
+    c = code(0x5000);
+    PUT(TOY_BNZ, 2, 0, 2);                  /* r2: don't wait */
+    PUT(TOY_BNZ, 4, 0, 2);
+    PUT(TOY_RET, 0, 0, 0);
+    PUT(TOY_HOOK, 6, 0, 0);
+    PUT(TOY_BNZ, 6, 0, 2);
+    PUT(TOY_BNZ, 4, 0, -2);
+    PUT(TOY_FENCE, 0, 0, 0);
+    PUT(TOY_RET, 0, 0, 0);
+    c = code(0x1000);
+    PUT(TOY_STH, 5, 4, 0);
+    PUT(TOY_HOOK, 6, 0, 1);
+    PUT(TOY_HALT, 0, 0, 0);
+    for (int k = 0; k < 20; k++) {
+        uint64_t *r = cpu(0)->env->gpr;
+
+        atomic_store(&patched, false);
+        r[2] = 1, r[4] = 1;
+        run(0x2000);                        /* all is translated and linked */
+        CHECK_EQ(reg(0, 1), k + 1);
+        r[2] = 0;
+        cpu(1)->env->gpr[5] = toy_insn(TOY_LI, 1, 0, k + 2);
+        cpu(1)->env->gpr[4] = 0x2004;
+        toy_begin_at(cpu(0), 0x2000);
+        toy_run_all();
+        g_usleep(2000);
+        vcpu_run_on(cpu(1), begin_patch, NULL, true);
+        vcpu_kick(cpu(1));
+        for (int i = 0; i < 2; i++)
+            CHECK(toy_wait_halted(cpu(i), 20000));
+        toy_stop_all();
+        CHECK_EQ(reg(0, 1), k + 2);
+    }
+    toy_end();
+}
+
+/* ---- a store and a translation of the same bytes at the same time */
+
+enum { TRIALS = 300 };
+static _Atomic int trial, acked;
+static _Atomic uint64_t expected;
+
+static uint64_t race_hook(Vcpu *v, unsigned arg)
+{
+    static __thread uint64_t seed = 88172645463325252;
+
+    switch (arg) {
+    case 80:
+        seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+        atomic_store(&expected, 3 + seed % 1000);
+        return toy_insn(TOY_LI, 1, 0, atomic_load(&expected));
+    case 81:
+        return atomic_fetch_add(&trial, 1) + 1 < TRIALS;
+    case 84:                                /* has the last one not been answered yet? */
+        sched_yield();
+        return atomic_load(&trial) != atomic_load(&acked);
+    case 82:                                /* is there something to compare? */
+        return atomic_load(&trial) != atomic_load(&acked);
+    default:
+        if (v->env->gpr[1] != atomic_load(&expected))
+            atomic_fetch_add(&wrong, 1);
+        atomic_fetch_add(&acked, 1);
+        return atomic_load(&acked) < TRIALS;
+    }
+}
+
+static void test_racing_patch(void)
+{
+    toy_start(engine, 2, 0);
+    toy.hook = race_hook;
+    ToyCode c = code(0x1000);               /* vCPU 1 patches, the last time with what is expected */
+    PUT(TOY_LI, 2, 0, 40);
+    PUT(TOY_STH, 5, 4, 0);
+    PUT(TOY_STH, 6, 4, 0);
+    PUT(TOY_ADDI, 2, 2, -1);
+    PUT(TOY_BNZ, 2, 0, -3);
+    PUT(TOY_HOOK, 7, 0, 80);
+    PUT(TOY_STH, 7, 4, 0);
+    PUT(TOY_HOOK, 8, 0, 81);
+    PUT(TOY_HOOK, 9, 0, 84);
+    PUT(TOY_BNZ, 9, 0, -1);
+    PUT(TOY_BNZ, 8, 0, -10);
+    PUT(TOY_HALT, 0, 0, 0);
+    c = code(0x6000);                       /* vCPU 0 calls; when told that the last one was stored, it compares */
+    PUT(TOY_FENCE, 0, 0, 0);
+    PUT(TOY_CALL, 0, 0, (0x2000 - 0x6004) / 4);
+    PUT(TOY_HOOK, 6, 0, 82);
+    PUT(TOY_BNZ, 6, 0, 2);
+    PUT(TOY_BNZ, 4, 0, -4);
+    PUT(TOY_FENCE, 0, 0, 0);
+    PUT(TOY_CALL, 0, 0, (0x2000 - 0x6018) / 4);
+    PUT(TOY_HOOK, 6, 0, 83);
+    PUT(TOY_BNZ, 6, 0, -8);
+    PUT(TOY_HALT, 0, 0, 0);
+    c = code(0x2000);
+    PUT(TOY_LI, 1, 0, 1);
+    for (int i = 0; i < 60; i++)
+        PUT(TOY_ADDI, 3, 3, 1);             /* makes the translation last longer */
+    PUT(TOY_RET, 0, 0, 0);
+    atomic_store(&wrong, 0);
+    atomic_store(&trial, 0);
+    atomic_store(&acked, 0);
+    for (int i = 0; i < 2; i++) {
+        uint64_t *r = cpu(i)->env->gpr;
+
+        r[4] = 0x2000, r[5] = toy_insn(TOY_LI, 1, 0, 1), r[6] = toy_insn(TOY_LI, 1, 0, 2);
+        toy_begin_at(cpu(i), i ? 0x1000 : 0x6000);
+    }
+    toy_run_all();
+    for (int i = 0; i < 2; i++)
+        CHECK(toy_wait_halted(cpu(i), 60000));
+    toy_stop_all();
+    CHECK_EQ(atomic_load(&wrong), 0);
+    CHECK_EQ(atomic_load(&acked), TRIALS);
     toy_end();
 }
 
@@ -654,6 +832,9 @@ static void run_all(Engine e)
     RUN(test_shared_page);
     RUN(test_counting);
     RUN(test_dma);
+    RUN(test_return_elsewhere);
+    RUN(test_patched_caller);
+    RUN(test_racing_patch);
 }
 
 int main(int argc, char **argv)
