@@ -35,6 +35,7 @@ void env_init(Env *env)
     }
     for (unsigned i = 0; i < JC_SIZE; i++)
         env->jc[i].key = JC_EMPTY;
+    env->spin = ENV_SPIN;
     env->resv_addr = ENV_NO_RESV;
     env->mxcsr_host = env->mxcsr_guest = MXCSR_MASKED;
     env->const_f64_sign = (uint64_t)1 << 63;

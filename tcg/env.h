@@ -27,6 +27,7 @@ enum {
     XT_SIZE = 1024,             /* exec tags of a context */
     ENV_SPILLS = 16,
     ENV_GROUPS = 8,
+    ENV_SPIN = 256,             /* env->spin starts from here */
     ENV_SITES = 128,            /* accesses in loops that have a page of their own, for each context */
 };
 
@@ -94,7 +95,9 @@ struct Env {
     uint64_t sys[32];           /* guest system registers that IR may name (BANK_MEM slots) */
     uint64_t group[ENV_GROUPS]; /* the backend's: host addresses of bases of checked groups of accesses */
     uint64_t site_none;         /* see SitePage */
-    uint64_t reserved[7];
+    int32_t  spin;              /* rounds of loops that only wait, left until one leaves by EXIT_POLL: then it is < 0 */
+    uint32_t pad1;
+    uint64_t reserved[6];
 
     /* ---- vector and floating-point home slots, 64 bytes apart (room for 512-bit vectors) */
     VecSlot vec[32] __attribute__((aligned(64)));

@@ -3,6 +3,7 @@
  * The loops that run units: find the next one, enter it, deal with why it left.
  */
 #include <inttypes.h>
+#include <sched.h>
 
 #include "accel/jit/jit.h"
 #include "util/log.h"
@@ -119,6 +120,11 @@ int dispatch_left(TcgVcpu *t, IrExit why)
         return -1;
     case EXIT_POLL:
         t->stats.poll++;
+        if (t->env->spin < 0) {
+            t->env->spin = ENV_SPIN;
+            t->stats.spin++;
+            sched_yield();
+        }
         return VCPU_KICKED;
     case EXIT_HALT:
         t->stats.halt++;

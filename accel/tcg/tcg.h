@@ -46,6 +46,7 @@ typedef struct Unit Unit;
     X(flush,        "left after a fence of code")                               \
     X(halt,         "left to wait for an interrupt")                            \
     X(poll,         "left by a poll")                                           \
+    X(spin,         "of these, loops that only wait for another vCPU")          \
     X(ungrouped,    "groups of accesses done one by one")                       \
     X(stack_drop,   "return stacks dropped")                                    \
     X(overflow,     "return stacks that were full")

@@ -271,14 +271,14 @@ Label *x64_label(X64Emitter *e, uint64_t pc)
     }
 }
 
-static void add_label(X64Emitter *e, uint64_t pc)
+static void add_label(X64Emitter *e, uint64_t pc, int idx)
 {
     unsigned h = (unsigned)(pc >> 1);
 
     while (e->labels[h % LABEL_HASH].gen == e->gen)
         if (e->labels[h++ % LABEL_HASH].pc == pc)
             return;
-    e->labels[h % LABEL_HASH] = (Label){ .pc = pc, .gen = e->gen };
+    e->labels[h % LABEL_HASH] = (Label){ .pc = pc, .gen = e->gen, .begin = idx };
 }
 
 static void next_generation(X64Emitter *e)
@@ -319,7 +319,7 @@ static void prepass(X64Emitter *e)
 
         if (i->op == IR_mark) {
             if (i->x & MARK_LABEL)
-                add_label(e, i->imm);
+                add_label(e, i->imm, n);
             continue;
         }
         if (i->op == IR_br || i->op == IR_gopc)

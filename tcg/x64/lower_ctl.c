@@ -141,11 +141,56 @@ static bool backward(const X64Emitter *e, uint64_t target)
     return target <= e->pc;
 }
 
+/* ---- loops that only wait */
+
+enum { WAIT_INSNS = 24 };
+
+static bool written_in(const X64Emitter *e, IrRef slot, int begin, int end)
+{
+    for (int n = begin; n <= end; n++)
+        if (e->u->insns[n].d == slot)
+            return true;
+    return false;
+}
+
+/*
+ * Does the loop that ends here read memory at places that it doesn't change, and
+ * do nothing else? Then it waits for another vCPU, which may need our host CPU.
+ */
+static bool only_waits(const X64Emitter *e, const Label *l)
+{
+    bool reads = false;
+
+    if (e->r->one_vcpu || !l || e->idx - l->begin > WAIT_INSNS)
+        return false;
+    for (int n = l->begin; n <= e->idx; n++) {
+        const IrInsn *i = &e->u->insns[n];
+
+        if (i->op == IR_call || i->op == IR_lr || ir_ops[i->op].flags & IRF_MEM_W)
+            return false;
+        if (i->op != IR_ld)
+            continue;
+        reads = true;
+        if (ir_tag(i->a) == IR_VAL || (ir_tag(i->a) == IR_SLOT && written_in(e, i->a, l->begin, e->idx)))
+            return false;
+    }
+    return reads;
+}
+
+/* One round less; after many of them to the dispatcher, which lets others run. */
+static void count_wait(X64Emitter *e, uint64_t target)
+{
+    asm_alu_imm(&e->hot, ALU_SUB, 0, ENV_RM(spin), 1);
+    asm_set_rel32(asm_jcc32(&e->hot, X_S), cold_leave(e, EXIT_POLL, target));
+}
+
 /* poll; then to the target, or leave. Nothing falls through. */
 static void poll_and_go(X64Emitter *e, uint64_t target)
 {
     uint8_t *from = e->hot.p;
 
+    if (only_waits(e, x64_label(e, target)))
+        count_wait(e, target);
     cmp_poll(&e->hot);
     jcc_to(e, X_E, target, from);
     asm_set_rel32(asm_jmp32(&e->hot), cold_leave(e, EXIT_POLL, target));

@@ -79,7 +79,7 @@ typedef struct GroupUse {       /* of an instruction */
     bool leads;                 /* it looks up for its group */
 } GroupUse;
 
-typedef struct Label { uint64_t pc; uint32_t gen; bool loop; int end /* a loop's last instruction */; uint8_t *at; } Label;
+typedef struct Label { uint64_t pc; uint32_t gen; bool loop; int begin, end /* a loop's first and last instruction */; uint8_t *at; } Label;
 typedef struct Fixup { uint8_t *rel32; Label *label; } Fixup;
 enum { LABEL_HASH = 2048 };
 

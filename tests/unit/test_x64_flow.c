@@ -303,6 +303,44 @@ static void indirect(void)
     CHECK_EQ(m->env->pc, 0x1000);
 }
 
+/* A loop that only reads what it doesn't move on leaves after a while, so that others may run; one that scans does not. */
+static void waiting(void)
+{
+    const char *wait = "unit test 0x1000\n mark 0x1000, 4\n @r1 = ld.64 @r0, u8\n mark 0x1004, 4\n"
+                       " br.64.eq @r1, #0, 0x1000\n mark 0x1008, 4\n exit halt 0x100c\n";
+    const char *scan = "unit test 0x1000\n mark 0x1000, 4\n @r1 = ld.64 @r0, u8\n mark 0x1004, 4\n"
+                       " @r0 = add.64 @r0, #1\n mark 0x1008, 4\n br.64.eq @r1, #0, 0x1000\n mark 0x100c, 4\n"
+                       " exit halt 0x1010\n";
+
+    start();
+    source(wait);
+    memset(ram, 0, RAM_SIZE);
+    R(0) = RAM_BASE;
+    CHECK_EQ(run(0x1000), EXIT_POLL);
+    CHECK_EQ(m->env->pc, 0x1000);
+    CHECK(m->env->spin < 0);
+    CHECK_EQ(m->env->poll, 0);
+    m->env->spin = ENV_SPIN;
+    ram[0] = 1;
+    CHECK_EQ(run(0x1000), EXIT_HALT);
+    ram[0] = 0;
+    machine_one_vcpu = true;            /* then nobody could end the wait: the poll is for interrupts */
+    start();
+    source(wait);
+    R(0) = RAM_BASE;
+    m->env->poll = 1;
+    CHECK_EQ(run(0x1000), EXIT_POLL);
+    CHECK_EQ(m->env->spin, ENV_SPIN);
+    m->env->poll = 0;
+    machine_one_vcpu = false;
+    start();
+    source(scan);
+    R(0) = RAM_BASE;
+    ram[4 * ENV_SPIN] = 1;
+    CHECK_EQ(run(0x1000), EXIT_HALT);
+    CHECK_EQ(m->env->spin, ENV_SPIN);
+}
+
 /* ---- the return stack */
 
 static int overflows;
@@ -437,6 +475,7 @@ int main(void)
     ir_init(&unit, &guest);
     RUN(all_exits);
     RUN(loop_and_poll);
+    RUN(waiting);
     RUN(linking);
     RUN(checked_entry);
     RUN(calls);
