@@ -267,9 +267,11 @@ static Err *help_machine(const EmuConfig *c, const char *arg, char **out)
     if (e)
         return e;
     char *props = b->fields ? props_help(b->fields) : g_strdup("");
-    *out = g_strdup_printf("Options of the machine %s:\n%s"
+    char *common = props_help(machine_fields);
+    *out = g_strdup_printf("Options of the machine %s:\n%s%s"
                            "  dumpdtb=<file>         - write the device tree there, and end\n"
-                           "  accel=<str>            - the same as -accel (default: tcg)\n", b->name, props);
+                           "  accel=<str>            - the same as -accel (default: tcg)\n", b->name, props, common);
+    g_free(common);
     g_free(props);
     return NULL;
 }

@@ -144,7 +144,8 @@ static const Option boot_options[] = {
     { "append", NULL, "TEXT", OPTION_TEXT, "its command line", AT(vm.append), .free_text = true },
     { "dtb", NULL, "FILE", OPTION_TEXT, "a device tree to use instead of the machine's own",
       AT(vm.dtb) },
-    { "bios", NULL, "FILE|none|default", OPTION_TEXT, "the firmware", AT(vm.bios) },
+    { "bios", NULL, "FILE|none|default", OPTION_TEXT,
+      "the firmware; default is OpenSBI, none starts the kernel itself in machine mode", AT(vm.bios) },
     { 0 }
 };
 

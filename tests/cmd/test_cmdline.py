@@ -3,6 +3,7 @@
 """The emulator's command line from outside: help, notes, exit status, signals,
 logs, pidfile. Wrong lines are in wrong_lines.py. Each case is a function; it raises AssertionError to fail."""
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,6 +55,24 @@ def help_texts():
         assert status == 0 and errs == "", f"{args}: {status} {errs}"
         for w in words:
             expect(w, out)
+
+
+def manual():
+    """The manual page has each option of -help, and no others."""
+    status, out, _ = emu("-help")
+    assert status == 0
+    listed = set()
+    for line in out.split("\n"):
+        if line.startswith("  -"):
+            listed |= set(re.findall(r"(?:^  |, )-([\w-]+)", line))
+    with open(os.path.join(SRC, "docs", "man", "lyre-system-riscv64.1")) as f:
+        page = f.read().replace("\\-", "-")
+    heads = set()
+    for head in re.findall(r"^\.TP\n(.*)$", page, re.M):
+        heads |= {name for name in re.findall(r"(?<![\w-])-([A-Za-z][\w-]*)", re.sub(r"\\f[A-Z]", "", head))}
+    assert len(listed) > 30, listed
+    assert listed <= heads, f"not in the manual page: {sorted(listed - heads)}"
+    assert heads <= listed, f"only in the manual page: {sorted(heads - listed)}"
 
 
 def names():
@@ -175,7 +194,7 @@ def log_items():
             p.kill()
 
 
-CASES = [help_texts, names, notes, signals, escape_quits, full_pipe, log_file, log_items]
+CASES = [help_texts, manual, names, notes, signals, escape_quits, full_pipe, log_file, log_items]
 
 
 def main():
