@@ -60,8 +60,12 @@ static VcpuExit fake_run(Vcpu *v)
     return why;
 }
 
+static _Atomic bool parked;         /* an interrupt is pending for ever, and never taken */
+
 static bool fake_irq(Vcpu *v)
 {
+    if (atomic_load(&parked))
+        return false;
     if (!atomic_exchange(&line[v->index], false))
         return false;
     atomic_store(&wants_halt[v->index], false);
@@ -71,7 +75,7 @@ static bool fake_irq(Vcpu *v)
 
 static bool fake_wakes(Vcpu *v)
 {
-    return atomic_load(&line[v->index]);
+    return atomic_load(&line[v->index]) || atomic_load(&parked);
 }
 
 static const Accel fake_accel = { .name = "fake", .run = fake_run };
@@ -232,6 +236,33 @@ static void test_halt(void)
     stop();
 }
 
+/* A guest that waits in a loop, with an interrupt that it doesn't take, must not burn the host. */
+static void test_parked(void)
+{
+    start();
+    atomic_store(&parked, true);
+    for (int i = 0; i < VCPUS; i++) {
+        atomic_store(&turns[i], 0);
+        atomic_store(&wants_halt[i], true);
+    }
+    usleep(300 * 1000);
+    for (int i = 0; i < VCPUS; i++)
+        CHECK(atomic_load(&turns[i]) < 3000000 / 1000);
+    /* It comes back at once when something happens. */
+    atomic_store(&worked, 0);
+    vcpu_run_on(vm->vcpus[1], count_work, NULL, true);
+    CHECK_EQ(atomic_load(&worked), 1);
+    atomic_store(&parked, false);
+    irqs_wanted = irqs[0] + 1;
+    for (int i = 0; i < VCPUS; i++) {
+        irqs[i] = irqs_wanted - 1;
+        atomic_store(&line[i], true);
+        vcpu_kick(vm->vcpus[i]);
+    }
+    CHECK(comes_true(irqs_came));
+    stop();
+}
+
 /* ---- being alone */
 
 static void test_alone(void)
@@ -291,6 +322,7 @@ int main(void)
     RUN(test_start_stop);
     RUN(test_work);
     RUN(test_halt);
+    RUN(test_parked);
     RUN(test_alone);
     RUN(test_mixture);
     return test_end();
