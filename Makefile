@@ -54,7 +54,7 @@ lint:
 # These start from nothing: what is missing is installed, and configure run.
 # Tests of guests in RISC-V code need its compiler, and are skipped without it.
 from-nothing := demo check
-check-packages := gcc-riscv64-linux-gnu
+check-packages := gcc-riscv64-linux-gnu libc6-dev-riscv64-cross
 
 ifeq ($(wildcard $(B)/config.mk),)
 ifneq ($(filter-out $(no-config) $(from-nothing),$(goals)),)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+#
+# The targets are made only in a folder that tests/fuzz/fuzz configures: by
+# clang, with its sanitizers, and coverage in every object.
+fuzz-scripts += tests/fuzz/fuzz
+
+fuzz-targets := kernel firmware dtb initrd loader cmdline opts ir riscv chardev
+# These are files.c with a kind of file each.
+fuzz-files := kernel firmware dtb initrd loader
+fuzz-kind-kernel   := KERNEL
+fuzz-kind-firmware := FIRMWARE
+fuzz-kind-dtb      := DTB
+fuzz-kind-initrd   := INITRD
+fuzz-kind-loader   := LOADER
+
+fuzz-link = $(CC) $(CFLAGS) -fsanitize=fuzzer $(if $(fuzz-kind-$*),-DFUZZ_KIND=$(fuzz-kind-$*)) \
+            -o $@ $< $(B)/liblyre.a $(LDLIBS)
+
+$(fuzz-files:%=$(B)/fuzz-%): $(B)/fuzz-%: $(S)/tests/fuzz/files.c $(S)/tests/fuzz/fuzz.h $(B)/liblyre.a
+	$(call say,FUZZ,$*)
+	$(Q)$(fuzz-link)
+$(filter-out $(fuzz-files:%=$(B)/fuzz-%),$(fuzz-targets:%=$(B)/fuzz-%)): $(B)/fuzz-%: $(S)/tests/fuzz/%.c $(S)/tests/fuzz/fuzz.h $(B)/liblyre.a
+	$(call say,FUZZ,$*)
+	$(Q)$(fuzz-link)
+
+.PHONY: fuzz-targets
+fuzz-targets: $(fuzz-targets:%=$(B)/fuzz-%)
