@@ -248,13 +248,14 @@ static IrExit run_code(Lockstep *k, const Unit *u)
 {
     Env *env = k->t->env;
     IrExit why;
-    int mark, exit = -1;
+    int mark;
 
     env->jit_rsp = env->jit_rsp_base;
-    why = dispatch_enter(k->t, u->host, &exit);
+    why = jit_enter(k->t, u->host);
+    if (why == EXIT_UNGROUPED)          /* what it did until then is compared all the same */
+        return ir_interp_run(u->prog, env, ir_prog_mark(u->prog, env->pc), INT64_MAX);
     if (why == EXIT_FAULT) {
-        u = cache_unit_at(jit_of(k->t), env->site);     /* it may have gone on in one without groups */
-        mark = u ? unit_site_mark(jit_of(k->t), u, env->site) : -1;
+        mark = unit_site_mark(jit_of(k->t), u, env->site);
         env->pc = mark < 0 ? UINT64_MAX : unit_mark_pc(u, mark);
     }
     return why;

@@ -11,12 +11,10 @@
 #include "tests/ir/guest.h"
 #include "tests/unit/test.h"
 
-static IrExit fake_enter(TcgVcpu *t, const void *host, int *exit);
+static IrExit fake_enter(TcgVcpu *t, const void *host);
 static int fake_site_mark(const Jit *j, const Unit *u, uint64_t site);
-static Unit *fake_unit_at(Jit *j, uint64_t site);
-#define dispatch_enter fake_enter
+#define jit_enter fake_enter
 #define unit_site_mark fake_site_mark
-#define cache_unit_at fake_unit_at
 #include "accel/jit/lockstep.c"
 
 enum { STATE_A, STATE_SHARED, STATES };
@@ -109,7 +107,7 @@ static uint64_t help_count(Env *env, uint64_t a, uint64_t b, uint64_t c)
 static uint64_t faulted_at;
 static bool other_writer;       /* memory changes behind everybody's back before the second run */
 
-static IrExit fake_enter(TcgVcpu *tv, const void *host, int *exit)
+static IrExit fake_enter(TcgVcpu *tv, const void *host)
 {
     IrExit why;
 
@@ -120,11 +118,6 @@ static IrExit fake_enter(TcgVcpu *tv, const void *host, int *exit)
     if (mistake)
         mistake(tv->env);
     return why == EXIT_NEXT ? EXIT_LINK : why;
-}
-
-static Unit *fake_unit_at(Jit *j, uint64_t site)
-{
-    return &unit;
 }
 
 static int fake_site_mark(const Jit *j, const Unit *u, uint64_t site)
