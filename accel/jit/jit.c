@@ -12,14 +12,20 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { MAX_INSNS = 128, MAX_BLOCKS = 8 };
+enum { MAX_INSNS = 128, MAX_BLOCKS = 8, MAX_STRAIGHT = 1000 };
 
 static TranslateLimits limits_of(const VmConfig *c)
 {
     TranslateLimits l = { .max_insns = MAX_INSNS, .max_blocks = MAX_BLOCKS };
 
     l.one_insn = c->one_insn;
+    /*
+     * A straight line is compared to its end: code that goes on without groups of
+     * accesses starts in the middle and must not stop elsewhere.
+     */
     l.single_block = c->engine == ENGINE_LOCKSTEP;
+    if (l.single_block)
+        l.max_insns = MAX_STRAIGHT;
     return l;
 }
 

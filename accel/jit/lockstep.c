@@ -83,6 +83,7 @@ static void restore(Lockstep *k)
     memcpy(jv->stack, k->stack, sizeof(k->stack));
     jv->stack_now = k->stack_now;
     jv->stack_next = k->stack_next;
+    k->t->mmu.fetch_ctx = k->t->v->isa->fetch_ctx(k->t->env->mode);     /* kept with the mode that is back */
 }
 
 /* ---- comparing */
