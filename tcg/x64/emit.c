@@ -94,9 +94,10 @@ void x64_flush(X64Emitter *e)
 
 static void free_val(X64Emitter *e, IrRef ref)
 {
+    if (!x64_is_val(ref))
+        return;
     Val *v = &e->vals[ir_index(ref)];
-
-    if (!x64_is_val(ref) || v->last > e->idx)
+    if (v->last > e->idx)
         return;
     if (v->reg >= 0 && v->reg < SCRATCH && e->owner[v->reg] == (int)ir_index(ref))
         e->owner[v->reg] = -1;
@@ -361,14 +362,18 @@ static bool leaves(X64Emitter *e, const IrInsn *i)
 static void lower_insn(X64Emitter *e, const IrInsn *i)
 {
     const SlotLoc *pins = e->slot;
+    enum X64Low low = x64_low_before(e, i);
+    IrInsn narrow = *i;
 
-    e->flags_new = false;
+    narrow.type = low ? IR_I32 : i->type;
+    e->flags_new = e->sext_left = false;
     if (leaves(e, i)) {
         x64_pins_out(e, &e->hot);
         e->slot = e->s->slot;
     }
-    lower[i->op](e, i);
+    lower[i->op](e, low ? &narrow : i);
     e->slot = pins;
+    x64_low_after(e, i, low);
     if (i->op == IR_callpc || (i->op == IR_goind && i->aux == IND_CALL))
         x64_return_site(e, i->imm2);
     if (!e->flags_new && i->op != IR_mark)
@@ -432,6 +437,7 @@ static void begin(X64Emitter *e, const X64Request *r)
     e->owner[0] = e->owner[1] = e->owner[2] = -1;
     e->flags_ref = IR_NONE;
     x64_boxed_none(e);
+    e->waits = e->short_ = 0;
     e->bad = false;
     e->grouped = e->s->group && !r->ungrouped;
     if (u->n > e->cap_member) {

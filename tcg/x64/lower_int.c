@@ -108,7 +108,29 @@ static void lower_ext(X64Emitter *e, const IrInsn *i, ExtFn *fn)
 }
 void x64_lower_sext8(X64Emitter *e, const IrInsn *i) { lower_ext(e, i, ext_sx8); }
 void x64_lower_sext16(X64Emitter *e, const IrInsn *i) { lower_ext(e, i, ext_sx16); }
-void x64_lower_sext32(X64Emitter *e, const IrInsn *i) { lower_ext(e, i, ext_sx32); }
+
+/* A value computed in d's own pin may stay as it is until somebody reads its upper half: see low.c. */
+void x64_lower_sext32(X64Emitter *e, const IrInsn *i)
+{
+    Opnd a = x64_use(e, i->a);
+    bool positive = x64_is_val(i->a) && e->vals[ir_index(i->a)].positive, flags = e->flags_ref && e->flags_ref == i->a;
+    int r;
+
+    if (!x64_w(i) || a.kind == O_IMM) {
+        lower_ext(e, i, ext_sx32);
+        return;
+    }
+    r = x64_dst(e, i);
+    if (!opnd_is(a, r) || (!positive && !x64_can_wait(e, i->d)))
+        (positive ? ext_zx32 : ext_sx32)(&e->hot, 1, r, a.rm);
+    else
+        e->sext_left = !positive;
+    x64_put(e, i, r);
+    if (flags && !e->flags_wide) {
+        e->flags_ref = i->d;
+        e->flags_new = true;
+    }
+}
 void x64_lower_zext8(X64Emitter *e, const IrInsn *i) { lower_ext(e, i, ext_zx8); }
 void x64_lower_zext16(X64Emitter *e, const IrInsn *i) { lower_ext(e, i, ext_zx16); }
 void x64_lower_zext32(X64Emitter *e, const IrInsn *i) { lower_ext(e, i, ext_zx32); }
@@ -199,7 +221,7 @@ static void lower_alu(X64Emitter *e, const IrInsn *i, int op)
     int w = x64_w(i), r;
     Opnd a, b;
 
-    if (op == ALU_AND && x64_and_of_return(e, i))
+    if (op == ALU_AND && i->type == IR_I64 && x64_and_of_return(e, i))
         return;
     if (op != ALU_SUB && (i->d == rb || is_imm(ra)))
         swap_refs(&ra, &rb);
@@ -347,6 +369,8 @@ static void lower_shift(X64Emitter *e, const IrInsn *i, int sh, ShxFn *fn)
         n = (int)(ir_const(e->u, i->b) & (x64_w(i) ? 63 : 31));
         if (n) {
             shift_const(e, i, sh, (unsigned)n);
+            if (x64_is_val(i->d) && sh == SH_SHR)
+                e->vals[ir_index(i->d)].positive = true;
             return;
         }
     }

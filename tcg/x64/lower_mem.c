@@ -147,6 +147,7 @@ static inline unsigned aligned(MemOp m)
 /* Cold code: calls a stub, whose arguments are in place. */
 static void cold_stub(X64Emitter *e, const uint8_t *stub)
 {
+    x64_settle_in(e, &e->cold);
     x64_pins_out(e, &e->cold);
     asm_call(&e->cold, stub);
     x64_site(e, true);
@@ -175,6 +176,7 @@ static void lead_group(X64Emitter *e, const IrInsn *i, const MemGroup *g)
         asm_mov(c, 1, RAX, rm_reg(va));
     asm_mov_imm(c, RDX, g->span);
     asm_mov_imm(c, RCX, i->x | (uint32_t)g->write << 31);
+    x64_settle_in(e, c);
     x64_pins_out(e, c);
     asm_call(c, e->s->group);
     asm_test(c, 1, rm_reg(RAX), RAX);

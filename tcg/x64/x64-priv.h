@@ -69,6 +69,7 @@ typedef struct Val {
     int last;                   /* index of the instruction that reads it last */
     int8_t reg;                 /* -1: not in a register */
     int8_t spill;               /* -1: not in memory */
+    bool positive;              /* 32 bits, and the highest is 0 */
 } Val;
 
 /* Memory accesses that are checked together: bytes [min, min + span) from their base. See groups.c. */
@@ -115,6 +116,8 @@ struct X64Emitter {
 
     /* What is known between a lowering and the next: the flags hold `slot != 0` as condition flags_cc (an x86 cc). */
     IrRef flags_ref; uint8_t flags_cc; bool flags_wide, flags_new;
+    uint64_t waits, short_;     /* slots, by bits: see low.c */
+    bool sext_left;             /* the sext32 just lowered made no code: its result waits */
     uint64_t boxed[BOXED_SLOTS / 64];   /* slots known to hold a boxed f32 */
 
     Label *labels;              /* open hash by pc; entries of other generations are empty */
@@ -165,6 +168,13 @@ void x64_fp_mov(X64Emitter *e, const IrInsn *i);           /* mov of a float typ
 void x64_pins_choose(X64Emitter *e);            /* after labels are known */
 void x64_pins_in(X64Emitter *e, Asm *a);        /* from the standard pins to the unit's own */
 void x64_pins_out(X64Emitter *e, Asm *a);       /* and back */
+
+/* low.c. `before` may settle operands; LOW_WAITS and LOW_DONE: lower it as 32 bits, the result waits or is complete. */
+enum X64Low { LOW_NOT, LOW_WAITS, LOW_DONE };
+enum X64Low x64_low_before(X64Emitter *e, const IrInsn *i);
+void x64_low_after(X64Emitter *e, const IrInsn *i, enum X64Low how);
+bool x64_can_wait(const X64Emitter *e, IrRef d);
+void x64_settle_in(const X64Emitter *e, Asm *a);   /* code that sign-extends what waits, in a side path */
 
 void x64_groups_find(X64Emitter *e);            /* groups.c */
 

@@ -16,7 +16,7 @@ typedef struct Gen {
     IrRef vals[64]; bool narrow[64]; int nvals;     /* of this guest instruction */
     int ninsns;                 /* guest instructions in all */
     int at;
-    bool fp, no_fault;
+    bool fp, words;             /* many float ops; many 32-bit ops on few slots */
 } Gen;
 
 static IrRef gen_slot(void) { return ir_slot(rnd_below(GPRS - 2)); }
@@ -113,6 +113,31 @@ static IrRef gen_op(Gen *g, IrRef d, bool slots_too)
     }
     gen_note(g, r, t);
     return r;
+}
+
+/* RISC-V's addw: 32 bits, sign-extended into a slot; or logic on what such ops made. */
+static void gen_word_op(Gen *g)
+{
+    static const IrOp ops[] = { IR_add, IR_sub, IR_shl, IR_shr, IR_sar, IR_mul, IR_xor, IR_divs, IR_zext16 };
+    static const IrOp logic[] = { IR_and, IR_or, IR_xor, IR_andn, IR_orn, IR_xnor, IR_mov, IR_not };
+    unsigned pins[] = { 0, 3, 6, 9, 1 };
+    IrUnit *u = g->u;
+    IrRef d = ir_slot(pins[rnd_below(5)]), a = ir_slot(pins[rnd_below(5)]), b = ir_slot(pins[rnd_below(5)]), v;
+    IrOp op;
+
+    if (rnd_below(4) == 0)
+        b = ir_imm(u, rnd_below(2) ? rnd_below(32) : rnd_edge());
+    if (rnd_below(3) == 0) {
+        op = logic[rnd_below(G_N_ELEMENTS(logic))];
+        if (ir_ops[op].in == 1)
+            ir_op1(u, op, IR_I64, d, a);
+        else
+            ir_op2(u, op, IR_I64, d, a, b);
+        return;
+    }
+    op = ops[rnd_below(G_N_ELEMENTS(ops))];
+    v = ir_ops[op].in == 1 ? ir_op1(u, op, IR_I32, IR_NEW, a) : ir_op2(u, op, IR_I32, IR_NEW, a, b);
+    ir_op1(u, IR_sext32, IR_I64, d, v);
 }
 
 /* An address that mostly lies in RAM. */
@@ -268,7 +293,7 @@ static void gen_branch(Gen *g)
 
 static void gen_unit(IrUnit *u, int ninsns, bool fp)
 {
-    Gen g = { .u = u, .ninsns = ninsns, .fp = fp };
+    Gen g = { .u = u, .ninsns = ninsns, .fp = fp, .words = rnd_below(2) };
 
     ir_reset(u, UNIT_PC, 0);
     for (g.at = 0; g.at < ninsns; g.at++) {
@@ -292,6 +317,10 @@ static void gen_unit(IrUnit *u, int ninsns, bool fp)
             }
             /* fall through */
         default:
+            if (g.words && rnd_below(4)) {
+                gen_word_op(&g);
+                break;
+            }
             for (int n = 1 + rnd_below(5); n > 0; n--)
                 gen_op(&g, IR_NONE, true);
         }
