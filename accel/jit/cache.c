@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The code cache: one mapping of a memory file for writing and one for
+ * The code cache: one mapping of shared memory for writing and one for
  * executing, never both in one. It is cut in regions; each is filled from two
  * sides of a fixed border (hot code, out-of-line code) and emptied as a whole,
  * oldest first, unless it was used since eviction last came by.
@@ -13,7 +13,6 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "accel/jit/jit.h"
 
@@ -24,25 +23,28 @@ enum {
 #define CACHE_DEFAULT (UINT64_C(256) << 20)
 #define CACHE_MAX (UINT64_C(1) << 30)       /* rel32 must reach everywhere */
 
-/* ---- the memory file */
+/* ---- the two mappings */
 
+/*
+ * Shared memory without a file: perf knows that code in such a mapping is named by -perfmap's file, which it
+ * doesn't of a memory file's.
+ */
 static Err *map_twice(Jit *j)
 {
-    j->fd = memfd_create("lyre-code", MFD_CLOEXEC);
-    if (j->fd < 0)
-        return err_errno(errno, "cannot create the code cache");
-    if (ftruncate(j->fd, j->size))
-        return err_errno(errno, "cannot make a code cache of %" PRIu64 " bytes", j->size);
-    void *rw = mmap(NULL, j->size, PROT_READ | PROT_WRITE, MAP_SHARED, j->fd, 0);
+    void *rw = mmap(NULL, j->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
     if (rw == MAP_FAILED)
         return err_errno(errno, "cannot map the code cache (%" PRIu64 " bytes)", j->size);
     j->rw = rw;
-    void *rx = mmap(NULL, j->size, PROT_READ | PROT_EXEC, MAP_SHARED, j->fd, 0);
+    /* An old size of 0 makes another mapping of the same memory. */
+    void *rx = mremap(rw, 0, j->size, MREMAP_MAYMOVE);
     if (rx == MAP_FAILED)
-        return err_hint(err_errno(errno, "cannot map the code cache for execution"),
-                        "The host's security policy must allow memory files (memfd) to be executed; "
-                        "engine=interp runs without.");
+        return err_errno(errno, "cannot map the code cache (%" PRIu64 " bytes) a second time", j->size);
     j->delta = (uint8_t *)rx - j->rw;
+    if (mprotect(rx, j->size, PROT_READ | PROT_EXEC))
+        return err_hint(err_errno(errno, "cannot map the code cache for execution"),
+                        "The host's security policy must allow shared memory to be executed; "
+                        "engine=interp runs without.");
     return NULL;
 }
 
@@ -299,6 +301,4 @@ void cache_free(Jit *j)
             munmap(j->rw + j->delta, j->size);
         munmap(j->rw, j->size);
     }
-    if (j->fd >= 0)
-        close(j->fd);
 }

@@ -59,7 +59,7 @@ Err *jit_new(Vm *vm, Jit **out)
 
     j->vm = vm;
     j->engine = c->engine;
-    j->fd = j->perfmap = -1;
+    j->perfmap = -1;
     j->limits = limits_of(c);
     pthread_mutex_init(&j->lock, NULL);
     pthread_mutex_init(&j->turn, NULL);

@@ -97,7 +97,6 @@ struct Jit {
     pthread_mutex_t turn;               /* engine=lockstep: held by the vCPU that runs a unit; outside `lock` */
     TranslateLimits limits;
     /* cache.c */
-    int fd;
     uint8_t *rw; intptr_t delta; uint64_t size, region_size;
     CodeRegion *regions; int nregions, current, started;
     X64Stubs *stubs;

@@ -194,7 +194,30 @@ def log_items():
             p.kill()
 
 
-CASES = [help_texts, manual, names, notes, signals, escape_quits, full_pipe, log_file, log_items]
+def code_mappings():
+    """No mapping is writable and executable; -perfmap names code where perf looks for it."""
+    p = subprocess.Popen([EMU, *RUN_IDLE, "-perfmap"], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    names = f"/tmp/perf-{p.pid}.map"
+    try:
+        wait_for(lambda: os.path.exists(names) and " u_80000000\n" in open(names).read(), "the unit's name")
+        with open(names) as f:
+            unit = next(int(line.split()[0], 16) for line in f if line.endswith(" u_80000000\n"))
+        with open(f"/proc/{p.pid}/maps") as f:
+            maps = [line.split() for line in f]
+        assert not [m for m in maps if "w" in m[1] and "x" in m[1]]
+        ours = [m for m in maps if int(m[0].split("-")[0], 16) <= unit < int(m[0].split("-")[1], 16)]
+        assert len(ours) == 1 and "x" in ours[0][1], ours
+        # perf takes /tmp/perf-PID.map for mappings that it calls anonymous
+        assert ours[0][5].startswith("/dev/zero"), ours
+    finally:
+        p.terminate()
+        p.communicate(timeout=10)
+        if os.path.exists(names):
+            os.unlink(names)
+
+
+CASES = [help_texts, manual, names, notes, signals, escape_quits, full_pipe, log_file, log_items, code_mappings]
 
 
 def main():
