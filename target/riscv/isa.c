@@ -16,6 +16,15 @@ static void stc_fire(void *opaque)
     riscv_irq_line(s->vcpu, IRQ_STI, 1);
 }
 
+static void vcpu_free(Vcpu *v)
+{
+    RiscvState *s = v->state;
+    timer_del(&s->stc_timer);
+    timer_del(&s->overflow_timer);
+    g_free(s);
+    v->state = NULL;
+}
+
 static Err *vcpu_new(Vcpu *v, const char *cpu, const char *opts)
 {
     RiscvState *s = g_new0(RiscvState, 1);
@@ -28,16 +37,9 @@ static Err *vcpu_new(Vcpu *v, const char *cpu, const char *opts)
     timer_init(&s->stc_timer, v->vm, CLOCK_GUEST, stc_fire, s);
     riscv_counters_init(s);
     Err *e = riscv_cpu_configure(s, cpu, opts);
+    if (e)
+        vcpu_free(v);
     return err_in(e, "-cpu %s", cpu);
-}
-
-static void vcpu_free(Vcpu *v)
-{
-    RiscvState *s = v->state;
-    timer_del(&s->stc_timer);
-    timer_del(&s->overflow_timer);
-    g_free(s);
-    v->state = NULL;
 }
 
 /* Privileged manual 3.4. Registers without a reset value are zero here, so that runs repeat. */

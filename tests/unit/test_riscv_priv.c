@@ -95,6 +95,14 @@ enum { SSTATUS = 0x100, SIE = 0x104, SIP = 0x144, SATP = 0x180, MSTATUS = 0x300,
 static void test_csr_access(void)
 {
     hart_new("rv64", NULL);
+    /* A hart that cannot be made leaves nothing behind. */
+    static const char *const wrong[][2] = { { "rv65", NULL }, { "rv64", "zbq=off" }, { "rv64", "f=maybe" } };
+    for (unsigned i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        Vcpu none = { .vm = vm, .isa = &isa_riscv64, .env = env };
+        Err *e = isa_riscv64.vcpu_new(&none, wrong[i][0], wrong[i][1]);
+        CHECK(e && !none.state);
+        err_free(e);
+    }
     CHECK_EQ(rd(MISA) >> 62, 2);
     CHECK_EQ(rd(MISA) & 0x3ffffff, 1 << 0 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 8 | 1 << 12 | 1 << 18 | 1 << 20);
     CHECK(!env->fault);
