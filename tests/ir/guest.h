@@ -104,7 +104,7 @@ static uint64_t help_fpflags(Env *env, uint64_t a, uint64_t b, uint64_t c)
 
 static uint64_t help_round(Env *env, uint64_t a, uint64_t b, uint64_t c)
 {
-    env_set_round(env, a);
+    env_set_round(env, a % 5);          /* there are five modes */
     return 0;
 }
 

@@ -297,7 +297,7 @@ static void switch_tasks(Frame *f, unsigned irq)
         f->status = with_fs(f->status, FS_OFF);
     }
     ticks[h->id][0]++;
-    set_timer(50 + rnd_below(h, 300));
+    set_timer(200 + rnd_below(h, 2000));
 }
 
 static bool take_fp_off(Frame *f)
@@ -362,11 +362,10 @@ static void run_switch(Hart *h)
     prepare_pair(h, p);
     h->on_exception = take_fp_off;
     timer_on(h, switch_tasks);
-    while (more() || p->now)
+    while (more() || !p->task[1].rounds)        /* an engine may be slow, but must get there */
         compute(p, 0);
     timer_off(h);
     h->on_exception = NULL;
-    want(p->task[1].rounds || ticks[h->id][0] < 10, "the second task never came to an end of its loop");
     count(p->task[0].rounds + p->task[1].rounds);
 }
 
