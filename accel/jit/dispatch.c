@@ -8,6 +8,9 @@
 #include "accel/jit/jit.h"
 #include "util/log.h"
 
+/* Even, as all keys; its upper half differs from every canonical address by more than another address does. */
+#define UNGROUPED_SALT UINT64_C(0x5aa55aa55aa55aa4)
+
 /* ---- finding the unit at env->pc */
 
 /* What a fetch that failed, or a unit that can't be kept, comes to. */
@@ -54,7 +57,7 @@ static Unit *find_unit(TcgVcpu *t, uint64_t extra_mode, int *exit)
  * in it. One that crosses pages stays out: it leaves when the second page's tag is
  * not set, and only dispatch_unit sets that.
  */
-static void jump_cache_fill(Env *env, const Unit *u)
+static void jump_cache_fill(Env *env, const Unit *u, uint64_t key)
 {
     JcEntry *e = &env->jc[jc_index(env->pc)];
 
@@ -62,7 +65,7 @@ static void jump_cache_fill(Env *env, const Unit *u)
         return;
     __atomic_store_n(&e->key, JC_EMPTY, __ATOMIC_RELAXED);
     __atomic_store_n(&e->host, (void *)u->host, __ATOMIC_RELEASE);
-    __atomic_store_n(&e->key, env->pc ^ env->ctxkey, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&e->key, key, __ATOMIC_SEQ_CST);
     if (atomic_load(&u->dead))
         __atomic_store_n(&e->key, JC_EMPTY, __ATOMIC_SEQ_CST);
 }
@@ -79,7 +82,7 @@ static const void *find_host(TcgVcpu *t, int *exit)
     Unit *u = dispatch_unit(t, exit);
     if (!u)
         return NULL;
-    jump_cache_fill(env, u);
+    jump_cache_fill(env, u, env->pc ^ env->ctxkey);
     return u->host;
 }
 
@@ -142,6 +145,23 @@ Unit *dispatch_unit(TcgVcpu *t, int *exit)
     return find_unit(t, 0, exit);
 }
 
+/* As find_host, for code without groups. It is in the jump cache too, under keys that generated code never asks for. */
+static const void *find_ungrouped(TcgVcpu *t, int *exit)
+{
+    Env *env = t->env;
+    uint64_t key = env->pc ^ env->ctxkey ^ UNGROUPED_SALT;
+    const JcEntry *e = &env->jc[jc_index(env->pc)];
+
+    if (__atomic_load_n(&e->key, __ATOMIC_RELAXED) == key
+        && env->xt[t->mmu.fetch_ctx][(env->pc >> PAGE_BITS) % XT_SIZE])
+        return __atomic_load_n(&e->host, __ATOMIC_RELAXED);
+    Unit *u = find_unit(t, MODE_UNGROUPED, exit);
+    if (!u)
+        return NULL;
+    jump_cache_fill(env, u, env->pc ^ env->ctxkey ^ UNGROUPED_SALT);
+    return u->host;
+}
+
 IrExit dispatch_enter(TcgVcpu *t, const void *host, int *exit)
 {
     for (;;) {
@@ -149,10 +169,9 @@ IrExit dispatch_enter(TcgVcpu *t, const void *host, int *exit)
         if (why != EXIT_UNGROUPED)
             return why;
         t->stats.ungrouped++;
-        Unit *u = find_unit(t, MODE_UNGROUPED, exit);
-        if (!u)
+        host = find_ungrouped(t, exit);
+        if (!host)
             return EXIT_NEXT;
-        host = u->host;
     }
 }
 
@@ -175,7 +194,7 @@ static void follow_link(TcgVcpu *t, uint64_t slot, int *exit)
 
     if (!u)
         return;
-    jump_cache_fill(t->env, u);
+    jump_cache_fill(t->env, u, t->env->pc ^ t->env->ctxkey);
     if (log_on(LOG_NOCHAIN))
         return;
     pthread_mutex_lock(&j->lock);

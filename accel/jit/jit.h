@@ -159,6 +159,7 @@ void jit_stored(TcgVcpu *t, RamBlock *block, uint64_t pageno, unsigned off, unsi
 bool jit_hits_current(TcgVcpu *t, RamBlock *block, uint64_t pageno, unsigned off, unsigned size);
 void page_watch(Jit *j, TcgVcpu *t, CodePage *p);       /* from now on stores are seen. Without the lock */
 void page_settle(CodePage *p);              /* granules anew from the page's units; no units: no more watched. Under the lock */
+uint64_t unit_granules(const Unit *u, int which);       /* of its page [which] */
 void unit_kill(Jit *j, Unit *u, TcgVcpu *t /* the caller's vCPU or NULL */);    /* under the lock */
 void jit_touched(RamBlock *block, uint64_t off, uint64_t len);          /* DMA: ram_code_touched */
 

@@ -25,7 +25,7 @@ static uint64_t granules(unsigned lo, unsigned hi)
     return (UINT64_MAX >> (63 - (last - first))) << first;
 }
 
-static uint64_t unit_granules(const Unit *u, int which)
+uint64_t unit_granules(const Unit *u, int which)
 {
     if (which)
         return granules(0, u->hi - PAGE_SIZE);

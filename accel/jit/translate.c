@@ -175,11 +175,11 @@ static Result make(Work *w, Unit **out)
     CodePage *second = w->page2;
     const uint8_t *next = second ? jit_page_bytes(second) : NULL;
     Result result = MADE;
-
     /* While their bytes are read, all granules count as code: a store that comes now waits for us. */
-    atomic_store(&w->page->granules, UINT64_MAX);
-    if (second)
-        atomic_store(&second->granules, UINT64_MAX);
+    uint64_t was = atomic_exchange(&w->page->granules, UINT64_MAX), was2 = 0;
+
+    if (second && second != w->page)
+        was2 = atomic_exchange(&second->granules, UINT64_MAX);
     int n = translate_unit(w->t->v, &j->ir, w->pc, w->mode, jit_page_bytes(w->page), next, w->limits,
                            &w->lo, &w->hi);
     if (n <= 0) {
@@ -192,9 +192,16 @@ static Result make(Work *w, Unit **out)
         else
             result = TOO_SMALL;
     }
-    page_settle(w->page);
-    if (second)
-        page_settle(second);
+    if (result != MADE) {
+        page_settle(w->page);
+        if (second)
+            page_settle(second);
+    } else {
+        atomic_store(&w->page->granules, was | unit_granules(*out, 0));
+        if (second)
+            atomic_store(&second->granules, (second == w->page ? atomic_load(&second->granules) : was2)
+                                            | (w->page2 ? unit_granules(*out, 1) : 0));
+    }
     j->stats.translate_ns += now_ns() - began;
     return result;
 }
