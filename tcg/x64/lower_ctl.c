@@ -394,7 +394,7 @@ static void lower_call_ind(X64Emitter *e, uint64_t link)
     cmp_poll(a);
     asm_set_rel32(asm_jcc32(a, X_NE), e->s->leave[EXIT_POLL]);
     host = probe(e, &miss);
-    push_const(a, link);
+    push_link(e, link);
     asm_call_rm(a, host);
     asm_set_rel32(miss, c->p);
     push_const(c, link);
