@@ -17,7 +17,9 @@
 #include "target/riscv/state.h"
 #include "tests/unit/test.h"
 
-enum { RIG_HARTS = 2 };
+#ifndef RIG_HARTS
+#define RIG_HARTS 2
+#endif
 
 typedef struct Rig {
     VmConfig config;
@@ -61,16 +63,28 @@ static inline void rig_reset_cpu(void *opaque)
     v->isa->reset(v);
 }
 
-static inline void rig_cpu(Rig *r, int i)
+/* Who makes very many rigs, and runs no code on them, may keep the Envs. */
+#ifndef RIG_OWN_ENV
+static inline Env *rig_env_new(int hart)
 {
-    Vcpu *v = &r->cpus[i];
     Env *env = aligned_alloc(4096, (sizeof(Env) + 4095) & ~4095ul);
 
     memset(env, 0, sizeof(*env));
+    env_init(env);
+    return env;
+}
+
+static inline void rig_env_free(Env *env) { free(env); }
+#endif
+
+static inline void rig_cpu(Rig *r, int i)
+{
+    Vcpu *v = &r->cpus[i];
+    Env *env = rig_env_new(i);
+
     *v = (Vcpu){ .vm = r->vm, .index = i, .isa = r->vm->isa, .env = env };
     pthread_mutex_init(&v->lock, NULL);
     pthread_cond_init(&v->cond, NULL);
-    env_init(env);
     env->vcpu = v;
     rig_must(v->isa->vcpu_new(v, "rv64", NULL));
     v->isa->reset(v);
@@ -146,7 +160,7 @@ static inline void rig_free(Rig *r)
     vm_unlock(r->vm);
     for (int i = 0; i < RIG_HARTS; i++) {
         r->vm->isa->vcpu_free(&r->cpus[i]);
-        free(r->cpus[i].env);
+        rig_env_free(r->cpus[i].env);
     }
     r->vm->nvcpus = 0;
     vm_free(r->vm);

@@ -5,7 +5,7 @@
  * options, what -d and -trace choose, -device without files.
  */
 #include "tests/fuzz/fuzz.h"
-#include "tests/dev/rig.h"
+#include "tests/fuzz/rig.h"
 
 #include "cmd/config.h"
 #include "util/log.h"
@@ -14,12 +14,10 @@
 static void try_cpu(const EmuConfig *c, Vm *vm)
 {
     Vcpu v = { .vm = vm, .isa = vm->isa };
-    Env *env = aligned_alloc(4096, (sizeof(Env) + 4095) & ~4095ul);
+    Env *env = rig_env_new(0);
 
-    memset(env, 0, sizeof(*env));
     v.env = env;
     pthread_mutex_init(&v.lock, NULL);
-    env_init(env);
     env->vcpu = &v;
     Err *e = v.isa->vcpu_new(&v, c->vm.cpu ? c->vm.cpu : "rv64", c->vm.cpu_opts);
     if (!e) {
@@ -27,7 +25,6 @@ static void try_cpu(const EmuConfig *c, Vm *vm)
         v.isa->vcpu_free(&v);
     }
     fuzz_error(e);
-    free(env);
 }
 
 static void try_board(EmuConfig *c)

@@ -10,7 +10,7 @@
  *   LOADER    -device loader: a line of options, then the file
  */
 #include "tests/fuzz/fuzz.h"
-#include "tests/dev/rig.h"
+#include "tests/fuzz/rig.h"
 
 enum { KERNEL, FIRMWARE, DTB, INITRD, LOADER };
 

@@ -16,7 +16,7 @@ fuzz-kind-loader   := LOADER
 fuzz-link = $(CC) $(CFLAGS) -fsanitize=fuzzer $(if $(fuzz-kind-$*),-DFUZZ_KIND=$(fuzz-kind-$*)) \
             -o $@ $< $(B)/liblyre.a $(LDLIBS)
 
-$(fuzz-files:%=$(B)/fuzz-%): $(B)/fuzz-%: $(S)/tests/fuzz/files.c $(S)/tests/fuzz/fuzz.h $(B)/liblyre.a
+$(fuzz-files:%=$(B)/fuzz-%): $(B)/fuzz-%: $(S)/tests/fuzz/files.c $(S)/tests/fuzz/fuzz.h $(S)/tests/fuzz/rig.h $(B)/liblyre.a
 	$(call say,FUZZ,$*)
 	$(Q)$(fuzz-link)
 $(filter-out $(fuzz-files:%=$(B)/fuzz-%),$(fuzz-targets:%=$(B)/fuzz-%)): $(B)/fuzz-%: $(S)/tests/fuzz/%.c $(S)/tests/fuzz/fuzz.h $(B)/liblyre.a
