@@ -82,6 +82,10 @@ static pid_t start(const char *arg)
         exit(77);
     pid_t pid = fork();
     if (pid == 0) {
+        static const int sigs[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1 };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(sigs); i++)     /* a background job is given some of them ignored */
+            signal(sigs[i], SIG_DFL);
         setsid();
         int fd = open(name, O_RDWR);
         for (int i = 0; i < 3; i++)
