@@ -359,19 +359,28 @@ static bool leaves(X64Emitter *e, const IrInsn *i)
     }
 }
 
+static void lower_narrow(X64Emitter *e, const IrInsn *i)
+{
+    IrInsn narrow = *i;
+
+    narrow.type = IR_I32;
+    lower[i->op](e, &narrow);
+}
+
 static void lower_insn(X64Emitter *e, const IrInsn *i)
 {
     const SlotLoc *pins = e->slot;
     enum X64Low low = x64_low_before(e, i);
-    IrInsn narrow = *i;
 
-    narrow.type = low ? IR_I32 : i->type;
     e->flags_new = e->sext_left = false;
     if (leaves(e, i)) {
         x64_pins_out(e, &e->hot);
         e->slot = e->s->slot;
     }
-    lower[i->op](e, low ? &narrow : i);
+    if (low)
+        lower_narrow(e, i);
+    else
+        lower[i->op](e, i);
     e->slot = pins;
     x64_low_after(e, i, low);
     if (i->op == IR_callpc || (i->op == IR_goind && i->aux == IND_CALL))

@@ -24,6 +24,12 @@ enum { MAX_SPAN = 2048, MAX_DISP = 1 << 20 };
 /* A group that may still grow. */
 typedef struct Open { IrRef base; int leader, id, count; int64_t min, max; unsigned ctx; bool write; } Open;
 
+/* Bases of groups that may be open, by slot number modulo 64: most instructions touch none of them. */
+static inline uint64_t base_bit(IrRef r)
+{
+    return ir_tag(r) == IR_SLOT ? (uint64_t)1 << (ir_index(r) & 63) : 0;
+}
+
 static bool may_group(const IrInsn *i)
 {
     return (i->op == IR_ld || i->op == IR_st) && ir_tag(i->a) == IR_SLOT && i->imm > -MAX_DISP && i->imm < MAX_DISP
@@ -73,9 +79,12 @@ static void open_group(X64Emitter *e, Open *open, int idx, const IrInsn *i)
     e->member[idx].leads = true;
 }
 
-static void add_access(X64Emitter *e, Open *open, int idx, const IrInsn *i)
+static void add_access(X64Emitter *e, Open *open, uint64_t *bases, int idx, const IrInsn *i)
 {
-    for (int n = 0; n < ENV_GROUPS; n++) {
+    bool known = *bases & base_bit(i->a);
+
+    *bases |= base_bit(i->a);
+    for (int n = 0; n < ENV_GROUPS && known; n++) {
         if (joins(&open[n], i)) {
             e->member[idx].group = (int16_t)open[n].id;
             e->member[idx].site = -1;
@@ -108,7 +117,7 @@ static void note_write(Sites *s, const IrInsn *i)
 {
     bool step = i->op == IR_add && i->a == i->d && ir_tag(i->b) == IR_IMM;
 
-    if (ir_tag(i->d) == IR_SLOT && !step)
+    if (ir_tag(i->d) == IR_SLOT && !step && ir_index(i->d) < X64_MAX_SLOTS)
         s->of[0][ir_index(i->d)] = s->of[1][ir_index(i->d)] = -1;
 }
 
@@ -125,6 +134,7 @@ void x64_groups_find(X64Emitter *e)
     const IrUnit *u = e->u;
     Open open[ENV_GROUPS] = { 0 };
     Sites sites = { .loop_end = -1 };
+    uint64_t bases = 0;
 
     memset(sites.of, 0xff, sizeof sites.of);
     e->groups.n = 0;
@@ -135,12 +145,14 @@ void x64_groups_find(X64Emitter *e)
         e->member[n] = (GroupUse){ .group = -1, .site = -1 };
         if (may_group(i) && n <= sites.loop_end && e->g->nslots <= X64_MAX_SLOTS)
             e->member[n].site = site_for(e, &sites, i);
-        if (is_border(i))
+        if (is_border(i)) {
             close_all(e, open);
-        else if (e->grouped && may_group(i) && e->groups.n < INT16_MAX)
-            add_access(e, open, n, i);
+            bases = 0;
+        } else if (e->grouped && may_group(i) && e->groups.n < INT16_MAX) {
+            add_access(e, open, &bases, n, i);
+        }
         note_write(&sites, i);
-        for (int g = 0; g < ENV_GROUPS && ir_tag(i->d) == IR_SLOT; g++)
+        for (int g = 0; g < ENV_GROUPS && bases & base_bit(i->d); g++)
             if (open[g].count && open[g].base == i->d)
                 close_group(e, &open[g]);
     }

@@ -808,12 +808,12 @@ void x64_lower_orcb(X64Emitter *e, const IrInsn *i)
 static void lower_bits(X64Emitter *e, const IrInsn *i, bool sign)
 {
     unsigned bits = x64_w(i) ? 64 : 32, up = bits - i->x - i->aux, down = bits - i->aux;
-    static ExtFn *const zx[] = { ext_zx8, ext_zx16, ext_zx32 }, *const sx[] = { ext_sx8, ext_sx16, ext_sx32 };
+    static ExtFn *const ext[2][3] = { { ext_zx8, ext_zx16, ext_zx32 }, { ext_sx8, ext_sx16, ext_sx32 } };
     int w = x64_w(i), r;
     Opnd a;
 
     if (i->x == 0 && (i->aux == 8 || i->aux == 16 || i->aux == 32)) {
-        lower_ext(e, i, (sign ? sx : zx)[__builtin_ctz(i->aux) - 3]);
+        lower_ext(e, i, ext[sign][__builtin_ctz(i->aux) - 3]);
         return;
     }
     a = x64_use(e, i->a);

@@ -100,9 +100,12 @@ static void exchange(X64Emitter *e, int in, int out)
 static void choose_in(X64Emitter *e, const Weights *w, IrBank bank)
 {
     for (;;) {
-        int in = extreme(e, w, bank, false), out = extreme(e, w, bank, true);
+        int in = extreme(e, w, bank, false), out;
 
-        if (in < 0 || out < 0)
+        if (in < 0 || (w->slot[in] < WORTH && !e->r->stir))
+            return;
+        out = extreme(e, w, bank, true);
+        if (out < 0)
             return;
         if (w->slot[in] < w->slot[out] + WORTH + PER_CALL * w->calls && !e->r->stir)
             return;
