@@ -7,6 +7,7 @@
   licence  every source file opens with its SPDX line
   words    nothing unfinished, no path of somebody's own machine
   shape    no tabs or trailing blanks in C, and no file that nobody could read
+  paths    a file that a page names in `backticks`, folder and all, is there
 """
 import os
 import re
@@ -30,6 +31,9 @@ NEVER = {
     "target": ("chardev", "block", "net", "ui"),
 }
 WORDS = re.compile(r"/home/\w|/root/|\bFIXME\b|\bXXX\b|\bTODO\b")     # unfinished, or somebody's own folder
+# `tcg/x64/pins.c`, `../jit/`, `hw/` in pages; what is made (build/, gen/) and examples in capitals are not looked for.
+PATH = re.compile(r"`((?:\.\./|[a-z\d._-]+/)+(?:[\w-]+\.(?:c|h|md|S|tab|py|ir|mk|1))?)`")
+MADE = ("build/", "gen/", "guests/", "./")
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
 C_FILES = (".c", ".h")
 TEXT_FILES = C_FILES + (".py", ".sh", ".mk", ".md", ".S", ".tab", ".ir", ".sch", ".1")
@@ -85,6 +89,17 @@ def check_file(root, path):
         yield len(lines), f"more than {MAX_LINES} lines: look for the second subject"
 
 
+def check_page(root, path):
+    """Yields (line, complaint) for files that a page names and that are nowhere."""
+    with open(os.path.join(root, path), encoding="utf-8") as f:
+        lines = f.read().split("\n")
+    for n, line in enumerate(lines, 1):
+        for name in PATH.findall(line):
+            there = (os.path.join(root, name), os.path.join(root, os.path.dirname(path), name))
+            if not name.startswith(MADE) and not any(map(os.path.exists, there)):
+                yield n, f"'{name}' is not there"
+
+
 def main():
     root = sys.argv[1] if len(sys.argv) > 1 else "."
     bad = 0
@@ -92,6 +107,10 @@ def main():
         name = os.path.basename(path)
         if os.path.splitext(path)[1] in TEXT_FILES or name in ("configure", "Makefile", "run"):
             for line, why in check_file(root, path):
+                print(f"{path}:{line}: {why}")
+                bad += 1
+        if path.endswith(".md"):
+            for line, why in check_page(root, path):
                 print(f"{path}:{line}: {why}")
                 bad += 1
     print("lint: clean" if not bad else f"lint: {bad} complaints")
