@@ -70,13 +70,14 @@ static Err *no_match(const char *pattern, GPtrArray *all)
 Err *trace_enable(const char *pattern, bool on)
 {
     GPtrArray *all = all_points();
+    bool text = g_utf8_validate(pattern, -1, NULL);     /* glib ends the program over a pattern that is none */
     int hits = 0;
     Err *e = NULL;
 
     for (guint i = 0; i < all->len; i++) {
         TracePoint *p = all->pdata[i];
 
-        if (g_pattern_match_simple(pattern, p->name)) {
+        if (text && g_pattern_match_simple(pattern, p->name)) {
             p->on = on;
             hits++;
         }

@@ -146,6 +146,8 @@ static void test_trace_wrong(void)
     err_free(e);
     drop(trace_option("events=/nonexistent/file"));
     drop(trace_option("enabel=x"));
+    drop(trace_option("u\xf7t*"));              /* not UTF-8 */
+    drop(trace_option("*\xf7?"));
     char *help = trace_help();
     CHECK(strstr(help, "test_two") && strstr(help, "here"));
     g_free(help);
