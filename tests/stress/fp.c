@@ -120,9 +120,7 @@ static void run_flags(Hart *h)
             }
         }
     }
-    uint64_t taken = ticks[h->id][0];
     timer_off(h);
-    want(taken, "no interrupt");
     count(n);
 }
 
@@ -380,9 +378,7 @@ static void run_interrupted(Hart *h)
     timer_on(h, take_tick);
     for (; more() || !ticks[h->id][0]; n++)     /* an interrupt may be late, but must come */
         compute(p, 0);
-    uint64_t taken = ticks[h->id][0];
     timer_off(h);
-    want(taken, "no interrupt");
     count(n);
 }
 

@@ -218,7 +218,7 @@ static void run_timer(Hart *h)
     uint64_t goal = order("ticks", 0);                          /* the order counts instead of the time */
     timer_on(h, take_tick, 20);                                 /* 2 us */
     irqs_on();
-    while (goal ? ticks[h->id][0] < goal : more())
+    while (goal ? ticks[h->id][0] < goal : more() || !ticks[h->id][0])
         compute(h, 100);
     /* On a busy host the time may have passed before this hart was scheduled for long enough. */
     for (int i = 0; i < 1000000 && !ticks[h->id][0]; i++)
@@ -228,7 +228,6 @@ static void run_timer(Hart *h)
     for (int i = 0; i < 100; i++)
         rnd_delay(h);
     want_eq(ticks[h->id][0], n, "interrupts after the timer was turned off");
-    want(n, "no timer interrupt");
     count(n);
 }
 
