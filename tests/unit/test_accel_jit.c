@@ -748,6 +748,9 @@ static uint64_t race_hook(Vcpu *v, unsigned arg)
         seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
         atomic_store(&expected, 3 + seed % 1000);
         return toy_insn(TOY_LI, 1, 0, atomic_load(&expected));
+    case 85:                                /* the loop's last store was what r5 was one step ago */
+        atomic_store(&expected, (v->env->gpr[5] >> 16) - 1);
+        return 0;
     case 81:
         return atomic_fetch_add(&trial, 1) + 1 < TRIALS;
     case 84:                                /* has the last one not been answered yet? */
@@ -763,23 +766,41 @@ static uint64_t race_hook(Vcpu *v, unsigned arg)
     }
 }
 
-static void test_racing_patch(void)
+/* vCPU 1 patches a function in a loop; what it stored last is what vCPU 0 must run then. */
+static ToyCode racing_patcher(bool last_in_loop)
 {
-    toy_start(engine, 2, 0);
-    toy.hook = race_hook;
-    ToyCode c = code(0x1000);               /* vCPU 1 patches, the last time with what is expected */
+    ToyCode c = code(0x1000);
+
     PUT(TOY_LI, 2, 0, 40);
-    PUT(TOY_STH, 5, 4, 0);
-    PUT(TOY_STH, 6, 4, 0);
-    PUT(TOY_ADDI, 2, 2, -1);
-    PUT(TOY_BNZ, 2, 0, -3);
-    PUT(TOY_HOOK, 7, 0, 80);
-    PUT(TOY_STH, 7, 4, 0);
+    if (last_in_loop) {
+        PUT(TOY_HOOK, 5, 0, 80);
+        PUT(TOY_STH, 5, 4, 0);              /* li r1, k with k rising */
+        for (int i = 0; i < 4; i++)
+            PUT(TOY_ADDI, 5, 5, 0x4000);
+        PUT(TOY_ADDI, 2, 2, -1);
+        PUT(TOY_BNZ, 2, 0, -6);
+        PUT(TOY_HOOK, 7, 0, 85);
+    } else {
+        PUT(TOY_STH, 5, 4, 0);
+        PUT(TOY_STH, 6, 4, 0);
+        PUT(TOY_ADDI, 2, 2, -1);
+        PUT(TOY_BNZ, 2, 0, -3);
+        PUT(TOY_HOOK, 7, 0, 80);
+        PUT(TOY_STH, 7, 4, 0);
+    }
     PUT(TOY_HOOK, 8, 0, 81);
     PUT(TOY_HOOK, 9, 0, 84);
     PUT(TOY_BNZ, 9, 0, -1);
-    PUT(TOY_BNZ, 8, 0, -10);
+    PUT(TOY_BNZ, 8, 0, -(int)(c.at - 0x1000) / 4);
     PUT(TOY_HALT, 0, 0, 0);
+    return c;
+}
+
+static void racing_patch(bool last_in_loop)
+{
+    toy_start(engine, 2, 0);
+    toy.hook = race_hook;
+    ToyCode c = racing_patcher(last_in_loop);
     c = code(0x6000);                       /* vCPU 0 calls; when told that the last one was stored, it compares */
     PUT(TOY_FENCE, 0, 0, 0);
     PUT(TOY_CALL, 0, 0, (0x2000 - 0x6004) / 4);
@@ -814,6 +835,16 @@ static void test_racing_patch(void)
     toy_end();
 }
 
+static void test_racing_patch(void)
+{
+    racing_patch(false);
+}
+
+static void test_racing_patch_loop(void)
+{
+    racing_patch(true);
+}
+
 static void run_all(Engine e)
 {
     engine = e;
@@ -835,6 +866,7 @@ static void run_all(Engine e)
     RUN(test_return_elsewhere);
     RUN(test_patched_caller);
     RUN(test_racing_patch);
+    RUN(test_racing_patch_loop);
 }
 
 int main(int argc, char **argv)
