@@ -61,9 +61,10 @@ ifneq ($(filter-out $(no-config) $(from-nothing),$(goals)),)
 $(error not configured yet: run $(S)/configure first)
 endif
 ifneq ($(filter $(from-nothing),$(goals)),)
-$(B)/config.mk:
-	@$(S)/tools/prepare configure $(if $(filter check,$(goals)),$(check-packages:%=-p %))
-include $(B)/config.mk
+prepared := $(shell $(S)/tools/prepare configure $(if $(filter check,$(goals)),$(check-packages:%=-p %)) >&2 && echo yes)
+ifneq ($(prepared),yes)
+$(error this tree is not configured, and could not be: the reason is above)
+endif
 endif
 endif
 
