@@ -141,6 +141,8 @@ static void illegal_words(void)
 
 static void text(void)
 {
+    check_text(0x00004463, true, "bltz zero, 0x1008");      /* two names fit: the one that others print */
+    check_text(0x00005463, true, "blez zero, 0x1008");
     check_text(0x00a50513, true, "addi a0, a0, 10");
     check_text(0x00008067, true, "ret");
     check_text(0x00008067, false, "jalr zero, 0(ra)");
