@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+check-scripts += tests/demo/test_demo
