@@ -62,9 +62,24 @@ static void compare(const IrUnit *u, const Result *a, const Result *b)
     fuzz_must(!memcmp(a->ram, b->ram, RAM_SIZE), "memory differs:\n%s", text);
 }
 
+/*
+ * Backward edges look at the poll, and "backward" goes by addresses: where those do
+ * not ascend, as they do in what front ends make, a loop may have no end.
+ */
+static bool ends(const IrUnit *u)
+{
+    for (int n = 1; n < u->nmarks; n++)
+        if (u->insns[u->marks[n]].imm <= u->insns[u->marks[n - 1]].imm)
+            return false;
+    return true;
+}
+
 static void run(const IrUnit *u)
 {
     static Result interpreted, generated;
+
+    if (!ends(u))
+        return;
 
     env_refresh();
     keep(&interpreted, ir_interp(u, env, 0, STEPS));
