@@ -52,9 +52,9 @@ lint:
 	@python3 $(S)/tools/lint.py $(S)
 
 # These start from nothing: what is missing is installed, and configure run.
-# Tests of guests in RISC-V code need its compiler, and are skipped without it.
+# Tests of guests in RISC-V code need its compiler, tests against a peer need that; they are skipped without.
 from-nothing := demo check
-check-packages := gcc-riscv64-linux-gnu libc6-dev-riscv64-cross
+check-packages := gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user qemu-utils
 
 ifeq ($(wildcard $(B)/config.mk),)
 ifneq ($(filter-out $(no-config) $(from-nothing),$(goals)),)
@@ -66,6 +66,9 @@ ifneq ($(prepared),yes)
 $(error this tree is not configured, and could not be: the reason is above)
 endif
 endif
+else ifneq ($(filter check,$(goals)),)
+# Configured, by 'make demo' perhaps: the tests' own packages may still be missing.
+prepared := $(shell $(S)/tools/prepare packages $(check-packages) >&2 || echo 'going on; some tests will be skipped' >&2)
 endif
 
 -include $(B)/config.mk

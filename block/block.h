@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The block layer as its users see it: a graph of nodes (files, formats,
+ * filters), and Disks, the holds that a device, a tool or an export has on a
+ * node. Drivers include block/driver.h as well.
+ *
+ * One loop: all nodes of a graph, and all that is asked of them, run in
+ * coroutines of the graph's loop (co_run from plain code; disk_submit from
+ * other threads). So nothing here takes a lock, and a function "may yield"
+ * wherever it is a coroutine function: open, close and everything with data.
+ *
+ * Offsets and lengths are bytes. Data paths return 0 or -errno; control paths
+ * an Err that the receiver owns.
+ */
+#ifndef BLOCK_BLOCK_H
+#define BLOCK_BLOCK_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "util/co.h"
+#include "util/err.h"
+#include "util/iov.h"
+#include "util/reflect.h"
+
+typedef struct BlockGraph BlockGraph;
+typedef struct BlockNode BlockNode;
+typedef struct BlockDriver BlockDriver;
+typedef struct Disk Disk;
+typedef struct DirtyBitmap DirtyBitmap;
+typedef struct Objects Objects;         /* block/objects.h: secrets, TLS credentials, throttle groups */
+
+/* No image is longer: offsets plus a cluster never overflow 63 bits. */
+#define BLOCK_MAX_SIZE  (INT64_MAX - (INT64_C(1) << 30))
+/* No request of a user is longer; what is longer is split by who asks. */
+#define BLOCK_MAX_REQUEST (INT32_MAX & ~4095u)
+
+/* ---- graph */
+
+BlockGraph *graph_new(Loop *loop);
+/* Closes nothing: every node must have lost its last hold. */
+void graph_free(BlockGraph *g);
+Loop *graph_loop(const BlockGraph *g);
+Objects *graph_objects(const BlockGraph *g);
+BlockNode *graph_find(BlockGraph *g, const char *node_name);    /* borrowed, or NULL */
+BlockNode *graph_next(BlockGraph *g, BlockNode *after);         /* NULL: the first; in the order of opening */
+
+/* ---- options: JSON objects, as blockdev-add takes them (block/options.c) */
+
+/*
+ * "disk.img", "nbd://host/export", "https://..", "json:{..}", "fat:.." -> {"driver":.., "file":{..}}.
+ * `format`: the format's name, or NULL to probe. The result is the caller's.
+ */
+MUST_USE Err *options_from_name(const char *name, const char *format, json_t **out);
+/* --image-opts, -drive: "driver=qcow2,file.filename=a.qcow2,lazy-refcounts=on" (dots nest, numbers index). */
+MUST_USE Err *options_from_keyval(const char *text, json_t **out);
+/* {"a":{"b":1}} -> {"a.b":"1"}: the dotted form, every scalar a string. */
+json_t *options_flatten(const json_t *tree);
+/* cache=none|writeback|writethrough|directsync|unsafe -> cache.direct, cache.no-flush in `options`; *writethrough. */
+MUST_USE Err *options_set_cache(json_t *options, const char *mode, bool *writethrough);
+
+/* ---- nodes */
+
+typedef enum OpenFlags {
+    OPEN_RW = 1,            /* otherwise read-only; options' "read-only" has the last word */
+    OPEN_RESIZE = 2,        /* the user wants to change the size */
+    OPEN_NO_BACKING = 4,    /* leave the backing file alone (info, map of one layer) */
+    OPEN_CHECK = 8,         /* for check -r and amend: open what is dirty or corrupt without mending it first */
+    OPEN_FORCE_SHARE = 16,  /* -U: read an image that others write; the same as "force-share": true */
+    OPEN_NO_IO = 32,        /* metadata alone: no decryption key is asked for */
+    OPEN_TEMPORARY = 64,    /* delete the file at once: snapshot=on */
+    OPEN_NO_PROBE = 128,    /* a missing "driver" is an error instead of a guess */
+} OpenFlags;
+
+/* Opens a tree of nodes; options are borrowed. *out has one hold, which node_unref gives back. */
+MUST_USE Err *node_open(BlockGraph *g, const json_t *options, unsigned flags, BlockNode **out);
+BlockNode *node_ref(BlockNode *n);
+/* Gives a hold back; the last one flushes, closes the node and its children. NULL is fine. May yield. */
+void node_unref(BlockNode *n);
+/* Changes options of an open node (read-only, cache.*, detect-zeroes, driver's own). Nothing changed when it fails. */
+MUST_USE Err *node_reopen(BlockNode *n, const json_t *options);
+
+/* How the node was opened: a plain file name if that says all, else json:{..}. Owned by the node. */
+const char *node_filename(BlockNode *n);
+json_t *node_options(BlockNode *n);         /* new reference: what would open it again */
+const char *node_name(const BlockNode *n);  /* "#block123" where the user gave none */
+const char *node_format(const BlockNode *n);
+uint64_t node_size(const BlockNode *n);     /* guest-visible bytes */
+bool node_read_only(const BlockNode *n);
+/* The node that the user's data comes from below filters, and that one's backing node (borrowed, or NULL). */
+BlockNode *node_skip_filters(BlockNode *n);
+BlockNode *node_backing(BlockNode *n);
+/* The protocol node that holds the format's bytes, or NULL. */
+BlockNode *node_storage(BlockNode *n);
+
+/*
+ * Changing the graph under running requests: they are drained first. Each says
+ * why not when a parent forbids it or a loop would come of it. May yield.
+ */
+MUST_USE Err *node_replace(BlockNode *old, BlockNode *by);          /* in every parent that is not `by` itself */
+MUST_USE Err *node_set_backing(BlockNode *n, BlockNode *backing);   /* NULL: none; the file's header is not changed */
+MUST_USE Err *node_insert_above(BlockNode *n, const json_t *options, BlockNode **filter);
+/* The header's backing file: what the next opening follows. format may be NULL. */
+MUST_USE Err *node_change_backing_file(BlockNode *n, const char *name, const char *format, bool require_format);
+void node_drain_begin(BlockNode *n);        /* no new request starts, all have ended: the node and all below */
+void node_drain_end(BlockNode *n);
+
+/* ---- what others may do meanwhile: the bits of QEMU's locks, so that both refuse each other */
+
+typedef enum BlockPerm {
+    PERM_CONSISTENT_READ = 1,   /* data that means something */
+    PERM_WRITE = 2,
+    PERM_WRITE_UNCHANGED = 4,   /* writing what is there already (copy on read) */
+    PERM_RESIZE = 8,
+    PERM_ALL = 15,
+} BlockPerm;
+
+/* ---- disks: a user's hold */
+
+typedef enum ReqFlags {
+    REQ_FUA = 1,                /* write: on stable storage before it ends */
+    REQ_COMPRESSED = 2,         /* write: compress, if the format can */
+    REQ_UNMAP = 4,              /* zero: may give the space back */
+    REQ_NO_FALLBACK = 8,        /* zero: -ENOTSUP rather than write zeroes slowly */
+    REQ_UNCHANGED = 16,         /* write: does not change what a reader sees */
+    REQ_PREFETCH = 32,          /* read: only to copy up (copy on read); the vector may be empty */
+    REQ_SERIALISING = 64,       /* overlapping requests wait for this one */
+} ReqFlags;
+
+/* What a disk's owner wants to hear; any of them may be NULL. In the loop's thread. */
+typedef struct DiskOps {
+    void (*resized)(void *opaque);
+    void (*drain)(void *opaque, bool begin);    /* stop or go on submitting */
+} DiskOps;
+
+/* Takes a hold of its own on the node. `who` for messages: "convert", "virtio-blk 'disk0'". */
+MUST_USE Err *disk_new(BlockNode *n, unsigned perm, unsigned shared, const char *who, Disk **out);
+/* open + disk, with the permissions that the flags speak of. */
+MUST_USE Err *disk_open(BlockGraph *g, const json_t *options, unsigned flags, const char *who, Disk **out);
+void disk_free(Disk *d);                    /* drains, flushes if it wrote. NULL is fine. May yield. */
+void disk_set_ops(Disk *d, const DiskOps *ops, void *opaque);
+void disk_set_writethrough(Disk *d, bool on);       /* every write is followed by a flush */
+MUST_USE Err *disk_set_perm(Disk *d, unsigned perm, unsigned shared);
+MUST_USE Err *disk_set_node(Disk *d, BlockNode *n); /* another medium, or NULL: ejected */
+BlockNode *disk_node(const Disk *d);                /* borrowed, or NULL */
+
+uint64_t disk_size(const Disk *d);
+/* Coroutine functions. Requests beyond the end are -EIO (-EINVAL for lengths that are absurd). */
+int disk_read (Disk *d, uint64_t off, const IoVec *q, unsigned flags);
+int disk_write(Disk *d, uint64_t off, const IoVec *q, unsigned flags);
+int disk_zero (Disk *d, uint64_t off, uint64_t len, unsigned flags);
+int disk_discard(Disk *d, uint64_t off, uint64_t len);
+int disk_flush(Disk *d);
+
+/* The same for devices, from any thread: done(opaque, ret) is called in the thread of `reply` (a loop), or the graph's. */
+typedef struct DiskReq {
+    enum { DISK_READ, DISK_WRITE, DISK_ZERO, DISK_DISCARD, DISK_FLUSH } op;
+    unsigned flags;
+    uint64_t off, len;          /* len: zero and discard */
+    IoVec q;
+    void (*done)(void *opaque, int ret);
+    void *opaque;
+    Disk *disk;                 /* below: disk_submit's own */
+    Loop *reply;
+    int ret;
+} DiskReq;
+void disk_submit(Disk *d, DiskReq *r, Loop *reply);
+
+/* ---- what an image holds */
+
+typedef enum ExtentFlags {
+    EXTENT_DATA = 1,            /* bytes are stored */
+    EXTENT_ZERO = 2,            /* reads as zeroes */
+    EXTENT_ALLOCATED = 4,       /* this layer says what it is, not the backing one */
+    EXTENT_OFFSET = 8,          /* `host` holds: bytes lie there, plain, in `host_node` */
+    EXTENT_COMPRESSED = 16,
+    EXTENT_EOF = 32,            /* reaches the end of the node */
+} ExtentFlags;
+
+typedef struct Extent {
+    uint64_t len;               /* at least 1, at most what was asked for */
+    unsigned flags;
+    uint64_t host;
+    BlockNode *host_node;       /* borrowed */
+    unsigned depth;             /* node_extent_above: in which layer, the top being 0 */
+} Extent;
+
+/* The layer itself: what `n` (filters skipped) says. len > 0; off < size. */
+int node_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out);
+/*
+ * Through the chain from n down to `base` (not included; NULL: to the end): the
+ * first layer that has it. With `storage`, holes of the host's file count as zero, too.
+ */
+int node_extent_above(BlockNode *n, BlockNode *base, bool storage, uint64_t off, uint64_t len, Extent *out);
+
+typedef struct Preallocation { enum { PREALLOC_OFF, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL } mode; } Preallocation;
+extern const char *const prealloc_names[];          /* "off", .., NULL */
+/* exact: the file may not end up longer than asked (a device) either. New bytes read as zero. */
+MUST_USE Err *disk_resize(Disk *d, uint64_t len, bool exact, Preallocation p, unsigned flags);
+
+/* Bytes that it occupies on the host, or -errno. */
+int64_t node_allocated(BlockNode *n);
+
+typedef struct NodeInfo {
+    uint32_t cluster_size;          /* 0: none */
+    uint64_t vm_state_offset;
+    bool dirty, encrypted, compressed, live;    /* live: another process has it open for writing */
+    json_t *specific;               /* ImageInfoSpecific's "data", or NULL; the caller's */
+} NodeInfo;
+MUST_USE Err *node_info(BlockNode *n, NodeInfo *out);
+
+typedef struct CheckResult {
+    int64_t corruptions, leaks, errors;             /* found; after a repair: what is left */
+    int64_t corruptions_fixed, leaks_fixed;
+    uint64_t end_offset, total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
+    /* a line for each finding, without a newline; may be NULL */
+    void (*found)(void *opaque, const char *line);
+    void *opaque;
+} CheckResult;
+typedef enum CheckFix { FIX_LEAKS = 1, FIX_ERRORS = 2 } CheckFix;
+/* 0, or -errno when the check itself could not be done (-ENOTSUP: the format has none). */
+int node_check(BlockNode *n, CheckResult *out, unsigned fix);
+
+typedef struct Snapshot {
+    char *id, *name;
+    uint64_t vm_state_size, disk_size;
+    uint32_t date_sec, date_nsec;
+    uint64_t vm_clock_nsec, icount;         /* icount UINT64_MAX: unknown */
+} Snapshot;
+MUST_USE Err *node_snapshots(BlockNode *n, Snapshot **list, unsigned *count);
+void snapshots_free(Snapshot *list, unsigned count);
+MUST_USE Err *node_snapshot_create(BlockNode *n, Snapshot *s);      /* id may be NULL: chosen */
+MUST_USE Err *node_snapshot_apply(BlockNode *n, const char *id_or_name);
+MUST_USE Err *node_snapshot_delete(BlockNode *n, const char *id_or_name);
+/* From now on the node reads as that snapshot; read-only nodes alone. */
+MUST_USE Err *node_snapshot_load(BlockNode *n, const char *id_or_name);
+int node_vmstate_read (BlockNode *n, uint64_t off, const IoVec *q);
+int node_vmstate_write(BlockNode *n, uint64_t off, const IoVec *q);
+
+/* ---- making images */
+
+/* Options of -o are a table of the driver (BlockDriver.create_fields). */
+const BlockDriver *driver_find(const char *name);           /* also old aliases; or NULL */
+const BlockDriver *driver_next(const BlockDriver *after);   /* NULL: the first */
+const char *driver_name(const BlockDriver *drv);
+/* "  name=<type>  - doc (default)": what `-o help` prints; g_free it. NULL: it cannot create. */
+char *driver_create_help(const BlockDriver *drv);
+
+typedef struct CreateRequest {
+    const char *filename, *format;
+    const char *options;            /* -o list ("cluster_size=2M,compat=0.10"), or NULL */
+    const char *backing, *backing_format;
+    uint64_t size;                  /* UINT64_MAX: that of the backing file */
+    bool unsafe;                    /* -u: do not open the backing file */
+} CreateRequest;
+/* `said` (g_free it, may be NULL): "cluster_size=65536 .." for the line "Formatting ..". */
+MUST_USE Err *image_create(BlockGraph *g, const CreateRequest *r, char **said);
+
+typedef struct Measure { uint64_t required, fully_allocated, bitmaps; bool has_bitmaps; } Measure;
+/* How large an image of `options` would be for that size, or for the data of `source` (may be NULL). */
+MUST_USE Err *image_measure(const BlockDriver *drv, const char *options, BlockNode *source, uint64_t size, Measure *out);
+/* Changes creation options of an existing image. progress may be NULL. */
+MUST_USE Err *node_amend(BlockNode *n, const char *options, bool force,
+                         void (*progress)(void *opaque, uint64_t done, uint64_t all), void *opaque);
+
+#endif
