@@ -8,7 +8,8 @@
 #   gen           += $(B)/gen/riscv/dec.h  generated headers; the same sources.mk has the rule.
 #                                          A generated C file is listed in src by its path
 #                                          below $(B)/gen
-#   programs      += lyre                  a program, its main() being the file $(lyre-main);
+#   programs      += lyre                  a program of all objects, its main() being $(lyre-main)
+#   lib-programs  += lyre-img              a program that takes from the library what it calls
 #   guests        += riscv64               a link lyre-system-riscv64 to it
 #   tests         += unit/test_err         tests/unit/test_err.c, run by 'make check'
 #   slow-tests    += unit/test_long        the same for 'make check-slow'
@@ -80,6 +81,7 @@ ifneq ($(filter-out $(no-config),$(goals)),)
 src :=
 gen :=
 programs :=
+lib-programs :=
 tests :=
 slow-tests :=
 check-scripts :=
@@ -92,9 +94,9 @@ include $(wildcard $(S)/*/sources.mk $(S)/*/*/sources.mk)
 
 objs      := $(src:%.c=$(B)/obj/%.o)
 lib       := $(B)/liblyre.a
-mains     := $(foreach p,$(programs),$($(p)-main))
+mains     := $(foreach p,$(programs) $(lib-programs),$($(p)-main))
 main-objs := $(mains:%.c=$(B)/obj/%.o)
-bins      := $(programs:%=$(B)/%)
+bins      := $(programs:%=$(B)/%) $(lib-programs:%=$(B)/%)
 links     := $(guests:%=$(B)/lyre-system-%)
 test-bins := $(sort $(tests:%=$(B)/tests/%))
 slow-bins := $(sort $(slow-tests:%=$(B)/tests/%))
@@ -104,7 +106,7 @@ WARN   := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wwrite-strings
 CFLAGS := -std=gnu11 $(OPT) $(WARN) -fno-strict-aliasing -fno-common -pthread \
           -D_GNU_SOURCE -DLYRE_VERSION='"$(VERSION)"' -DLYRE_PREFIX='"$(PREFIX)"' \
           -I$(S) -I$(B)/gen $(LIB_CFLAGS) $(SANITIZE) $(USER_CFLAGS)
-LDLIBS := $(LIB_LIBS) -lm
+LDLIBS := -Wl,--as-needed $(LIB_LIBS) -lm -ldl
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -134,13 +136,19 @@ $(lib): $(objs) $(B)/objs.list
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $(objs)
 
-# Programs take every object; tests take from the library what they call.
+# A program of the whole takes every object; others and tests take from the library what they call.
 define program-rule
 $(B)/$(1): $(B)/obj/$($(1)-main:.c=.o) $(objs) $(B)/objs.list
 	$$(call say,LINK,$(1))
 	$$(Q)$$(CC) $$(CFLAGS) $$(USER_LDFLAGS) -o $$@ $(B)/obj/$($(1)-main:.c=.o) $$(objs) $$(LDLIBS)
 endef
 $(foreach p,$(programs),$(eval $(call program-rule,$(p))))
+define lib-program-rule
+$(B)/$(1): $(B)/obj/$($(1)-main:.c=.o) $(lib)
+	$$(call say,LINK,$(1))
+	$$(Q)$$(CC) $$(CFLAGS) $$(USER_LDFLAGS) -o $$@ $(B)/obj/$($(1)-main:.c=.o) $(lib) $$(LDLIBS)
+endef
+$(foreach p,$(lib-programs),$(eval $(call lib-program-rule,$(p))))
 
 $(links): $(B)/lyre
 	$(Q)ln -sf lyre $@

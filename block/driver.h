@@ -80,6 +80,8 @@ struct BlockNode {
     BlockNode *next;                /* in the graph */
 };
 
+typedef struct CreateOptions CreateOptions;
+
 struct BlockDriver {
     const char *name, *doc;
     DriverKind kind;
@@ -141,7 +143,7 @@ struct BlockDriver {
     /* Creation: a struct of create_size whose PROPs are -o's. `file` is open and empty (formats), or NULL (protocols). */
     const Field *create_fields;
     size_t create_size;
-    Err *(*create)(BlockGraph *g, const struct CreateOptions *o, const void *opts, BlockNode *file);
+    Err *(*create)(BlockGraph *g, const CreateOptions *o, const void *opts, BlockNode *file);
     Err *(*measure)(const void *opts, BlockNode *source, uint64_t size, Measure *out);
     const Field *amend_fields;                  /* subset that can be changed; a struct of create_size */
     Err *(*amend)(BlockNode *, const void *opts, const json_t *given /* names that were given */, bool force,
@@ -149,11 +151,11 @@ struct BlockDriver {
 };
 
 /* What every creation has; the rest is the driver's table. */
-typedef struct CreateOptions {
+struct CreateOptions {
     const char *filename;           /* protocols: what to make */
     uint64_t size;
     const char *backing, *backing_format;       /* NULL: none */
-} CreateOptions;
+};
 
 /* A row, collected into block_set. */
 #define BLOCK(name) const BlockDriver block_##name

@@ -5,4 +5,4 @@ src += sets.c
 $(B)/gen/sets.c: $(wildcard $(S)/hw/*/*.c) $(S)/tools/sets.py $(B)/objs.list
 	$(call say,SETS,$(@F))
 	@mkdir -p $(@D)
-	$(Q)$(PYTHON) $(S)/tools/sets.py $@ $(wildcard $(patsubst %,$(S)/%,$(filter hw/%,$(src))))
+	$(Q)$(PYTHON) $(S)/tools/sets.py $@ DEVICE,BOARD $(wildcard $(patsubst %,$(S)/%,$(filter hw/%,$(src))))

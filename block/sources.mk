@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: MIT
+# Files of the block layer join by `src +=` here, one line for each subject.
+src += block_set.c
+
+# The drivers: made anew when a source changes, or the list of sources does.
+block-sources = $(wildcard $(patsubst %,$(S)/%,$(filter block/%,$(src))))
+$(B)/gen/block_set.c: $(wildcard $(S)/block/*.c $(S)/block/*/*.c) $(S)/tools/sets.py $(B)/objs.list
+	$(call say,SETS,$(@F))
+	@mkdir -p $(@D)
+	$(Q)$(PYTHON) $(S)/tools/sets.py $@ BLOCK $(block-sources)
