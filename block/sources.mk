@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Files of the block layer join by `src +=` here, one line for each subject.
 src += block_set.c
+src += block/bitmap.c
 
 # The drivers: made anew when a source changes, or the list of sources does.
 block-sources = $(wildcard $(patsubst %,$(S)/%,$(filter block/%,$(src))))
