@@ -125,14 +125,4 @@ typedef struct BackupConfig {
 } BackupConfig;
 MUST_USE Err *job_backup(BlockNode *n, const BackupConfig *b, const JobConfig *c, Job **out);
 
-/* The engine of convert, backup and mirror: copies ranges side by side (block/copy.c). */
-typedef struct CopyConfig {
-    Disk *from, *to;
-    unsigned workers;               /* requests in flight */
-    uint32_t chunk;                 /* bytes of each; 0: chosen */
-    bool compress, in_order, target_is_zero, skip_zero_detection;
-    uint32_t sparse;                /* runs of zeroes of at least this become holes; 0: none do */
-    bool offload;                   /* let the host copy (reflink, copy_file_range) */
-} CopyConfig;
-
 #endif
