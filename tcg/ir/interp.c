@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The oracle: runs IR as tcg/ir/ops.h says, one switch over all ops. It also
- * runs what generated code can't (single steps, odd instructions).
+ * The oracle: runs IR as tcg/ir/ops.h says, a label for each op. It also runs
+ * what generated code can't (single steps, odd instructions).
  *
  * ir_interp_prepare makes steps of the instructions: operands become an area
  * (Env, the values of this guest instruction, constants) and a byte offset in it;
@@ -20,7 +20,7 @@ enum Area { AREA_ENV, AREA_VALUES, AREA_CONSTS, AREAS };
 
 /* What a step does: twice the IrOp, plus 1 when an integer op is 32 bits wide; then those without an op. */
 #define CODE(op, narrow) ((op) * 2 + (narrow))
-enum { CODE_SLOT_READ = IR_OPS * 2, CODE_SLOT_WRITE, CODE_LD_OPS, CODE_ST_OPS /* ld, st past the inline table */ };
+enum { CODE_SLOT_READ = IR_OPS * 2, CODE_SLOT_WRITE, CODE_LD_OPS, CODE_ST_OPS /* ld, st past the inline table */, CODES };
 
 typedef struct Step {
     IrInsn in;              /* the instruction; d, a, b, c are byte offsets in their areas */
@@ -297,135 +297,147 @@ static inline bool polled(const Env *env)
 #define C (*(const uint64_t *)(base[s->c] + s->in.c))
 #define SET(v) (*(uint64_t *)(base[s->d] + s->in.d) = (v))
 
+/*
+ * Each op ends in its own jump to the next one's label, which the host predicts by
+ * what usually follows this op; one switch for all would be one jump for all.
+ */
+#define NEXT goto *labels[(++s)->code]
+#define JUMP(to) do { s = &p->steps[to]; goto *labels[s->code]; } while (0)
+#define INT_LABELS(op) [CODE(IR_##op, 0)] = &&op##_64, [CODE(IR_##op, 1)] = &&op##_32,
 #define INT_OP(op)                                                              \
-    case CODE(IR_##op, 0):                                                      \
+    op##_64:                                                                    \
         SET(eval_int(IR_##op, IR_I64, s->in.aux, s->in.x, A, B, C));            \
-        break;                                                                  \
-    case CODE(IR_##op, 1):                                                      \
+        NEXT;                                                                   \
+    op##_32:                                                                    \
         SET(eval_int(IR_##op, IR_I32, s->in.aux, s->in.x, A, B, C));            \
-        break;
+        NEXT;
 
 IrExit ir_interp_run(const IrProg *p, Env *env, int mark, int64_t left)
 {
+    static const void *const labels[] = {
+        [0 ... CODES - 1] = &&fp,       /* what has no label of its own is floating point */
+        IR_INT_OPS(INT_LABELS)
+        [CODE_SLOT_READ] = &&slot_read, [CODE_SLOT_WRITE] = &&slot_write,
+        [CODE(IR_mark, 0)] = &&mark,
+        [CODE(IR_ld, 0)] = &&ld, [CODE(IR_st, 0)] = &&st, [CODE_LD_OPS] = &&ld_ops, [CODE_ST_OPS] = &&st_ops,
+        [CODE(IR_amo, 0)] = &&amo, [CODE(IR_cas, 0)] = &&cas, [CODE(IR_lr, 0)] = &&lr, [CODE(IR_sc, 0)] = &&sc,
+        [CODE(IR_fence, 0)] = &&fence,
+        [CODE(IR_br, 0)] = &&br_64, [CODE(IR_br, 1)] = &&br_32,
+        [CODE(IR_gopc, 0)] = &&direct, [CODE(IR_callpc, 0)] = &&direct, [CODE(IR_goind, 0)] = &&goind,
+        [CODE(IR_poll, 0)] = &&poll, [CODE(IR_exit, 0)] = &&exit, [CODE(IR_call, 0)] = &&call,
+    };
     uint64_t values[p->nvalues + 1], v, key = env->ctxkey;
     char *const base[AREAS] = { (char *)env, (char *)values, (char *)p->consts };
-    const Step *s = &p->steps[p->marks[mark].step];
+    const Step *s;
     const IrHelper *h;
     int m;
 
-    for (;; s++) {
-        switch (s->code) {
-        IR_INT_OPS(INT_OP)
+    JUMP(p->marks[mark].step);
 
-        case CODE_SLOT_READ:
-            values[s->in.d / 8] = *(uint32_t *)((char *)env + s->in.a);
-            break;
-        case CODE_SLOT_WRITE:
-            *(uint32_t *)((char *)env + s->in.d) = values[s->in.a / 8];
-            break;
+    IR_INT_OPS(INT_OP)
 
-        case CODE(IR_mark, 0):
-            if (left-- <= 0) {
-                env->pc = s->in.imm;
-                return EXIT_NEXT;
-            }
-            break;
+slot_read:
+    values[s->in.d / 8] = *(uint32_t *)((char *)env + s->in.a);
+    NEXT;
+slot_write:
+    *(uint32_t *)((char *)env + s->in.d) = values[s->in.a / 8];
+    NEXT;
 
-        case CODE(IR_ld, 0):
-            v = load(env, A + s->in.imm, s->in.x);
-            if (env->fault)
-                goto fault;
-            SET(eval_loaded(s->in.type, s->in.x, v, p->guest->nan_box));
-            break;
-        case CODE(IR_st, 0):
-            store(env, A + s->in.imm, B, s->in.x);
-            if (env->fault)
-                goto fault;
-            break;
-        case CODE_LD_OPS:
-            v = env->ops->load(env, A + s->in.imm, s->in.x);
-            if (env->fault)
-                goto fault;
-            SET(eval_loaded(s->in.type, s->in.x, v, p->guest->nan_box));
-            break;
-        case CODE_ST_OPS:
-            env->ops->store(env, A + s->in.imm, B, s->in.x);
-            if (env->fault)
-                goto fault;
-            break;
-        case CODE(IR_amo, 0):
-            v = env->ops->amo(env, A, B, s->in.x, s->in.aux);
-            goto loaded;
-        case CODE(IR_cas, 0):
-            v = env->ops->cas(env, A, B, C, s->in.x);
-            goto loaded;
-        case CODE(IR_lr, 0):
-            v = env->ops->lr(env, A, s->in.x);
-        loaded:
-            if (env->fault)
-                goto fault;
-            SET(eval_loaded(s->in.type, s->in.x, v, false));
-            break;
-        case CODE(IR_sc, 0):
-            v = env->ops->sc(env, A, B, s->in.x);
-            if (env->fault)
-                goto fault;
-            SET(v);
-            break;
-        case CODE(IR_fence, 0):
-            if (s->in.aux == FENCE_STLD)
-                atomic_thread_fence(memory_order_seq_cst);
-            break;
-
-        case CODE(IR_br, 0):
-            if (eval_cc(IR_I64, s->in.aux, A, B))
-                goto direct;
-            break;
-        case CODE(IR_br, 1):
-            if (eval_cc(IR_I32, s->in.aux, A, B))
-                goto direct;
-            break;
-        case CODE(IR_gopc, 0):
-        case CODE(IR_callpc, 0):
-        direct:
-            if (s->target < 0 || (s->backward && polled(env))) {
-                env->pc = s->in.imm;
-                return s->backward && polled(env) ? EXIT_POLL : EXIT_NEXT;
-            }
-            s = &p->steps[s->target] - 1;
-            break;
-        case CODE(IR_goind, 0):
-            /* A jump may stand behind a fence or a new mapping: only the dispatcher knows what is there now. */
-            v = A;
-            m = s->in.aux == IND_JUMP || env->ctxkey != key || env->mode != p->mode ? -1 : ir_prog_mark(p, v);
-            if (m < 0 || polled(env)) {
-                env->pc = v;
-                return polled(env) ? EXIT_POLL : EXIT_NEXT;
-            }
-            s = &p->steps[p->marks[m].step] - 1;
-            break;
-        case CODE(IR_poll, 0):
-            if (polled(env)) {
-                env->pc = s->in.imm;
-                return EXIT_POLL;
-            }
-            break;
-        case CODE(IR_exit, 0):
-            env->pc = s->in.imm;
-            return s->in.aux;
-        case CODE(IR_call, 0):
-            h = &p->guest->helpers[s->in.x];
-            v = h->fn(env, A, B, C);
-            if (h->flags & HELPER_FAULTS && env->fault)
-                goto fault;
-            SET(v);
-            break;
-
-        default:        /* what is left is floating point */
-            SET(ir_eval_fp(&s->in, env, A, B, C, p->guest));
-            break;
-        }
+mark:
+    if (left-- <= 0) {
+        env->pc = s->in.imm;
+        return EXIT_NEXT;
     }
+    NEXT;
+
+ld:
+    v = load(env, A + s->in.imm, s->in.x);
+    if (env->fault)
+        goto fault;
+    SET(eval_loaded(s->in.type, s->in.x, v, p->guest->nan_box));
+    NEXT;
+st:
+    store(env, A + s->in.imm, B, s->in.x);
+    if (env->fault)
+        goto fault;
+    NEXT;
+ld_ops:
+    v = env->ops->load(env, A + s->in.imm, s->in.x);
+    if (env->fault)
+        goto fault;
+    SET(eval_loaded(s->in.type, s->in.x, v, p->guest->nan_box));
+    NEXT;
+st_ops:
+    env->ops->store(env, A + s->in.imm, B, s->in.x);
+    if (env->fault)
+        goto fault;
+    NEXT;
+amo:
+    v = env->ops->amo(env, A, B, s->in.x, s->in.aux);
+    goto loaded;
+cas:
+    v = env->ops->cas(env, A, B, C, s->in.x);
+    goto loaded;
+lr:
+    v = env->ops->lr(env, A, s->in.x);
+loaded:
+    if (env->fault)
+        goto fault;
+    SET(eval_loaded(s->in.type, s->in.x, v, false));
+    NEXT;
+sc:
+    v = env->ops->sc(env, A, B, s->in.x);
+    if (env->fault)
+        goto fault;
+    SET(v);
+    NEXT;
+fence:
+    if (s->in.aux == FENCE_STLD)
+        atomic_thread_fence(memory_order_seq_cst);
+    NEXT;
+
+br_64:
+    if (eval_cc(IR_I64, s->in.aux, A, B))
+        goto direct;
+    NEXT;
+br_32:
+    if (eval_cc(IR_I32, s->in.aux, A, B))
+        goto direct;
+    NEXT;
+direct:
+    if (s->target < 0 || (s->backward && polled(env))) {
+        env->pc = s->in.imm;
+        return s->backward && polled(env) ? EXIT_POLL : EXIT_NEXT;
+    }
+    JUMP(s->target);
+goind:
+    /* A jump may stand behind a fence or a new mapping: only the dispatcher knows what is there now. */
+    v = A;
+    m = s->in.aux == IND_JUMP || env->ctxkey != key || env->mode != p->mode ? -1 : ir_prog_mark(p, v);
+    if (m < 0 || polled(env)) {
+        env->pc = v;
+        return polled(env) ? EXIT_POLL : EXIT_NEXT;
+    }
+    JUMP(p->marks[m].step);
+poll:
+    if (polled(env)) {
+        env->pc = s->in.imm;
+        return EXIT_POLL;
+    }
+    NEXT;
+exit:
+    env->pc = s->in.imm;
+    return s->in.aux;
+call:
+    h = &p->guest->helpers[s->in.x];
+    v = h->fn(env, A, B, C);
+    if (h->flags & HELPER_FAULTS && env->fault)
+        goto fault;
+    SET(v);
+    NEXT;
+fp:
+    SET(ir_eval_fp(&s->in, env, A, B, C, p->guest));
+    NEXT;
 
 fault:
     env->pc = step_pc(p, s);
