@@ -13,6 +13,16 @@ enum { PH_PLIC = 1, PH_TEST = 2, PH_CPU = 3 };
 static uint32_t cpu_phandle(int i) { return PH_CPU + 2 * i; }
 static uint32_t intc_phandle(int i) { return PH_CPU + 2 * i + 1; }
 
+static void write_block_sizes(Fdt *f, const RiscvState *s)
+{
+    if (riscv_has(s, RV_ZICBOM))
+        fdt_u32s(f, "riscv,cbom-block-size", RISCV_CACHE_BLOCK);
+    if (riscv_has(s, RV_ZICBOP))
+        fdt_u32s(f, "riscv,cbop-block-size", RISCV_CACHE_BLOCK);
+    if (riscv_has(s, RV_ZICBOZ))
+        fdt_u32s(f, "riscv,cboz-block-size", RISCV_CACHE_BLOCK);
+}
+
 static void write_cpu(Fdt *f, const Vcpu *v)
 {
     const RiscvState *s = v->state;
@@ -27,6 +37,7 @@ static void write_cpu(Fdt *f, const Vcpu *v)
     fdt_text(f, "riscv,isa", isa);
     if (mmu)
         fdt_text(f, "mmu-type", mmu);
+    write_block_sizes(f, s);
     fdt_u32s(f, "phandle", cpu_phandle(v->index));
     fdt_begin(f, "interrupt-controller");
     fdt_u32s(f, "#interrupt-cells", 1);
@@ -55,6 +66,23 @@ static void write_cpus(Fdt *f, const Vm *vm)
     }
     fdt_end(f);
     fdt_end(f);
+    fdt_end(f);
+}
+
+/*
+ * riscv,pmu as OpenSBI's pmu_support.md has it: which SBI events exist, the mhpmevent
+ * value of each (target/riscv/counters.c: 1 cycles, 2 instructions), counters that take it.
+ */
+static void write_pmu(Fdt *f, const RiscvState *s)
+{
+    const uint32_t all = ~7u;       /* mhpmcounter3..31 */
+
+    if (!riscv_has(s, RV_ZIHPM))
+        return;
+    fdt_begin(f, "pmu");
+    fdt_text(f, "compatible", "riscv,pmu");
+    fdt_u32s(f, "riscv,event-to-mhpmevent", 1, 0, 1, 2, 0, 2);
+    fdt_u32s(f, "riscv,event-to-mhpmcounters", 1, 1, all | 1 << 0, 2, 2, all | 1 << 2);
     fdt_end(f);
 }
 
@@ -262,6 +290,7 @@ Err *virt_tree(RiscvVirt *b, Fdt *f)
     fdt_reg(f, VIRT_RAM, vm->config->ram_size);
     fdt_end(f);
     write_cpus(f, vm);
+    write_pmu(f, vm->vcpus[0]->state);
     write_soc(f, b);
     write_firmware_devices(f);
     write_syscon(f, "poweroff", "syscon-poweroff", 0x5555);

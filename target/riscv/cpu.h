@@ -5,6 +5,8 @@
 
 #include "target/riscv/state.h"
 
+#define RISCV_CACHE_BLOCK 64    /* what cbo.* and prefetch.* work on, in bytes */
+
 char *riscv_isa_string(const RiscvState *s);            /* riscv,isa of the device tree; g_free it */
 const char *riscv_mmu_type(const RiscvState *s);        /* mmu-type */
 

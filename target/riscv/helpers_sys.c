@@ -6,6 +6,7 @@
 #include <sched.h>
 
 #include "system/mem.h"
+#include "target/riscv/cpu.h"
 #include "target/riscv/priv.h"
 
 void riscv_update_mode(RiscvState *s)
@@ -80,7 +81,7 @@ uint64_t riscv_h_wrs(Env *env, uint64_t insn, uint64_t b, uint64_t c)
 
 /* ---- Zicbom, Zicboz: CMO manual, permission by xenvcfg */
 
-enum { CBO_INVAL, CBO_CLEAN, CBO_FLUSH, CBO_ZERO = 4, CBO_BLOCK = 64 };
+enum { CBO_INVAL, CBO_CLEAN, CBO_FLUSH, CBO_ZERO = 4 };
 
 static bool cbo_allowed(RiscvState *s, unsigned kind)
 {
@@ -96,10 +97,10 @@ uint64_t riscv_h_cbo(Env *env, uint64_t kind, uint64_t va, uint64_t insn)
     unsigned ctx = env->mode & MODE_CTX;
     if (!cbo_allowed(s, kind))
         return riscv_h_illegal(env, insn, 0, 0);
-    va &= ~(uint64_t)(CBO_BLOCK - 1);
+    va &= ~(uint64_t)(RISCV_CACHE_BLOCK - 1);
     MemOp m = MO_64 | ctx << MO_CTX_SHIFT;
     if (kind == CBO_ZERO) {
-        for (unsigned i = 0; i < CBO_BLOCK && !env->fault; i += 8)
+        for (unsigned i = 0; i < RISCV_CACHE_BLOCK && !env->fault; i += 8)
             env->ops->store(env, va + i, 0, m);
         return 0;
     }

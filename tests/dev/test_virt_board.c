@@ -73,6 +73,10 @@ static void test_tree(void)
     CHECK_EQ(cell(t, "/cpus/cpu@1", "reg", 0), 1);
     CHECK(g_str_has_prefix(prop(t, "/cpus/cpu@0", "riscv,isa", NULL), "rv64imafdc"));
     CHECK(g_str_has_prefix(prop(t, "/cpus/cpu@0", "mmu-type", NULL), "riscv,sv"));
+    CHECK_EQ(cell(t, "/cpus/cpu@1", "riscv,cbom-block-size", 0), 64);
+    CHECK_EQ(cell(t, "/cpus/cpu@1", "riscv,cboz-block-size", 0), 64);
+    CHECK_STR(prop(t, "/pmu", "compatible", NULL), "riscv,pmu");
+    CHECK_EQ(cell(t, "/pmu", "riscv,event-to-mhpmcounters", 5), 0xfffffffc);     /* instructions: minstret, too */
     CHECK_EQ(cell(t, "/cpus/cpu-map/cluster0/core1", "cpu", 0), cell(t, "/cpus/cpu@1", "phandle", 0));
     CHECK_STR(prop(t, "/chosen", "stdout-path", NULL), "/soc/serial@10000000");
     uint32_t plic = cell(t, "/soc/plic@c000000", "phandle", 0);
