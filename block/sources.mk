@@ -2,6 +2,7 @@
 # Files of the block layer join by `src +=` here, one line for each subject.
 src += block_set.c
 src += block/bitmap.c
+src += block/qcow2/parts.c
 
 # The drivers: made anew when a source changes, or the list of sources does.
 block-sources = $(wildcard $(patsubst %,$(S)/%,$(filter block/%,$(src))))
