@@ -30,13 +30,22 @@ Loop *co_loop(void);            /* of the running coroutine */
 
 /* Sleeps until somebody calls co_wake. Only inside. A wake that came first is not lost. */
 void co_yield(void);
+/*
+ * Sleeps until *done, which is set together with one co_wake (before or after
+ * this call). Wakes meant for another yield are kept for that one.
+ */
+void co_until(const bool *done);
 /* Lets it go on, from the loop's turn (never at once). Same thread; at most one wake for each yield. */
 void co_wake(Co *co);
 void co_wake_from(Co *co);      /* the same from any thread */
 /* Gives the others a turn. */
 void co_pause(void);
 void co_sleep(int64_t ns);
-/* Waits for the descriptor; returns the events that hold. */
+/*
+ * Waits for the descriptor; returns the events that hold (EPOLLERR, EPOLLHUP
+ * unasked). Several may wait for the same one. What epoll cannot watch, as a
+ * plain file, is always ready. shutdown() of a socket ends the wait.
+ */
 uint32_t co_wait_fd(int fd, uint32_t events);
 /* Runs fn(arg) in a worker thread and waits for it: compression, ciphers, calls that block. */
 void co_offload(void (*fn)(void *), void *arg);
@@ -54,18 +63,19 @@ void co_lock(CoMutex *m);
 void co_unlock(CoMutex *m);
 
 /* Many readers or one writer; a waiting writer holds back later readers. Zeroed memory is unlocked. */
-typedef struct CoRwlock { unsigned readers; Co *writer; CoQueue waiting; unsigned writers_waiting; } CoRwlock;
+typedef struct CoRwlock { unsigned readers; Co *writer; CoQueue waiting; } CoRwlock;
 void co_rdlock(CoRwlock *l);
 void co_wrlock(CoRwlock *l);
 void co_rwunlock(CoRwlock *l);
 
 /*
  * A crowd of coroutines doing parts of one job: crowd_start waits while `max`
- * are running, crowd_wait until all have ended; *status of the first that
- * failed is kept. Used to run many requests of one loop side by side.
+ * are running (0: no limit), crowd_wait until all have ended; the status of
+ * the first that failed is kept. Used to run many requests of one loop side by
+ * side. `arg` must live until fn has returned. Zeroed but for `max`.
  */
-typedef struct CoCrowd { unsigned running, max; int status; Co *waiter; } CoCrowd;
+typedef struct CoCrowd { unsigned running, max; int status; CoQueue waiting; } CoCrowd;
 void crowd_start(CoCrowd *c, int (*fn)(void *), void *arg);
-int crowd_wait(CoCrowd *c);     /* 0 or the first -errno */
+int crowd_wait(CoCrowd *c);     /* 0 or the first -errno; ready for another round */
 
 #endif

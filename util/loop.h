@@ -25,8 +25,11 @@ Loop *loop_self(void);
 
 /* Runs what is due. wait: sleeps until something is. Returns whether anything ran. */
 bool loop_turn(Loop *loop, bool wait);
-/* For a loop inside another one (GLib's): readable when loop_turn has something to do, timers included. */
-int loop_fd(const Loop *loop);
+/*
+ * For a loop inside another one (GLib's): readable when loop_turn has something
+ * to do, timers included. The same descriptor each time; -1 (errno): none to be had.
+ */
+int loop_fd(Loop *loop);
 
 /* Runs fn(arg) in the loop's thread, soon, in the order of the calls. Any thread. */
 void loop_call(Loop *loop, void (*fn)(void *), void *arg);

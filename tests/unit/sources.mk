@@ -4,3 +4,4 @@ tests += unit/test_err unit/test_log unit/test_opts
 tests += unit/test_chardev unit/test_term
 tests += unit/test_config
 tests += unit/test_bitmap
+tests += unit/test_iov unit/test_loop unit/test_co
