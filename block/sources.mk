@@ -3,6 +3,7 @@
 src += block_set.c
 src += block/bitmap.c
 src += block/qcow2/parts.c
+src += block/crypto/aesni.c block/crypto/crypt.c block/crypto/kdf.c
 
 # The drivers: made anew when a source changes, or the list of sources does.
 block-sources = $(wildcard $(patsubst %,$(S)/%,$(filter block/%,$(src))))

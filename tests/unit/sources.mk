@@ -3,5 +3,8 @@
 tests += unit/test_err unit/test_log unit/test_opts
 tests += unit/test_chardev unit/test_term
 tests += unit/test_config
+# block/crypto, and what stands on the qcow2 core
+tests += unit/test_crypt
+
 tests += unit/test_bitmap
 tests += unit/test_iov unit/test_loop unit/test_co
