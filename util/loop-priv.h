@@ -59,6 +59,7 @@ struct Loop {
     unsigned threads;               /* at most so many workers; 0: as many as suits */
     unsigned eager;                 /* requests done at once since the turn began (aio.c) */
     int64_t no_eager_until;         /* a write that was done at once has waited: not again before (aio.c) */
+    unsigned slow_writes;           /* such ones one after the other */
 
     struct Co *free_cos;            /* ended ones, for the next */
     unsigned n_free_cos, cos_made;

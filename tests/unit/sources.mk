@@ -7,4 +7,4 @@ tests += unit/test_config
 tests += unit/test_crypt
 
 tests += unit/test_bitmap
-tests += unit/test_iov unit/test_loop unit/test_co
+tests += unit/test_iov unit/test_loop unit/test_co unit/test_aio
