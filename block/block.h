@@ -141,6 +141,7 @@ MUST_USE Err *disk_open(BlockGraph *g, const json_t *options, unsigned flags, co
 void disk_free(Disk *d);                    /* drains, flushes if it wrote. NULL is fine. May yield. */
 void disk_set_ops(Disk *d, const DiskOps *ops, void *opaque);
 void disk_set_writethrough(Disk *d, bool on);       /* every write is followed by a flush */
+void disk_set_growing(Disk *d, bool on);            /* writes beyond the end make the node longer: for making images */
 MUST_USE Err *disk_set_perm(Disk *d, unsigned perm, unsigned shared);
 MUST_USE Err *disk_set_node(Disk *d, BlockNode *n); /* another medium, or NULL: ejected */
 BlockNode *disk_node(const Disk *d);                /* borrowed, or NULL */
@@ -152,6 +153,8 @@ int disk_write(Disk *d, uint64_t off, const IoVec *q, unsigned flags);
 int disk_zero (Disk *d, uint64_t off, uint64_t len, unsigned flags);
 int disk_discard(Disk *d, uint64_t off, uint64_t len);
 int disk_flush(Disk *d);
+/* Lets the host move the bytes (reflink, copy_file_range); -ENOTSUP: read and write instead. */
+int disk_copy(Disk *from, uint64_t from_off, Disk *to, uint64_t to_off, uint64_t len);
 
 /* The same for devices, from any thread: done(opaque, ret) is called in the thread of `reply` (a loop), or the graph's. */
 typedef struct DiskReq {

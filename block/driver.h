@@ -6,9 +6,12 @@
  *
  * What a driver may count on:
  *   - every function runs in a coroutine of the graph's loop and may yield
- *   - requests are within the node's size (writes: of a writable node), not
- *     empty, aligned to limits.request_align and at most limits.max_transfer;
- *     unaligned ones were widened by block/io.c
+ *   - requests are within the node's size (rounded up to limits.request_align;
+ *     writes of a driver that `grows` may go beyond it), not empty, aligned to
+ *     limits.request_align and at most limits.max_transfer; unaligned ones were
+ *     widened by block/io.c. Buffers may have any address: where the host is
+ *     particular (O_DIRECT), the protocol's driver copies
+ *   - writes come to a writable node alone
  *   - requests run side by side; overlapping ones, too. What must not is the
  *     driver's to lock (co.h)
  *   - close comes when no request runs, after a flush
@@ -20,6 +23,7 @@
 #define BLOCK_DRIVER_H
 
 #include "block/block.h"
+#include "block/ranges.h"
 
 typedef enum DriverKind { DRIVER_FORMAT, DRIVER_PROTOCOL, DRIVER_FILTER } DriverKind;
 
@@ -42,6 +46,7 @@ typedef struct BlockLimits {
     uint32_t zero_align, discard_align;     /* best units; 0: request_align */
     uint64_t max_zero, max_discard;         /* 0: none */
     uint32_t opt_transfer;          /* 0: unknown */
+    uint32_t cluster;               /* formats: the unit of write_compressed; 0: none */
     uint32_t min_io, opt_io;        /* as the host tells of a device */
 } BlockLimits;
 
@@ -67,13 +72,17 @@ struct BlockNode {
     BlockChild *children, *parents;
     char *backing_name, *backing_format;    /* what the image's header says, or NULL; open sets it */
     bool no_backing_open;           /* a driver opens its backing itself, or the header's is not to be followed */
+    bool probed;                    /* nobody said the format: it was guessed */
     uint64_t written_to;            /* highest byte written, for "info" of block jobs */
     DirtyBitmap *bitmaps;           /* block/bitmap.h */
 
     /* block/io.c and graph.c */
-    unsigned refs, in_flight, quiesce;
-    struct Tracked *tracked;        /* running requests */
-    CoQueue drained, resumed;
+    unsigned refs, in_flight;
+    unsigned drains;                /* node_drain_begin less node_drain_end */
+    bool quiesced;                  /* a drained node is reached from here: no Disk starts a request */
+    uint8_t mark;                   /* scratch of walks over the graph */
+    uint16_t depth;                 /* how deep below the first one opened */
+    Ranges tracked;                 /* running requests */
     uint64_t write_gen, flushed_gen;    /* a flush with nothing written before it is free */
     CoQueue flushing; bool flush_active;
     unsigned perm, shared;          /* sums over the parents */
@@ -91,6 +100,14 @@ struct BlockDriver {
     bool has_backing;               /* a "backing" child makes sense */
     bool can_snapshot, can_compress;
     bool no_storage;                /* FORMAT or FILTER without a "file" child; a PROTOCOL never has one */
+    bool grows;                     /* a write beyond the end makes it longer (a file); others say -ENOSPC */
+    /*
+     * Options that are no PROPs: children beside "file" and "backing" ("data-file"), and what open reads from
+     * n->options itself ("inject-error": [..]). NULL-terminated; may be NULL. Others are refused before open.
+     */
+    const char *const *own_options;
+    /* Options that change what a reader sees, so that a plain file name does not say all. Likewise. */
+    const char *const *strong_options;
 
     /* How sure are these first bytes to be of this format: 0..100. */
     int (*probe)(const uint8_t *head, size_t len, const char *filename);
@@ -108,7 +125,9 @@ struct BlockDriver {
     /* What the children's permissions are when the parents ask for perm/shared; NULL: block/graph.c's rule for the kind. */
     void (*child_perm)(BlockNode *, const char *role, unsigned perm, unsigned shared, unsigned *cperm, unsigned *cshared);
     Err *(*take_perm)(BlockNode *, unsigned perm, unsigned shared);     /* protocols: locks of the host */
+    void (*drain)(BlockNode *, bool begin);     /* n->quiesced has changed: let go requests that only wait for time */
 
+    void (*event)(BlockNode *, const char *name);                       /* block_event's; filters that inject faults */
     int (*read )(BlockNode *, uint64_t off, const IoVec *, unsigned flags);
     int (*write)(BlockNode *, uint64_t off, const IoVec *, unsigned flags);
     /* write of one cluster, compressed; off aligned to the cluster */
@@ -117,7 +136,10 @@ struct BlockDriver {
     int (*discard)(BlockNode *, uint64_t off, uint64_t len);                    /* NULL: nothing happens */
     int (*flush)(BlockNode *);      /* own caches to the children; io.c flushes those afterwards */
     int (*extent)(BlockNode *, uint64_t off, uint64_t len, Extent *out);        /* NULL: all data */
-    /* Moves bytes between two nodes of the same driver without looking at them; -ENOTSUP: read and write instead. */
+    /*
+     * Moves bytes to this driver's node without looking at them; -ENOTSUP: read and write instead. `from` is of the
+     * same driver if that is a PROTOCOL, else any node.
+     */
     int (*copy)(BlockNode *from, uint64_t from_off, BlockNode *to, uint64_t to_off, uint64_t len);
     Err *(*resize)(BlockNode *, uint64_t len, bool exact, Preallocation p);
     int64_t (*allocated)(BlockNode *);
@@ -169,6 +191,13 @@ extern const BlockDriver *const block_set[];    /* NULL-terminated; written by t
  */
 MUST_USE Err *child_open(BlockNode *parent, const json_t *options, const char *role, bool required, BlockChild **out);
 MUST_USE Err *child_attach(BlockNode *parent, BlockNode *child, const char *role, BlockChild **out);   /* takes its own hold */
+/*
+ * A further file that the image itself names (a qcow2's data file, a VMDK's
+ * extents): options[role] if the user gave that, else `name`, relative to the
+ * folder of the image, always a plain file of the host: "json:" and "nbd:" mean
+ * nothing here, whoever made the image shall not choose where the program reads.
+ */
+MUST_USE Err *child_open_named(BlockNode *parent, const char *name, const char *role, BlockChild **out);
 void child_detach(BlockChild *c);               /* may yield; NULL is fine */
 MUST_USE Err *child_refresh_perms(BlockNode *n);    /* after what child_perm answers has changed */
 
@@ -187,6 +216,9 @@ int child_pwrite(BlockChild *c, uint64_t off, const void *buf, size_t len, unsig
 /* Reads what is there and zeroes the rest. */
 int child_pread_padded(BlockChild *c, uint64_t off, void *buf, size_t len);
 
+/* Something happened that a test wants to hear of ("l2_update"): the blkdebug filter below, if there is one, acts. */
+void block_event(BlockChild *c, const char *event);
+
 /* Memory for data of this node, aligned as it likes; NULL: not that much. block_buf_free takes NULL. */
 void *block_buf(BlockNode *n, size_t len);
 void block_buf_free(void *buf);
@@ -195,5 +227,7 @@ void *try_alloc(size_t n, size_t each);
 
 /* "PATH", for messages: the name of the node's storage. */
 const char *node_path(BlockNode *n);
+/* The node's options (block/options.c): what every driver has. */
+extern const Field node_fields[];
 
 #endif
