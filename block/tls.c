@@ -274,6 +274,9 @@ static ssize_t session_read(void *opaque, void *buf, size_t len, uint32_t *event
     /* A peer that sends nothing but warnings gets so many. */
     for (int tries = 0; tries < 16; tries++) {
         ssize_t ret = t->lib->record_recv(t->session, buf, len);
+        /* What is inside knows whether it is whole. */
+        if (ret == GNUTLS_E_PREMATURE_TERMINATION)
+            return 0;
         int error = ret < 0 ? session_error(t, ret, events) : 1;
         if (error)
             return ret < 0 ? error : ret;
