@@ -237,7 +237,7 @@ void tls_creds_unref(TlsCreds *c)
         c->obj.refs--;
 }
 
-/* ---- a session, the stream's filter */
+/* ---- a session, the wire's filter */
 
 typedef struct Session {
     TlsCreds *creds;
@@ -313,7 +313,7 @@ static void session_free(void *opaque)
     g_free(t);
 }
 
-static const StreamFilter session_filter = { session_read, session_write, session_end, session_free };
+static const WireFilter session_filter = { session_read, session_write, session_end, session_free };
 
 static int session_credentials(Session *t, bool server)
 {
@@ -350,7 +350,7 @@ static Err *session_verify(Session *t, bool server)
     return NULL;
 }
 
-static Err *session_setup(Session *t, Stream *s, bool server)
+static Err *session_setup(Session *t, Wire *s, bool server)
 {
     TlsCreds *c = t->creds;
     const char *where = NULL;
@@ -365,7 +365,7 @@ static Err *session_setup(Session *t, Stream *s, bool server)
     if (ret < 0)
         return gnutls_err(c, ret, "TLS credentials");
     TRY(session_verify(t, server));
-    t->lib->transport_set_int2(t->session, stream_fd(s), stream_fd(s));
+    t->lib->transport_set_int2(t->session, wire_fd(s), wire_fd(s));
     return NULL;
 }
 
@@ -393,7 +393,7 @@ static Err *handshake_error(const Session *t, int ret)
     return err(ERR_IO, "TLS handshake: %s", t->lib->strerror(ret));
 }
 
-static Err *handshake(Session *t, Stream *s)
+static Err *handshake(Session *t, Wire *s)
 {
     for (;;) {
         uint32_t events;
@@ -407,18 +407,18 @@ static Err *handshake(Session *t, Stream *s)
             return handshake_error(t, ret);
         }
         session_error(t, ret, &events);
-        ret = stream_wait(s, events == EPOLLOUT, events);
+        ret = wire_wait(s, events == EPOLLOUT, events);
         if (ret)
             return err_errno(-ret, "TLS handshake");
     }
 }
 
-Err *tls_start(Stream *s, TlsCreds *c, bool server, const char *hostname)
+Err *tls_start(Wire *s, TlsCreds *c, bool server, const char *hostname)
 {
     Session *t;
 
     /* What was sent in the clear must not count as if it came through TLS. */
-    if (stream_buffered(s))
+    if (wire_buffered(s))
         return err(ERR_INVALID, "the other side sent data in the clear that belongs behind the TLS handshake");
     t = g_new0(Session, 1);
     t->creds = tls_creds_ref(c);
@@ -431,7 +431,7 @@ Err *tls_start(Stream *s, TlsCreds *c, bool server, const char *hostname)
         g_free(t);
         return gnutls_err(c, ret, "TLS");
     }
-    stream_set_filter(s, &session_filter, t);
+    wire_set_filter(s, &session_filter, t);
     TRY(session_setup(t, s, server));
     return handshake(t, s);
 }

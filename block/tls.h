@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * TLS over a Stream, and the objects that hold its credentials:
+ * TLS over a Wire, and the objects that hold its credentials:
  * tls-creds-x509 (certificates) and tls-creds-psk (shared keys).
  *
  * The library, GnuTLS, is opened when the first of these objects is made:
@@ -10,7 +10,7 @@
 #define BLOCK_TLS_H
 
 #include "block/objects.h"
-#include "util/stream.h"
+#include "util/wire.h"
 
 typedef struct TlsCreds TlsCreds;
 
@@ -22,11 +22,11 @@ TlsCreds *tls_creds_ref(TlsCreds *c);
 void tls_creds_unref(TlsCreds *c);          /* NULL is fine */
 
 /*
- * From now on the stream is TLS; runs the handshake, which stream_deadline
+ * From now on the wire is TLS; runs the handshake, which wire_deadline
  * bounds. May yield. hostname: a client compares the certificate with it;
- * needed with certificates unless verify-peer is off. A stream whose handshake
+ * needed with certificates unless verify-peer is off. A wire whose handshake
  * failed can only be freed.
  */
-MUST_USE Err *tls_start(Stream *s, TlsCreds *c, bool server, const char *hostname);
+MUST_USE Err *tls_start(Wire *s, TlsCreds *c, bool server, const char *hostname);
 
 #endif

@@ -84,7 +84,8 @@ static int wait_for(int fd, uint32_t events, int64_t deadline, Cancel *c)
         c->wake = wait_cancel;
         c->opaque = &w;
     }
-    co_yield();
+    while (w.co)
+        co_yield();
     if (c)
         c->wake = NULL;
     alarm_del(&alarm);

@@ -10,7 +10,7 @@
 #include "block/nbd/protocol.h"
 #include "block/tls.h"
 #include "util/socket.h"
-#include "util/stream.h"
+#include "util/wire.h"
 
 /* What the user asks for. All borrowed. */
 typedef struct NbdWish {
@@ -35,9 +35,9 @@ typedef struct NbdInfo {
 void nbd_info_clear(NbdInfo *i);
 
 /* Up to the transmission phase. *out is the caller's also after an error. */
-MUST_USE Err *nbd_negotiate(Stream *s, const NbdWish *w, NbdInfo *out);
+MUST_USE Err *nbd_negotiate(Wire *s, const NbdWish *w, NbdInfo *out);
 /* All exports with what there is to know; ends the session. */
-MUST_USE Err *nbd_list(Stream *s, const NbdWish *w, NbdInfo **list, unsigned *count);
+MUST_USE Err *nbd_list(Wire *s, const NbdWish *w, NbdInfo **list, unsigned *count);
 void nbd_list_free(NbdInfo *list, unsigned count);
 
 /* ---- a connection */
@@ -55,8 +55,8 @@ typedef struct NbdRequest {
 
 /* Connects and shakes hands. deadline (loop_now's clock, -1: none) bounds both; c may be NULL. */
 MUST_USE Err *nbd_conn_open(const SocketAddr *a, const NbdWish *w, int64_t deadline, Cancel *c, NbdConn **out);
-/* The same over a stream that is connected; takes it over, also when it fails. */
-MUST_USE Err *nbd_conn_start(Stream *s, const NbdWish *w, int64_t deadline, Cancel *c, NbdConn **out);
+/* The same over a wire that is connected; takes it over, also when it fails. */
+MUST_USE Err *nbd_conn_start(Wire *s, const NbdWish *w, int64_t deadline, Cancel *c, NbdConn **out);
 const NbdInfo *nbd_conn_info(const NbdConn *c);
 /* 0, or -errno: the server's answer, or -EIO with r->lost. */
 int nbd_conn_request(NbdConn *c, NbdRequest *r);

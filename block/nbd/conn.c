@@ -34,7 +34,7 @@ typedef struct Slot {
 } Slot;
 
 struct NbdConn {
-    Stream *s;
+    Wire *s;
     Loop *loop;
     NbdInfo info;
     unsigned refs;
@@ -59,7 +59,7 @@ void nbd_conn_unref(NbdConn *c)
 {
     if (!c || --c->refs)
         return;
-    stream_free(c->s);
+    wire_free(c->s);
     nbd_info_clear(&c->info);
     g_free(c->broken);
     g_free(c);
@@ -81,7 +81,7 @@ static void conn_break(NbdConn *c, Err *why)
     if (!c->broken && !c->closing)
         c->broken = g_strdup(err_text(why));
     err_free(why);
-    stream_down(c->s, EIO);
+    wire_down(c->s, EIO);
 }
 
 static void slot_done(NbdConn *c, Slot *t)
@@ -157,7 +157,7 @@ static Err *lost(int ret)
 /* Reads `n` bytes of the chunk's payload into buf. */
 static Err *payload(NbdConn *c, void *buf, size_t n)
 {
-    int ret = stream_read(c->s, buf, n);
+    int ret = wire_read(c->s, buf, n);
 
     return ret ? lost(ret) : NULL;
 }
@@ -178,7 +178,7 @@ static Err *read_data(NbdConn *c, Slot *t, const Chunk *k)
     TRY(range_inside(t, off, len));
     TRY(range_add(t, off, off + len));
     IoVec part = iov_slice(t->r->q, off - t->r->off, len);
-    int ret = stream_readv(c->s, &part);
+    int ret = wire_readv(c->s, &part);
     return ret ? lost(ret) : NULL;
 }
 
@@ -222,7 +222,7 @@ static Err *read_status(NbdConn *c, Slot *t, const Chunk *k)
     t->r->extent_flags = wide ? get64(b + 16) : get32(b + 8);
     if (!t->r->extent_len)
         return err(ERR_IO, "the server sent an extent of no length");
-    int ret = stream_skip(c->s, k->len - head - each);
+    int ret = wire_skip(c->s, k->len - head - each);
     return ret ? lost(ret) : NULL;
 }
 
@@ -286,7 +286,7 @@ static Err *read_simple(NbdConn *c, Slot *t, uint32_t error)
         return err(ERR_IO, "the server's answer to a block status has no extent");
     t->error = error;
     if (t->r->type == NBD_CMD_READ && !error) {
-        int ret = stream_readv(c->s, t->r->q);
+        int ret = wire_readv(c->s, t->r->q);
         if (ret)
             return lost(ret);
     }
@@ -390,14 +390,14 @@ static int send_request(NbdConn *c, const NbdRequest *r, uint64_t handle)
     v[0] = (struct iovec){ b, p - b };
     if (data)
         n += iov_elements(r->q, v + 1, G_N_ELEMENTS(v) - 1, &bytes);
-    int ret = stream_writev(c->s, v, n);
+    int ret = wire_writev(c->s, v, n);
     /* A view of more elements than fit goes on. */
     while (!ret && data && bytes < r->len) {
         IoVec rest = iov_slice(r->q, bytes, r->len - bytes);
         size_t more;
         n = iov_elements(&rest, v, G_N_ELEMENTS(v), &more);
         bytes += more;
-        ret = stream_writev(c->s, v, n);
+        ret = wire_writev(c->s, v, n);
     }
     return ret;
 }
@@ -453,13 +453,13 @@ void nbd_conn_close(NbdConn *c)
         return;
     if (!c->ended && !c->closing) {
         c->closing = true;
-        stream_deadline(c->s, loop_now() + 1000000000);
+        wire_deadline(c->s, loop_now() + 1000000000);
         co_lock(&c->sending);
         if (!c->ended && !send_request(c, &bye, 0))
-            stream_end(c->s);
+            wire_end(c->s);
         co_unlock(&c->sending);
     }
-    stream_down(c->s, EIO);
+    wire_down(c->s, EIO);
     while (!c->ended)
         co_queue_wait(&c->gone);
     nbd_conn_unref(c);
@@ -467,31 +467,31 @@ void nbd_conn_close(NbdConn *c)
 
 /* ---- beginning */
 
-static void cancel_stream(void *opaque)
+static void cancel_wire(void *opaque)
 {
-    stream_down(opaque, ECANCELED);
+    wire_down(opaque, ECANCELED);
 }
 
-Err *nbd_conn_start(Stream *s, const NbdWish *w, int64_t deadline, Cancel *cancel, NbdConn **out)
+Err *nbd_conn_start(Wire *s, const NbdWish *w, int64_t deadline, Cancel *cancel, NbdConn **out)
 {
     NbdInfo info;
 
     if (cancel && cancel->cancelled) {
-        stream_free(s);
+        wire_free(s);
         return err_errno(ECANCELED, "NBD");
     }
     if (cancel) {
-        cancel->wake = cancel_stream;
+        cancel->wake = cancel_wire;
         cancel->opaque = s;
     }
-    stream_deadline(s, deadline);
+    wire_deadline(s, deadline);
     Err *e = nbd_negotiate(s, w, &info);
-    stream_deadline(s, -1);
+    wire_deadline(s, -1);
     if (cancel)
         cancel->wake = NULL;
     if (e) {
         nbd_info_clear(&info);
-        stream_free(s);
+        wire_free(s);
         return e;
     }
     NbdConn *c = g_new0(NbdConn, 1);
@@ -506,11 +506,11 @@ Err *nbd_conn_start(Stream *s, const NbdWish *w, int64_t deadline, Cancel *cance
 
 Err *nbd_conn_open(const SocketAddr *a, const NbdWish *w, int64_t deadline, Cancel *c, NbdConn **out)
 {
-    Stream *s;
+    Wire *s;
     int fd;
 
     TRY(socket_connect(a, deadline, c, &fd));
-    TRY(stream_new(co_loop(), fd, &s));
+    TRY(wire_new(co_loop(), fd, &s));
     g_autofree char *text = socket_addr_text(a);
     return err_in(nbd_conn_start(s, w, deadline, c, out), "%s", text);
 }

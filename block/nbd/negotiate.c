@@ -20,7 +20,7 @@
 
 /* One handshake. */
 typedef struct Shake {
-    Stream *s;
+    Wire *s;
     const NbdWish *w;
     bool fixed, no_zeroes, tls;
     size_t total;                           /* bytes that the server sent */
@@ -57,14 +57,14 @@ static Err *send_option(Shake *h, uint32_t option, const void *data, uint32_t le
 
     put32(put32(put64(head, NBD_OPTS_MAGIC), option), len);
     struct iovec v[2] = { { head, sizeof(head) }, { (void *)data, len } };
-    int ret = stream_writev(h->s, v, 2);
+    int ret = wire_writev(h->s, v, 2);
     return ret ? broken(ret, option_names[option]) : NULL;
 }
 
 static Err *get_reply(Shake *h, uint32_t option, Reply *r)
 {
     uint8_t head[20];
-    int ret = stream_read(h->s, head, sizeof(head));
+    int ret = wire_read(h->s, head, sizeof(head));
 
     if (ret)
         return broken(ret, option_names[option]);
@@ -77,7 +77,7 @@ static Err *get_reply(Shake *h, uint32_t option, Reply *r)
     h->total += r->len;
     if (r->len > REPLY_MAX || h->total > TOTAL_MAX)
         return err(ERR_IO, "the server's reply to %s is too long: %u bytes", option_names[option], r->len);
-    ret = stream_read(h->s, r->data, r->len);
+    ret = wire_read(h->s, r->data, r->len);
     r->data[r->len] = 0;
     return ret ? broken(ret, option_names[option]) : NULL;
 }
@@ -305,7 +305,7 @@ static Err *export_name(Shake *h, NbdInfo *out)
     uint8_t data[10 + 124];
 
     TRY(send_option(h, NBD_OPT_EXPORT_NAME, h->w->export, strlen(h->w->export)));
-    int ret = stream_read(h->s, data, h->no_zeroes ? 10 : sizeof(data));
+    int ret = wire_read(h->s, data, h->no_zeroes ? 10 : sizeof(data));
     if (ret == -EPIPE)
         return err_hint(err(ERR_NOT_FOUND, "the server ended the connection: it has no export '%s', most likely",
                             h->w->export), "lyre-nbd --list shows what a server has.");
@@ -322,7 +322,7 @@ static Err *export_name(Shake *h, NbdInfo *out)
 static Err *greet(Shake *h, NbdInfo *out)
 {
     uint8_t hello[16], more[2 + 8 + 124], answer[4];
-    int ret = stream_read(h->s, hello, sizeof(hello));
+    int ret = wire_read(h->s, hello, sizeof(hello));
 
     if (ret == -EPIPE)
         return err(ERR_IO, "the server ended the connection before it said hello");
@@ -333,7 +333,7 @@ static Err *greet(Shake *h, NbdInfo *out)
     if (get64(hello + 8) == NBD_OLD_MAGIC) {
         /* size, flags (16 bits of handshake, 16 of transmission), 124 bytes of nothing */
         uint8_t old[8 + 4 + 124];
-        ret = stream_read(h->s, old, sizeof(old));
+        ret = wire_read(h->s, old, sizeof(old));
         if (ret)
             return broken(ret, "oldstyle");
         out->oldstyle = true;
@@ -343,13 +343,13 @@ static Err *greet(Shake *h, NbdInfo *out)
     }
     if (get64(hello + 8) != NBD_OPTS_MAGIC)
         return err(ERR_IO, "the server speaks no NBD that is known here (magic %#" PRIx64 ")", get64(hello + 8));
-    ret = stream_read(h->s, more, 2);
+    ret = wire_read(h->s, more, 2);
     if (ret)
         return broken(ret, "hello");
     h->fixed = get16(more) & NBD_FLAG_FIXED_NEWSTYLE;
     h->no_zeroes = get16(more) & NBD_FLAG_NO_ZEROES;
     put32(answer, (h->fixed ? NBD_FLAG_FIXED_NEWSTYLE : 0) | (h->no_zeroes ? NBD_FLAG_NO_ZEROES : 0));
-    ret = stream_write(h->s, answer, sizeof(answer));
+    ret = wire_write(h->s, answer, sizeof(answer));
     return ret ? broken(ret, "hello") : NULL;
 }
 
@@ -373,7 +373,7 @@ static Err *ask_headers(Shake *h, NbdInfo *out)
     return NULL;
 }
 
-Err *nbd_negotiate(Stream *s, const NbdWish *w, NbdInfo *out)
+Err *nbd_negotiate(Wire *s, const NbdWish *w, NbdInfo *out)
 {
     Shake h = { .s = s, .w = w };
     bool go = false;
@@ -475,7 +475,7 @@ static Err *list_all(Shake *h, GArray *out)
     return e;
 }
 
-Err *nbd_list(Stream *s, const NbdWish *w, NbdInfo **list, unsigned *count)
+Err *nbd_list(Wire *s, const NbdWish *w, NbdInfo **list, unsigned *count)
 {
     Shake h = { .s = s, .w = w };
     NbdInfo old = { .name = g_strdup("") };

@@ -47,7 +47,7 @@ static int send_chunk(const Request *r, uint16_t flags, uint16_t type, const voi
     p = c->extended ? put64(p, a_len + b_len) : put32(p, a_len + b_len);
     struct iovec v[3] = { { head, p - head }, { (void *)a, a_len }, { (void *)b, b_len } };
     co_lock(&c->sending);
-    int ret = stream_writev(c->s, v, 3);
+    int ret = wire_writev(c->s, v, 3);
     co_unlock(&c->sending);
     return ret;
 }
@@ -59,7 +59,7 @@ static int send_simple(const Request *r, uint32_t error, const void *data, size_
     put64(put32(put32(head, NBD_SIMPLE_REPLY_MAGIC), error), r->handle);
     struct iovec v[2] = { { head, sizeof(head) }, { (void *)data, len } };
     co_lock(&r->c->sending);
-    int ret = stream_writev(r->c->s, v, 2);
+    int ret = wire_writev(r->c->s, v, 2);
     co_unlock(&r->c->sending);
     return ret;
 }
@@ -421,13 +421,13 @@ static int read_status_payload(Request *r)
     if (n < 12 || n > 8 + 4 * 64 || n % 4) {
         bad(r, NBD_EINVAL, "the payload of a block status has a wrong length");
         r->len = 0;
-        return stream_skip(r->c->s, n);
+        return wire_skip(r->c->s, n);
     }
-    int ret = stream_read(r->c->s, b, 8);
+    int ret = wire_read(r->c->s, b, 8);
     r->len = get64(b);
     r->only = 0;
     for (n -= 8; !ret && n; n -= 4) {
-        ret = stream_read(r->c->s, b, 4);
+        ret = wire_read(r->c->s, b, 4);
         uint32_t id = get32(b);
         if (id >= r->c->n_contexts || !r->c->contexts || !r->c->contexts[id])
             bad(r, NBD_EINVAL, "a context that was not chosen");
@@ -460,8 +460,8 @@ static int read_payload(Request *r)
     }
     if (status || !r->payload)
         return 0;
-    return r->type == NBD_CMD_WRITE && !r->error ? stream_read(r->c->s, r->buf, r->payload)
-                                                 : stream_skip(r->c->s, r->payload);
+    return r->type == NBD_CMD_WRITE && !r->error ? wire_read(r->c->s, r->buf, r->payload)
+                                                 : wire_skip(r->c->s, r->payload);
 }
 
 static Err *parse_header(NbdClient *c, const uint8_t *b, Request *r)
@@ -485,12 +485,12 @@ static Err *parse_header(NbdClient *c, const uint8_t *b, Request *r)
 static Err *read_request(NbdClient *c, Request **out)
 {
     uint8_t b[NBD_EXTENDED_REQUEST_LEN];
-    int ret = stream_peek(c->s);
+    int ret = wire_peek(c->s);
 
     *out = NULL;
     if (ret == 0 || ret == -ECONNRESET)
         return NULL;
-    ret = ret < 0 ? ret : stream_read(c->s, b, c->extended ? NBD_EXTENDED_REQUEST_LEN : NBD_REQUEST_LEN);
+    ret = ret < 0 ? ret : wire_read(c->s, b, c->extended ? NBD_EXTENDED_REQUEST_LEN : NBD_REQUEST_LEN);
     if (ret)
         return err_errno(-ret, "reading a request");
     Request *r = g_new0(Request, 1);

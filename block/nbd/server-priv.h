@@ -11,7 +11,7 @@
 #include "block/bitmap.h"
 #include "block/nbd/protocol.h"
 #include "block/nbd/server.h"
-#include "util/stream.h"
+#include "util/wire.h"
 
 typedef struct NbdClient NbdClient;
 
@@ -55,7 +55,7 @@ enum { CONTEXT_ALLOCATION = 0, CONTEXT_DEPTH = 1, CONTEXT_BITMAPS = 2 };
 struct NbdClient {
     NbdServer *server;
     NbdExport *export;              /* NULL: still shaking hands */
-    Stream *s;
+    Wire *s;
     char *peer;
     bool no_zeroes, tls, structured, extended;
     bool shaken;                    /* the handshake is over */

@@ -181,11 +181,11 @@ static void client_stop(NbdClient *c, int64_t until)
 {
     c->stopping = true;
     if (!c->export) {
-        stream_down(c->s, ESHUTDOWN);
+        wire_down(c->s, ESHUTDOWN);
         return;
     }
-    stream_stop_reading(c->s);
-    stream_deadline(c->s, until);
+    wire_stop_reading(c->s);
+    wire_deadline(c->s, until);
 }
 
 Err *nbd_export_remove(NbdServer *s, const char *name, bool hard)
@@ -237,7 +237,7 @@ static void client_leave(NbdClient *c)
         nbd_export_unref(c->export);
     }
     nbd_forget_contexts(c);
-    stream_free(c->s);
+    wire_free(c->s);
     g_free(c->peer);
     g_free(c);
     listeners_set(s);
@@ -251,31 +251,31 @@ static void client_main(void *arg)
     NbdClient *c = arg;
     unsigned seconds = c->server->c.handshake_seconds ? c->server->c.handshake_seconds : NBD_HANDSHAKE_SECONDS;
 
-    stream_deadline(c->s, loop_now() + seconds * SECOND);
+    wire_deadline(c->s, loop_now() + seconds * SECOND);
     nbd_say(c, "connected");
     Err *e = nbd_shake(c);
     if (!e && c->export && !c->stopping) {
-        stream_deadline(c->s, -1);
+        wire_deadline(c->s, -1);
         nbd_say(c, "uses the export '%s'%s%s", c->export->name, c->tls ? ", TLS" : "",
                 c->extended ? ", extended headers" : c->structured ? ", structured replies" : "");
         e = nbd_serve(c);
     }
     nbd_say(c, e ? "left: %s" : "left", e ? err_text(e) : "");
     if (!e)
-        stream_end(c->s);
+        wire_end(c->s);
     err_free(e);
     client_leave(c);
 }
 
 Err *nbd_server_take(NbdServer *s, int fd)
 {
-    Stream *stream;
+    Wire *wire;
 
-    TRY(stream_new(s->loop, fd, &stream));
+    TRY(wire_new(s->loop, fd, &wire));
     socket_tune(fd, true);
     NbdClient *c = g_new0(NbdClient, 1);
     c->server = s;
-    c->s = stream;
+    c->s = wire;
     c->peer = socket_peer(fd);
     c->next = s->clients;
     s->clients = c;

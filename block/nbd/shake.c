@@ -29,7 +29,7 @@ static Err *reply(NbdClient *c, const Option *o, uint32_t type, const void *data
 
     put32(put32(put32(put64(head, NBD_REP_MAGIC), o->type), type), len);
     struct iovec v[2] = { { head, sizeof(head) }, { (void *)data, len } };
-    int ret = stream_writev(c->s, v, 2);
+    int ret = wire_writev(c->s, v, 2);
     return ret ? broken(ret) : NULL;
 }
 
@@ -196,7 +196,7 @@ static Err *opt_export_name(NbdClient *c, const Option *o)
         return err(ERR_INVALID, "it asked for an export by EXPORT_NAME with extended headers");
     choose(c, x);
     put16(put64(b, disk_size(x->disk)), nbd_export_flags(c, x));
-    int ret = stream_write(c->s, b, c->no_zeroes ? 10 : sizeof(b));
+    int ret = wire_write(c->s, b, c->no_zeroes ? 10 : sizeof(b));
     c->shaken = true;
     return ret ? broken(ret) : NULL;
 }
@@ -372,7 +372,7 @@ static Err *answer(NbdClient *c, const Option *o)
 static Err *one_option(NbdClient *c, Option *o)
 {
     uint8_t head[16];
-    int ret = stream_read(c->s, head, sizeof(head));
+    int ret = wire_read(c->s, head, sizeof(head));
 
     if (ret)
         return broken(ret);
@@ -383,10 +383,10 @@ static Err *one_option(NbdClient *c, Option *o)
     if (o->len > OPTION_MAX) {
         if (o->len > OPTION_SKIP || o->type == NBD_OPT_EXPORT_NAME)
             return err(ERR_INVALID, "it sent an option of %u bytes", o->len);
-        ret = stream_skip(c->s, o->len);
+        ret = wire_skip(c->s, o->len);
         return ret ? broken(ret) : refuse(c, o, NBD_REP_ERR_TOO_BIG, "too long");
     }
-    ret = stream_read(c->s, o->data, o->len);
+    ret = wire_read(c->s, o->data, o->len);
     return ret ? broken(ret) : answer(c, o);
 }
 
@@ -396,9 +396,9 @@ Err *nbd_shake(NbdClient *c)
     g_autofree Option *o = NULL;
 
     put16(put64(put64(hello, NBD_INIT_MAGIC), NBD_OPTS_MAGIC), NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
-    int ret = stream_write(c->s, hello, sizeof(hello));
+    int ret = wire_write(c->s, hello, sizeof(hello));
     if (!ret)
-        ret = stream_read(c->s, flags, sizeof(flags));
+        ret = wire_read(c->s, flags, sizeof(flags));
     if (ret)
         return broken(ret);
     if (get32(flags) & ~(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Streams. The socket has one watch; a place for who reads and one for who
+ * Wires. The socket has one watch; a place for who reads and one for who
  * writes say which events each waits for. A read takes what else has come along
  * with it into a buffer, so that a small message costs no system call of its own.
  */
-#include "util/stream.h"
+#include "util/wire.h"
 
 #include <errno.h>
 #include <glib.h>
@@ -21,7 +21,7 @@ typedef struct Place {
     uint32_t events;
 } Place;
 
-struct Stream {
+struct Wire {
     int fd;
     int error;                  /* -errno, for ever */
     Loop *loop;
@@ -29,7 +29,7 @@ struct Stream {
     uint32_t armed;             /* events that the watch is set to */
     Place places[2];            /* reader, writer */
     Alarm alarm;
-    const StreamFilter *filter;
+    const WireFilter *filter;
     void *opaque;
     size_t have, at;            /* bytes in ahead; the first that was not read */
     char ahead[READ_AHEAD];
@@ -45,9 +45,9 @@ static void place_wake(Place *p)
         co_wake(co);
 }
 
-static void stream_ready(void *opaque, uint32_t events)
+static void wire_ready(void *opaque, uint32_t events)
 {
-    Stream *s = opaque;
+    Wire *s = opaque;
     bool over = events & (EPOLLERR | EPOLLHUP), reading = false;
 
     for (int i = 0; i < 2; i++) {
@@ -69,15 +69,15 @@ static void stream_ready(void *opaque, uint32_t events)
     }
 }
 
-static void stream_late(void *opaque)
+static void wire_late(void *opaque)
 {
-    stream_down(opaque, ETIMEDOUT);
+    wire_down(opaque, ETIMEDOUT);
 }
 
-Err *stream_new(Loop *loop, int fd, Stream **out)
+Err *wire_new(Loop *loop, int fd, Wire **out)
 {
-    Stream *s = g_new0(Stream, 1);
-    Err *e = watch_add(&s->watch, loop, fd, 0, stream_ready, s);
+    Wire *s = g_new0(Wire, 1);
+    Err *e = watch_add(&s->watch, loop, fd, 0, wire_ready, s);
 
     if (e) {
         close(fd);
@@ -86,12 +86,12 @@ Err *stream_new(Loop *loop, int fd, Stream **out)
     }
     s->fd = fd;
     s->loop = loop;
-    alarm_init(&s->alarm, loop, stream_late, s);
+    alarm_init(&s->alarm, loop, wire_late, s);
     *out = s;
     return NULL;
 }
 
-void stream_free(Stream *s)
+void wire_free(Wire *s)
 {
     if (!s)
         return;
@@ -103,17 +103,17 @@ void stream_free(Stream *s)
     g_free(s);
 }
 
-int stream_fd(const Stream *s)
+int wire_fd(const Wire *s)
 {
     return s->fd;
 }
 
-size_t stream_buffered(const Stream *s)
+size_t wire_buffered(const Wire *s)
 {
     return s->have - s->at;
 }
 
-void stream_deadline(Stream *s, int64_t when)
+void wire_deadline(Wire *s, int64_t when)
 {
     if (when < 0)
         alarm_del(&s->alarm);
@@ -121,53 +121,54 @@ void stream_deadline(Stream *s, int64_t when)
         alarm_set(&s->alarm, when);
 }
 
-static int stream_fail(Stream *s, int error)
+static int wire_fail(Wire *s, int error)
 {
     if (!s->error)
         s->error = error;
     return s->error;
 }
 
-void stream_down(Stream *s, int error)
+void wire_down(Wire *s, int error)
 {
-    stream_fail(s, -error);
+    wire_fail(s, -error);
     shutdown(s->fd, SHUT_RDWR);
     place_wake(&s->places[0]);
     place_wake(&s->places[1]);
 }
 
-void stream_stop_reading(Stream *s)
+void wire_stop_reading(Wire *s)
 {
     shutdown(s->fd, SHUT_RD);
     place_wake(&s->places[0]);
 }
 
-void stream_set_filter(Stream *s, const StreamFilter *f, void *opaque)
+void wire_set_filter(Wire *s, const WireFilter *f, void *opaque)
 {
     s->filter = f;
     s->opaque = opaque;
 }
 
-int stream_wait(Stream *s, bool writer, uint32_t events)
+int wire_wait(Wire *s, bool writer, uint32_t events)
 {
     Place *p = &s->places[writer];
 
     if (s->error)
         return s->error;
-    p->co = co_self();
+    Co *me = p->co = co_self();
     p->events = events;
     uint32_t want = s->places[0].events | s->places[1].events;
     if (want & ~s->armed) {
         s->armed |= want;
         watch_events(&s->watch, s->armed);
     }
-    co_yield();
+    while (p->co == me)
+        co_yield();
     return s->error;
 }
 
 /* ---- raw bytes: a count, 0 at the end, or -errno */
 
-static ssize_t socket_readv(Stream *s, const struct iovec *v, unsigned n)
+static ssize_t socket_readv(Wire *s, const struct iovec *v, unsigned n)
 {
     struct msghdr m = { .msg_iov = (struct iovec *)v, .msg_iovlen = n };
     ssize_t got;
@@ -178,7 +179,7 @@ static ssize_t socket_readv(Stream *s, const struct iovec *v, unsigned n)
     return got < 0 ? -errno : got;
 }
 
-static ssize_t socket_writev(Stream *s, const struct iovec *v, unsigned n)
+static ssize_t socket_writev(Wire *s, const struct iovec *v, unsigned n)
 {
     struct msghdr m = { .msg_iov = (struct iovec *)v, .msg_iovlen = n };
     ssize_t put;
@@ -190,7 +191,7 @@ static ssize_t socket_writev(Stream *s, const struct iovec *v, unsigned n)
 }
 
 /* At least one byte into v, more if it is there. */
-static ssize_t read_some(Stream *s, const struct iovec *v, unsigned n)
+static ssize_t read_some(Wire *s, const struct iovec *v, unsigned n)
 {
     for (;;) {
         uint32_t events = EPOLLIN;
@@ -200,14 +201,14 @@ static ssize_t read_some(Stream *s, const struct iovec *v, unsigned n)
         if (got >= 0)
             return got;
         if (got != -EAGAIN)
-            return stream_fail(s, got);
-        int ret = stream_wait(s, false, events);
+            return wire_fail(s, got);
+        int ret = wire_wait(s, false, events);
         if (ret)
             return ret;
     }
 }
 
-static ssize_t write_some(Stream *s, const struct iovec *v, unsigned n)
+static ssize_t write_some(Wire *s, const struct iovec *v, unsigned n)
 {
     for (;;) {
         uint32_t events = EPOLLOUT;
@@ -217,8 +218,8 @@ static ssize_t write_some(Stream *s, const struct iovec *v, unsigned n)
         if (put >= 0)
             return put;
         if (put != -EAGAIN)
-            return stream_fail(s, put);
-        int ret = stream_wait(s, true, events);
+            return wire_fail(s, put);
+        int ret = wire_wait(s, true, events);
         if (ret)
             return ret;
     }
@@ -226,7 +227,7 @@ static ssize_t write_some(Stream *s, const struct iovec *v, unsigned n)
 
 /* ---- reading */
 
-static size_t take_ahead(Stream *s, void *buf, size_t len)
+static size_t take_ahead(Wire *s, void *buf, size_t len)
 {
     size_t n = MIN(len, s->have - s->at);
 
@@ -238,7 +239,7 @@ static size_t take_ahead(Stream *s, void *buf, size_t len)
 }
 
 /* Fills [buf, buf + len) from the socket, and `ahead`, which is empty, with what comes behind. */
-static int read_rest(Stream *s, char *buf, size_t len)
+static int read_rest(Wire *s, char *buf, size_t len)
 {
     while (len) {
         struct iovec v[2] = { { buf, len }, { s->ahead, sizeof(s->ahead) } };
@@ -249,7 +250,7 @@ static int read_rest(Stream *s, char *buf, size_t len)
         if (got < 0)
             return got;
         if (!got)
-            return stream_fail(s, -EPIPE);
+            return wire_fail(s, -EPIPE);
         if (small) {
             s->have = got;
             got = take_ahead(s, buf, len);
@@ -263,7 +264,7 @@ static int read_rest(Stream *s, char *buf, size_t len)
     return 0;
 }
 
-int stream_read(Stream *s, void *buf, size_t len)
+int wire_read(Wire *s, void *buf, size_t len)
 {
     size_t n = take_ahead(s, buf, len);
 
@@ -272,7 +273,7 @@ int stream_read(Stream *s, void *buf, size_t len)
     return n == len ? 0 : read_rest(s, (char *)buf + n, len - n);
 }
 
-int stream_readv(Stream *s, const IoVec *q)
+int wire_readv(Wire *s, const IoVec *q)
 {
     IoVec rest = *q;
 
@@ -282,7 +283,7 @@ int stream_readv(Stream *s, const IoVec *q)
         unsigned n = iov_elements(&rest, v, IOV_AT_ONCE, &bytes);
 
         for (unsigned i = 0; i < n; i++) {
-            int ret = stream_read(s, v[i].iov_base, v[i].iov_len);
+            int ret = wire_read(s, v[i].iov_base, v[i].iov_len);
             if (ret)
                 return ret;
         }
@@ -291,13 +292,13 @@ int stream_readv(Stream *s, const IoVec *q)
     return s->error;
 }
 
-int stream_skip(Stream *s, uint64_t len)
+int wire_skip(Wire *s, uint64_t len)
 {
     char waste[4096];
 
     while (len) {
         size_t n = MIN(len, sizeof(waste));
-        int ret = stream_read(s, waste, n);
+        int ret = wire_read(s, waste, n);
         if (ret)
             return ret;
         len -= n;
@@ -305,7 +306,7 @@ int stream_skip(Stream *s, uint64_t len)
     return 0;
 }
 
-int stream_peek(Stream *s)
+int wire_peek(Wire *s)
 {
     struct iovec v = { s->ahead, sizeof(s->ahead) };
 
@@ -322,11 +323,11 @@ int stream_peek(Stream *s)
 
 /* ---- writing */
 
-int stream_write(Stream *s, const void *buf, size_t len)
+int wire_write(Wire *s, const void *buf, size_t len)
 {
     struct iovec v = { (void *)buf, len };
 
-    return stream_writev(s, &v, 1);
+    return wire_writev(s, &v, 1);
 }
 
 /* Steps over `put` bytes of the elements; returns how many elements are done with. */
@@ -343,7 +344,7 @@ static unsigned advance(struct iovec *v, unsigned n, size_t put)
     return done;
 }
 
-int stream_writev(Stream *s, const struct iovec *from, unsigned n)
+int wire_writev(Wire *s, const struct iovec *from, unsigned n)
 {
     while (n) {
         struct iovec v[IOV_AT_ONCE];
@@ -363,16 +364,16 @@ int stream_writev(Stream *s, const struct iovec *from, unsigned n)
     return s->error;
 }
 
-void stream_end(Stream *s)
+void wire_end(Wire *s)
 {
     /* A peer that does not listen shall not hold us: one try, and a short wait. */
     for (int tries = 0; s->filter && s->filter->end && !s->error && tries < 3; tries++) {
         uint32_t events = EPOLLOUT;
         if (s->filter->end(s->opaque, &events) != -EAGAIN)
             break;
-        stream_deadline(s, loop_now() + 1000000000);
-        stream_wait(s, true, events);
+        wire_deadline(s, loop_now() + 1000000000);
+        wire_wait(s, true, events);
     }
-    stream_deadline(s, -1);
+    wire_deadline(s, -1);
     shutdown(s->fd, SHUT_WR);
 }
