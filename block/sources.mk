@@ -8,6 +8,9 @@ src += block/options.c block/names.c block/graph.c block/perm.c block/drain.c bl
 src += block/io.c block/ranges.c block/extent.c block/disk.c block/query.c
 src += block/objects.c block/object_classes.c block/secret.c
 src += block/raw.c
+src += block/tls.c block/tls-check.c
+src += block/nbd/negotiate.c block/nbd/conn.c block/nbd/nbd.c block/nbd/name.c
+src += block/nbd/server.c block/nbd/shake.c block/nbd/serve.c block/nbd/status.c
 
 # The drivers: made anew when a source changes, or the list of sources does.
 block-sources = $(wildcard $(patsubst %,$(S)/%,$(filter block/%,$(src))))

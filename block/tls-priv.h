@@ -10,6 +10,7 @@
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 
+#include "block/objects-priv.h"
 #include "block/tls.h"
 
 /* Names without their gnutls_. `free` is a variable that holds a function. */

@@ -194,12 +194,12 @@ static void psk_finish(Object *obj)
     c->psk_client = NULL;
 }
 
-const ObjectClass tls_creds_x509_class = {
+const ObjectClass object_tls_creds_x509 = {
     .name = "tls-creds-x509", .doc = "TLS with certificates", .size = sizeof(TlsCreds),
     .fields = x509_fields, .complete = x509_complete, .finish = x509_finish,
 };
 
-const ObjectClass tls_creds_psk_class = {
+const ObjectClass object_tls_creds_psk = {
     .name = "tls-creds-psk", .doc = "TLS with keys that both sides know", .size = sizeof(TlsCreds),
     .fields = psk_fields, .complete = psk_complete, .finish = psk_finish,
 };
@@ -207,12 +207,12 @@ const ObjectClass tls_creds_psk_class = {
 Err *tls_creds_find(Objects *o, const char *id, bool server, TlsCreds **out)
 {
     Object *obj = NULL;
-    Err *e = objects_find(o, tls_creds_psk_class.name, id, &obj);
+    Err *e = objects_find(o, object_tls_creds_psk.name, id, &obj);
 
     /* The second search's error is the one that is told: certificates are what most people have. */
     if (e) {
         err_free(e);
-        e = objects_find(o, tls_creds_x509_class.name, id, &obj);
+        e = objects_find(o, object_tls_creds_x509.name, id, &obj);
     }
     if (e)
         return err_hint(e, "TLS credentials are made by --object tls-creds-x509,id=%s,dir=FOLDER,endpoint=%s "
@@ -319,7 +319,7 @@ static int session_credentials(Session *t, bool server)
 {
     TlsCreds *c = t->creds;
 
-    if (c->obj.cls == &tls_creds_psk_class)
+    if (c->obj.cls == &object_tls_creds_psk)
         return server ? t->lib->credentials_set(t->session, GNUTLS_CRD_PSK, c->psk_server)
                       : t->lib->credentials_set(t->session, GNUTLS_CRD_PSK, c->psk_client);
     if (server)
@@ -333,7 +333,7 @@ static Err *session_verify(Session *t, bool server)
     const char *host = t->hostname;
     unsigned n = 0;
 
-    if (t->creds->obj.cls != &tls_creds_x509_class)
+    if (t->creds->obj.cls != &object_tls_creds_x509)
         return NULL;
     if (!server && host && !g_hostname_is_ip_address(host))
         t->lib->server_name_set(t->session, GNUTLS_NAME_DNS, host, strlen(host));
@@ -354,7 +354,7 @@ static Err *session_setup(Session *t, Wire *s, bool server)
 {
     TlsCreds *c = t->creds;
     const char *where = NULL;
-    bool psk = c->obj.cls == &tls_creds_psk_class;
+    bool psk = c->obj.cls == &object_tls_creds_psk;
     g_autofree char *priority = g_strdup_printf("%s%s", c->priority ? c->priority : "NORMAL",
                                                 psk ? ":+ECDHE-PSK:+DHE-PSK:+PSK" : "");
     int ret = t->lib->priority_set_direct(t->session, priority, &where);

@@ -14,8 +14,6 @@
 
 typedef struct TlsCreds TlsCreds;
 
-extern const ObjectClass tls_creds_x509_class, tls_creds_psk_class;
-
 /* The object of that id, of either kind, made for that end; an error otherwise. Borrowed: see tls_creds_ref. */
 MUST_USE Err *tls_creds_find(Objects *o, const char *id, bool server, TlsCreds **out);
 TlsCreds *tls_creds_ref(TlsCreds *c);

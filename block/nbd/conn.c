@@ -308,7 +308,7 @@ static Err *read_reply(NbdConn *c)
 {
     uint8_t b[NBD_EXTENDED_REPLY_LEN];
     size_t n = c->info.extended ? NBD_EXTENDED_REPLY_LEN : NBD_SIMPLE_REPLY_LEN;
-    Slot *t;
+    Slot *t = NULL;
 
     TRY(payload(c, b, n));
     uint32_t magic = get32(b);
