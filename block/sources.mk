@@ -5,13 +5,17 @@ src += block/bitmap.c
 src += block/qcow2/parts.c
 src += block/crypto/aesni.c block/crypto/crypt.c block/crypto/kdf.c
 src += block/options.c block/names.c block/graph.c block/perm.c block/drain.c block/open.c block/child.c
-src += block/create.c
 src += block/io.c block/ranges.c block/extent.c block/disk.c block/query.c
 src += block/objects.c block/object_classes.c block/secret.c
 src += block/raw.c
 src += block/tls.c block/tls-check.c
 src += block/nbd/negotiate.c block/nbd/conn.c block/nbd/nbd.c block/nbd/name.c
 src += block/nbd/server.c block/nbd/shake.c block/nbd/serve.c block/nbd/status.c
+# image formats of others
+src += block/format.c block/vdi.c block/vpc.c
+src += block/vhdx/vhdx.c block/vhdx/log.c block/vhdx/create.c
+src += block/vmdk/vmdk.c block/vmdk/desc.c block/vmdk/sparse.c block/vmdk/grain.c block/vmdk/io.c
+src += block/vmdk/check.c
 
 # The drivers: made anew when a source changes, or the list of sources does.
 block-sources = $(wildcard $(patsubst %,$(S)/%,$(filter block/%,$(src))))

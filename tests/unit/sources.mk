@@ -10,4 +10,5 @@ tests += unit/test_crypt
 tests += unit/test_bitmap
 tests += unit/test_iov unit/test_loop unit/test_co unit/test_aio
 tests += unit/test_iov unit/test_loop unit/test_co
+tests += unit/test_formats
 tests += unit/test_block_io
