@@ -18,7 +18,7 @@ typedef struct NbdWish {
     TlsCreds *tls;                  /* NULL: in the clear */
     const char *tls_hostname;       /* NULL: none */
     const char *context;            /* metadata context of block status; NULL: none */
-    bool plain;                     /* neither structured replies nor extended headers (tests) */
+    bool narrow, plain;             /* tests: no extended headers; no structured replies either */
 } NbdWish;
 
 /* What the server says of an export. */

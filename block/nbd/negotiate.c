@@ -366,7 +366,7 @@ static Err *check_facts(NbdInfo *out)
 
 static Err *ask_headers(Shake *h, NbdInfo *out)
 {
-    if (!h->w->plain)
+    if (!h->w->plain && !h->w->narrow)
         TRY(ask(h, NBD_OPT_EXTENDED_HEADERS, &out->extended));
     if (!h->w->plain && !out->extended)
         TRY(ask(h, NBD_OPT_STRUCTURED_REPLY, &out->structured));

@@ -380,7 +380,7 @@ static Err *one_option(NbdClient *c, Option *o)
         return err(ERR_INVALID, "it speaks no NBD (wrong magic number of an option)");
     o->type = get32(head + 8);
     o->len = get32(head + 12);
-    if (o->len > OPTION_MAX) {
+    if (o->len > (o->type == NBD_OPT_EXPORT_NAME ? NBD_NAME_MAX : OPTION_MAX)) {
         if (o->len > OPTION_SKIP || o->type == NBD_OPT_EXPORT_NAME)
             return err(ERR_INVALID, "it sent an option of %u bytes", o->len);
         ret = wire_skip(c->s, o->len);
