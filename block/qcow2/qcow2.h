@@ -464,6 +464,8 @@ typedef struct Qcow2Create {
     char *encrypt_format, *encrypt_key_secret, *encrypt_cipher_alg, *encrypt_cipher_mode,
          *encrypt_ivgen_alg, *encrypt_ivgen_hash_alg, *encrypt_hash_alg;
     uint64_t encrypt_iter_time;
+    char *encrypt_state, *encrypt_new_secret, *encrypt_old_secret;      /* amend */
+    int64_t encrypt_keyslot;
 } Qcow2Create;
 extern const Field qcow2_create_fields[];
 
@@ -499,6 +501,7 @@ int qcow2_decrypt(Qcow2 *s, uint64_t host, uint64_t guest, void *buf, size_t len
 /* On the new, open image: LUKS header, its extension and method (qcow2_update_header is the caller's). */
 MUST_USE Err *qcow2_crypt_create(Qcow2 *s, const Qcow2Create *o);
 MUST_USE Err *qcow2_crypt_measure(const Qcow2Create *o, uint64_t *bytes);   /* of the header */
+MUST_USE Err *qcow2_crypt_amend(Qcow2 *s, const Qcow2Create *o, bool force);
 json_t *qcow2_crypt_info(Qcow2 *s);                 /* "encrypt" of info, or NULL */
 
 /* ---- amend.c */
