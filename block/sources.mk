@@ -4,6 +4,7 @@ src += block_set.c
 src += block/bitmap.c
 src += block/qcow2/parts.c
 src += block/crypto/aesni.c block/crypto/crypt.c block/crypto/kdf.c
+src += block/crypto/luks.c block/crypto/luks_write.c block/crypto/crypt_io.c block/crypto/luks_driver.c
 src += block/options.c block/names.c block/graph.c block/perm.c block/drain.c block/open.c block/child.c
 src += block/io.c block/ranges.c block/extent.c block/disk.c block/query.c
 src += block/objects.c block/object_classes.c block/secret.c

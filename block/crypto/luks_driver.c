@@ -206,6 +206,8 @@ static const Field luks_fields[] = {
     { 0 }
 };
 
+static const char *const luks_children[] = { "header", NULL };
+
 static const Field luks_create_fields[] = {
     PROP(LuksOptions, cipher_alg, .doc = "Name of encryption cipher algorithm"),
     PROP(LuksOptions, cipher_mode, .doc = "Name of encryption cipher mode"),
@@ -228,7 +230,8 @@ static const Field luks_amend_fields[] = {
 
 BLOCK(luks) = {
     .name = "luks", .doc = "LUKS1 container", .kind = DRIVER_FORMAT,
-    .size = sizeof(LuksNode), .fields = luks_fields,
+    .size = sizeof(LuksNode), .fields = luks_fields, .own_options = luks_children,
+    .strong_options = luks_children,
     .probe = luks_node_probe, .open = luks_node_open, .close = luks_node_close, .reopen = luks_node_reopen,
     .read = luks_node_read, .write = luks_node_write, .resize = luks_node_resize, .info = luks_node_info,
     .create_fields = luks_create_fields, .create_size = sizeof(LuksOptions), .create = luks_node_create,
