@@ -162,10 +162,19 @@ struct BlockDriver {
     Err *(*bitmap_can_store)(BlockNode *, const char *name, uint32_t granularity);
     Err *(*bitmap_remove)(BlockNode *, const char *name);
 
-    /* Creation: a struct of create_size whose PROPs are -o's. `file` is open and empty (formats), or NULL (protocols). */
+    /*
+     * Creation: a struct of create_size whose PROPs are -o's, in the order of "Formatting ..". `file` is open and
+     * empty (formats; use a Disk with disk_set_growing), or NULL (protocols). size, backing_file and backing_fmt
+     * (`size` a uint64_t with .units) may be rows: they are filled, and stand in that place of the list; they come
+     * first otherwise. Rows with .def are always told, others only when given.
+     */
     const Field *create_fields;
     size_t create_size;
     Err *(*create)(BlockGraph *g, const CreateOptions *o, const void *opts, BlockNode *file);
+    /* Would it refuse? Asked before a file that may be there is cut. May be NULL. */
+    Err *(*check_create)(BlockGraph *g, const CreateOptions *o, const void *opts);
+    bool create_is_file;                        /* raw: the protocol makes a file of the size, and that is it */
+    int (*remove)(const char *filename);        /* protocols: undoes a creation that went wrong later */
     Err *(*measure)(const void *opts, BlockNode *source, uint64_t size, Measure *out);
     const Field *amend_fields;                  /* subset that can be changed; a struct of create_size */
     Err *(*amend)(BlockNode *, const void *opts, const json_t *given /* names that were given */, bool force,

@@ -261,5 +261,5 @@ BLOCK(raw) = {
     .probe = raw_probe, .open = raw_open, .reopen = raw_reopen, .child_perm = raw_child_perm,
     .read = raw_read, .write = raw_write, .zero = raw_zero, .discard = raw_discard,
     .extent = raw_extent, .copy = raw_copy, .resize = raw_resize, .size_now = raw_size_now,
-    .info = raw_info, .measure = raw_measure,
+    .info = raw_info, .create_is_file = true, .measure = raw_measure,
 };

@@ -6,6 +6,7 @@ src += block/qcow2/parts.c
 src += block/crypto/aesni.c block/crypto/crypt.c block/crypto/kdf.c
 src += block/crypto/luks.c block/crypto/luks_write.c block/crypto/crypt_io.c block/crypto/luks_driver.c
 src += block/options.c block/names.c block/graph.c block/perm.c block/drain.c block/open.c block/child.c
+src += block/create.c
 src += block/io.c block/ranges.c block/extent.c block/disk.c block/query.c
 src += block/objects.c block/object_classes.c block/secret.c
 src += block/raw.c
