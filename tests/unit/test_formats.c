@@ -31,6 +31,9 @@ static const Case cases[] = {
     { &block_vhdx, "block_size=1M", 9 * MIB + 512 },
     { &block_vhdx, "block_size=2M,block_state_zero=off", 9 * MIB },
     { &block_vhdx, "block_size=1M,subformat=fixed", 3 * MIB },
+    { &block_vmdk, "", 9 * MIB + 512 },
+    { &block_vmdk, "zeroed_grain=on", 9 * MIB },
+    { &block_vmdk, "subformat=streamOptimized", 3 * MIB },
 };
 
 /* ---- making and opening */
@@ -211,6 +214,72 @@ static void test_models(BlockGraph *g)
     }
 }
 
+/* ---- vmdk on a parent */
+
+/* The descriptor of an image over memory: its parent is the other one. */
+static void set_parent(Ram *child, Ram *parent)
+{
+    char *text = (char *)child->mem + 512, *cid = strstr((char *)parent->mem + 512, "\nCID=");
+    g_autofree char *old = g_strdup(text);
+    char *rest = strstr(old, "\n\n# Extent");
+
+    CHECK(cid && rest);
+    *rest = 0;
+    memcpy(strstr(old, "parentCID=") + 10, cid + 5, 8);
+    sprintf(text, "%s\nparentFileNameHint=\"parent.vmdk\"%s", old, rest + 1);
+}
+
+static void test_backing(BlockGraph *g)
+{
+    static const Case child = { &block_vmdk, "", 3 * MIB + 512 }, zeroed = { &block_vmdk, "zeroed_grain=on", 3 * MIB + 512 },
+                      base = { &block_vmdk, "", 2 * MIB };
+    const char *text = "driver=vmdk,file=r,backing.driver=vmdk,backing.file=p";
+    BlockNode *ram = new_ram(g, "r", true), *parent = new_ram(g, "p", true);
+    uint8_t byte = 1;
+    Disk *d;
+
+    for (unsigned i = 0; i < 2; i++) {
+        const Case *c = i ? &zeroed : &child;
+        g_autofree uint8_t *model = g_malloc0(c->size);
+
+        memset(((Ram *)ram)->mem, 0, ((Ram *)ram)->room);
+        CHECK(ok(make_image(g, &base, parent, NULL)));
+        CHECK(ok(open_image(g, "vmdk", "p", OPEN_RW, &d)));
+        storm(&base, d, model, i);
+        disk_free(d);
+        CHECK(ok(make_image(g, c, ram, NULL)));
+        set_parent((Ram *)ram, (Ram *)parent);
+        for (unsigned round = 0; round < 3; round++) {
+            json_t *o = keyval(text);
+
+            CHECK(ok(disk_open(g, o, OPEN_RW, "test", &d)));
+            json_decref(o);
+            compare(d, model, c->size);
+            storm(c, d, model, round + 10);
+            compare(d, model, c->size);
+            check_extents(d, model, c->size);
+            check_sound(c, d);
+            disk_free(d);
+        }
+    }
+    /* A parent that has changed is another disk. */
+    CHECK(ok(open_image(g, "vmdk", "p", OPEN_RW, &d)));
+    CHECK_EQ(disk_write(d, 0, &IOV_BUF(&byte, 1), 0), 0);
+    disk_free(d);
+    CHECK(ok(make_image(g, &child, ram, NULL)));
+    set_parent((Ram *)ram, (Ram *)parent);
+    CHECK(ok(open_image(g, "vmdk", "p", OPEN_RW, &d)));
+    CHECK_EQ(disk_write(d, 0, &IOV_BUF(&byte, 1), 0), 0);
+    disk_free(d);
+    json_t *o = keyval(text);
+    CHECK(ok(disk_open(g, o, 0, "test", &d)));
+    json_decref(o);
+    CHECK_EQ(disk_read(d, 0, &IOV_BUF(&byte, 1), 0), -EINVAL);
+    disk_free(d);
+    node_unref(ram);
+    node_unref(parent);
+}
+
 /* ---- images that lie */
 
 /* Whatever can be asked of an image. */
@@ -284,6 +353,7 @@ int main(void)
     seed = getenv("LYRE_SEED") ? strtoul(getenv("LYRE_SEED"), NULL, 10) : (unsigned long)time(NULL);
     printf("LYRE_SEED=%u\n", seed);
     RUN_IN_GRAPH(test_models);
+    RUN_IN_GRAPH(test_backing);
     RUN_IN_GRAPH(test_lies);
     return test_end();
 }
