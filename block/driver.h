@@ -121,7 +121,12 @@ struct BlockDriver {
     /* The "file" child is open already where the kind has one (unless no_storage). */
     Err *(*open)(BlockNode *);
     void (*close)(BlockNode *);     /* undoes open; also after an open that failed half way */
-    Err *(*reopen)(BlockNode *, const void *new_opts /* a driver struct whose PROPs are the new ones */, bool read_only);
+    /*
+     * new_opts: a driver struct with the new options, the node's (cache_direct ..) and the driver's PROPs; the core
+     * copies them into the node afterwards; n->read_only has its old value till then. What turns writable may
+     * write to its children already, what turns read-only still may.
+     */
+    Err *(*reopen)(BlockNode *, const void *new_opts, bool read_only);
     /* What the children's permissions are when the parents ask for perm/shared; NULL: block/graph.c's rule for the kind. */
     void (*child_perm)(BlockNode *, const char *role, unsigned perm, unsigned shared, unsigned *cperm, unsigned *cshared);
     Err *(*take_perm)(BlockNode *, unsigned perm, unsigned shared);     /* protocols: locks of the host */

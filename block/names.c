@@ -55,7 +55,7 @@ static bool backing_overridden(BlockNode *n)
 static bool has_strong_options(const BlockNode *n)
 {
     for (const char *const *s = n->drv->strong_options; s && *s; s++) {
-        if (options_get(n->options, *s))
+        if (strcmp(*s, "filename") && options_get(n->options, *s))
             return true;
     }
     return false;

@@ -365,6 +365,8 @@ static Err *bring_up(BlockNode *n, json_t *rest, const Inherit *in, BlockNode *f
         e = too_long(n);
     if (!e)
         e = open_chain(n, in);
+    if (!e && n->node_name)
+        e = graph_check_name(n->graph, n->node_name);       /* a child may have taken it */
     if (e) {
         node_destroy(n, opened);
         return e;
