@@ -34,7 +34,7 @@ typedef struct CopyConfig {
     unsigned workers;               /* requests in flight; 0: chosen */
     uint32_t chunk;                 /* bytes of each; 0: chosen */
     bool in_order;                  /* writes begin in the order of their offsets */
-    bool compress;                  /* the target's format compresses; to_off is a multiple of its cluster */
+    bool compress;                  /* the target's format compresses whole clusters */
     bool target_is_zero;            /* all of the range reads as zero there already: zeroes need no write */
     uint32_t sparse;                /* runs of zeroes of at least this become holes; 0: everything is written */
     bool skip_zero_detection;       /* believe extents alone */

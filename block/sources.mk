@@ -18,6 +18,7 @@ src += block/format.c block/vdi.c block/vpc.c
 src += block/vhdx/vhdx.c block/vhdx/log.c block/vhdx/create.c
 src += block/vmdk/vmdk.c block/vmdk/desc.c block/vmdk/sparse.c block/vmdk/grain.c block/vmdk/io.c
 src += block/vmdk/check.c block/vmdk/create.c
+src += block/copy.c
 
 # The drivers: made anew when a source changes, or the list of sources does.
 block-sources = $(wildcard $(patsubst %,$(S)/%,$(filter block/%,$(src))))

@@ -13,3 +13,4 @@ tests += unit/test_iov unit/test_loop unit/test_co
 tests += unit/test_formats
 tests += unit/test_block_io
 tests += unit/test_block_graph
+tests += unit/test_copy
