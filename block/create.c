@@ -232,7 +232,7 @@ static void say_part(const Making *m, const Part *p, const Part *before, GString
                 say_general(m, out, name);
             continue;
         }
-        if ((!f->def && !g_hash_table_contains(p->given, f)) || (before && row(before->fields, name)))
+        if (((!f->def || f->untold) && !g_hash_table_contains(p->given, f)) || (before && row(before->fields, name)))
             continue;
         g_autofree char *value = prop_print(p->obj, f);
         if (value)
@@ -435,7 +435,9 @@ char *driver_create_help(const BlockDriver *drv)
     help_line(lines, "size", "size", "Virtual disk size");
     if (drv->has_backing) {
         help_line(lines, "backing_file", "str", "File name of a base image");
-        help_line(lines, "backing_fmt", "str", "Image format of the base image");
+        const Field *f = row(drv->create_fields, "backing_fmt");
+
+        help_line(lines, "backing_fmt", "str", f && f->doc ? f->doc : "Image format of the base image");
     }
     help_part(lines, drv->create_fields, NULL);
     if (file)

@@ -352,6 +352,14 @@ static const Field vdi_create_fields[] = {
     {0}
 };
 
+static Err *vdi_check_create(BlockGraph *g, const CreateOptions *o, const void *opts)
+{
+    if (div_up(o->size, BLOCK_SIZE) * 4 > TABLE_MAX)
+        return err(ERR_UNSUPPORTED, "Unsupported VDI image size (size is %" PRIu64 ", max supported is %" PRIu64 ")",
+                   o->size, (uint64_t)TABLE_MAX / 4 * BLOCK_SIZE);
+    return NULL;
+}
+
 static Err *vdi_create(BlockGraph *g, const CreateOptions *o, const void *opts, BlockNode *file)
 {
     const VdiCreate *c = opts;
@@ -359,9 +367,7 @@ static Err *vdi_create(BlockGraph *g, const CreateOptions *o, const void *opts, 
     uint8_t h[HEADER_BYTES] = "<<< Lyre VM Virtual Disk Image >>>\n";
     Disk *d;
 
-    if (blocks * 4 > TABLE_MAX)
-        return err(ERR_UNSUPPORTED, "Unsupported VDI image size (size is %" PRIu64 ", max supported is %" PRIu64 ")",
-                   o->size, (uint64_t)TABLE_MAX / 4 * BLOCK_SIZE);
+    TRY(vdi_check_create(g, o, opts));
     st_le32(h + H_SIGNATURE, SIGNATURE);
     st_le32(h + H_VERSION, VERSION_1_1);
     st_le32(h + H_HEADER_SIZE, HEADER_SIZE);
@@ -394,5 +400,6 @@ BLOCK(vdi) = {
     .probe = vdi_probe, .open = vdi_open, .close = vdi_close,
     .read = vdi_read, .write = vdi_write, .zero = vdi_zero, .flush = vdi_flush, .extent = vdi_extent,
     .info = vdi_info, .check = vdi_check,
-    .create_fields = vdi_create_fields, .create_size = sizeof(VdiCreate), .create = vdi_create,
+    .create_fields = vdi_create_fields, .create_size = sizeof(VdiCreate), .check_create = vdi_check_create,
+    .create = vdi_create,
 };

@@ -539,6 +539,14 @@ static Err *make_dynamic(Disk *d, const uint8_t *footer, uint64_t size)
     return maker_put(d, at + table, footer, FOOTER);
 }
 
+static Err *vpc_check_create(BlockGraph *g, const CreateOptions *o, const void *opts)
+{
+    uint64_t size;
+    Chs chs;
+
+    return choose_size(o->size, ((const VpcCreate *)opts)->force_size, &size, &chs);
+}
+
 static Err *vpc_create(BlockGraph *g, const CreateOptions *o, const void *opts, BlockNode *file)
 {
     const VpcCreate *c = opts;
@@ -564,5 +572,6 @@ BLOCK(vpc) = {
     .probe = vpc_probe, .open = vpc_open, .close = vpc_close,
     .read = vpc_read, .write = vpc_write, .zero = vpc_zero, .flush = vpc_flush, .extent = vpc_extent,
     .info = vpc_info,
-    .create_fields = vpc_create_fields, .create_size = sizeof(VpcCreate), .create = vpc_create,
+    .create_fields = vpc_create_fields, .create_size = sizeof(VpcCreate), .check_create = vpc_check_create,
+    .create = vpc_create,
 };

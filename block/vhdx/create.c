@@ -16,7 +16,7 @@ const Field vhdx_create_fields[] = {
          .doc = "Block Size; min 1MB, max 256MB. 0 means auto-calculate based on image size."),
     PROP(VhdxCreate, subformat, .names = subformat_names,
          .doc = "VHDX format type, can be either 'dynamic' or 'fixed'. Default is 'dynamic'."),
-    PROP(VhdxCreate, block_state_zero, .as = "block_state_zero", .def = "on",
+    PROP(VhdxCreate, block_state_zero, .as = "block_state_zero", .def = "on", .untold = true,
          .doc = "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to 'off' when "
                 "using 'qemu-img convert' with subformat=dynamic."),
     {0}
@@ -158,6 +158,13 @@ static Err *put_bat(Disk *d, const Plan *p)
     for (uint64_t i = 0; i < p->blocks; i++)
         st_le64(bat + (i + i / p->chunk) * 8, fixed ? (p->data + i * p->block) | BLOCK_PRESENT : BLOCK_ZERO);
     return maker_put(d, p->bat_off, bat, len);
+}
+
+Err *vhdx_check_create(BlockGraph *g, const CreateOptions *o, const void *opts)
+{
+    Plan p;
+
+    return make_plan(&p, o->size, opts);
 }
 
 Err *vhdx_create(BlockGraph *g, const CreateOptions *o, const void *opts, BlockNode *file)

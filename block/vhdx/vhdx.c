@@ -491,5 +491,6 @@ BLOCK(vhdx) = {
     .probe = vhdx_probe, .open = vhdx_open, .close = vhdx_close,
     .read = vhdx_read, .write = vhdx_write, .zero = vhdx_zero, .flush = vhdx_flush, .extent = vhdx_extent,
     .info = vhdx_info, .check = vhdx_check,
-    .create_fields = vhdx_create_fields, .create_size = sizeof(VhdxCreate), .create = vhdx_create,
+    .create_fields = vhdx_create_fields, .create_size = sizeof(VhdxCreate), .check_create = vhdx_check_create,
+    .create = vhdx_create,
 };

@@ -79,6 +79,7 @@ typedef struct VhdxCreate {         /* -o */
     uint8_t subformat;
     bool block_state_zero;
 } VhdxCreate;
+Err *vhdx_check_create(BlockGraph *g, const CreateOptions *o, const void *opts);
 Err *vhdx_create(BlockGraph *g, const CreateOptions *o, const void *opts, BlockNode *file);
 extern const Field vhdx_create_fields[];
 

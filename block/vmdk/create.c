@@ -22,6 +22,8 @@ static const char *const subformat_names[] = {
 const Field vmdk_create_fields[] = {
     PROP(VmdkCreate, adapter_type, .as = "adapter_type",
          .doc = "Virtual adapter type, can be one of ide (default), lsilogic, buslogic or legacyESX"),
+    PROP(VmdkCreate, backing_file, .as = "backing_file", .doc = "File name of a base image"),
+    PROP(VmdkCreate, backing_fmt, .as = "backing_fmt", .doc = "Must be 'vmdk' if present"),
     PROP(VmdkCreate, compat6, .as = "compat6", .def = "off", .doc = "VMDK version 6 image"),
     PROP(VmdkCreate, hwversion, .as = "hwversion", .def = "undefined", .doc = "VMDK hardware version"),
     PROP(VmdkCreate, toolsversion, .as = "toolsversion", .doc = "VMware guest tools version"),
@@ -261,14 +263,29 @@ static Err *make(Plan *p, const CreateOptions *o, BlockNode *file)
     return maker_close(d, mono ? put_sparse(p, d, p->size, desc) : maker_put(d, 0, desc, strlen(desc)));
 }
 
+static void plan_free(Plan *p)
+{
+    g_free(p->folder);
+    g_free(p->stem);
+    g_free(p->suffix);
+}
+
+Err *vmdk_check_create(BlockGraph *g, const CreateOptions *o, const void *opts)
+{
+    Plan p = { .g = g, .c = opts, .size = round_up(o->size, VMDK_SECTOR) };
+
+    split_name(&p, o->filename);
+    Err *e = check_options(&p, o);
+    plan_free(&p);
+    return e;
+}
+
 Err *vmdk_create(BlockGraph *g, const CreateOptions *o, const void *opts, BlockNode *file)
 {
     Plan p = { .g = g, .c = opts, .size = round_up(o->size, VMDK_SECTOR), .parent_cid = VMDK_NO_CID };
 
     split_name(&p, o->filename);
     Err *e = make(&p, o, file);
-    g_free(p.folder);
-    g_free(p.stem);
-    g_free(p.suffix);
+    plan_free(&p);
     return e;
 }

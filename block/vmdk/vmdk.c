@@ -296,5 +296,6 @@ BLOCK(vmdk) = {
     .probe = vmdk_probe, .open = vmdk_open, .close = vmdk_close,
     .read = vmdk_read, .write = vmdk_write, .zero = vmdk_zero, .flush = vmdk_flush, .extent = vmdk_extent,
     .allocated = vmdk_allocated, .info = vmdk_info, .check = vmdk_check,
-    .create_fields = vmdk_create_fields, .create_size = sizeof(VmdkCreate), .create = vmdk_create,
+    .create_fields = vmdk_create_fields, .create_size = sizeof(VmdkCreate), .check_create = vmdk_check_create,
+    .create = vmdk_create,
 };

@@ -146,11 +146,12 @@ enum {
     VMDK_SUB_MONO_SPARSE, VMDK_SUB_MONO_FLAT, VMDK_SUB_2GB_SPARSE, VMDK_SUB_2GB_FLAT, VMDK_SUB_STREAM
 };
 typedef struct VmdkCreate {
-    char *adapter_type, *hwversion, *toolsversion;
+    char *adapter_type, *backing_file, *backing_fmt, *hwversion, *toolsversion;
     uint8_t subformat;
     bool compat6, zeroed_grain;
 } VmdkCreate;
 extern const Field vmdk_create_fields[];
+Err *vmdk_check_create(BlockGraph *g, const CreateOptions *o, const void *opts);
 Err *vmdk_create(BlockGraph *g, const CreateOptions *o, const void *opts, BlockNode *file);
 
 #endif
