@@ -138,6 +138,16 @@ static uint32_t next_block(const Vdi *s)
     return next;
 }
 
+static Err *check_writable(Vdi *s)
+{
+    g_autofree char *first = NULL;
+
+    if (!check_map(s, NULL, NULL, &first))
+        return NULL;
+    return err_hint(err(ERR_INVALID, "the VDI image's map is corrupt (%s)", first ? first : "no memory to check it"),
+                    "it opens read-only: what can be read is copied by 'convert'");
+}
+
 static Err *vdi_open(BlockNode *n)
 {
     Vdi *s = (Vdi *)n;
@@ -158,13 +168,12 @@ static Err *vdi_open(BlockNode *n)
     body_init(&s->body, n->file);
     s->next = next_block(s);
     n->size = round_up(size, 512);
-    if (n->read_only || n->open_flags & OPEN_CHECK)
-        return NULL;
-    g_autofree char *first = NULL;
-    if (check_map(s, NULL, NULL, &first))
-        return err_hint(err(ERR_INVALID, "the VDI image's map is corrupt (%s)", first ? first : "no memory to check it"),
-                        "it opens read-only: what can be read is copied by 'convert'");
-    return NULL;
+    return n->read_only || n->open_flags & OPEN_CHECK ? NULL : check_writable(s);
+}
+
+static Err *vdi_reopen(BlockNode *n, const void *opts, bool read_only)
+{
+    return n->read_only && !read_only ? check_writable((Vdi *)n) : NULL;
 }
 
 static void vdi_close(BlockNode *n)
@@ -397,7 +406,7 @@ static Err *vdi_create(BlockGraph *g, const CreateOptions *o, const void *opts, 
 BLOCK(vdi) = {
     .name = "vdi", .doc = "VirtualBox disk image",
     .kind = DRIVER_FORMAT, .size = sizeof(Vdi),
-    .probe = vdi_probe, .open = vdi_open, .close = vdi_close,
+    .probe = vdi_probe, .open = vdi_open, .close = vdi_close, .reopen = vdi_reopen,
     .read = vdi_read, .write = vdi_write, .zero = vdi_zero, .flush = vdi_flush, .extent = vdi_extent,
     .info = vdi_info, .check = vdi_check,
     .create_fields = vdi_create_fields, .create_size = sizeof(VdiCreate), .check_create = vdi_check_create,

@@ -49,7 +49,7 @@ typedef struct Vpc {
     BusySet allocating;
     uint32_t entries, block_size, bitmap;       /* bitmap: bytes before each block, whole sectors */
     uint64_t next;              /* offset of the next block's bitmap: the end of what is used */
-    bool footer_moved;
+    bool footer_moved, bad_header;              /* bad_header: the dynamic header's checksum is wrong */
 } Vpc;
 
 static const Field vpc_fields[] = {
@@ -180,12 +180,8 @@ static Err *find_footer(Vpc *s, uint64_t *at)
     }
     if (!is_footer(s->footer))
         return err(ERR_INVALID, "invalid VPC image: no footer at its beginning or end");
-    if (good_footer(s->footer))
-        return NULL;
-    if (!s->n.read_only)
-        return err_hint(err(ERR_INVALID, "the checksum of the VHD footer at offset %" PRIu64 " is wrong", *at),
-                        "it opens read-only: 'convert' makes a sound image of it");
-    err_note("%s: the checksum of the VHD footer at offset %" PRIu64 " is wrong", node_path(&s->n), *at);
+    if (!good_footer(s->footer) && s->n.read_only)
+        err_note("%s: the checksum of the VHD footer at offset %" PRIu64 " is wrong", node_path(&s->n), *at);
     return NULL;
 }
 
@@ -249,9 +245,7 @@ static Err *open_dynamic(Vpc *s)
         return err_errno(-ret, "Error reading dynamic VHD header");
     if (memcmp(d, "cxsparse", 8))
         return err(ERR_INVALID, "Invalid header magic");
-    if (checksum(d, DYN_HEADER, D_CHECKSUM) != ld_be32(d + D_CHECKSUM) && !s->n.read_only)
-        return err_hint(err(ERR_INVALID, "the checksum of the dynamic VHD header at offset %" PRIu64 " is wrong", at),
-                        "it opens read-only: 'convert' makes a sound image of it");
+    s->bad_header = checksum(d, DYN_HEADER, D_CHECKSUM) != ld_be32(d + D_CHECKSUM);
     s->block_size = ld_be32(d + D_BLOCK_SIZE);
     table = ld_be64(d + D_TABLE_OFFSET);
     if (s->block_size < 512 || !is_pow2(s->block_size) || s->block_size > (1u << 30))
@@ -263,7 +257,17 @@ static Err *open_dynamic(Vpc *s)
                    ld_be32(d + D_ENTRIES), s->entries);
     TRY(table_load(&s->bat, s->n.file, table, s->entries * 4ull, "the VHD's table of blocks"));
     s->next = used_end(s);
-    if (s->n.read_only || s->n.open_flags & OPEN_CHECK)
+    return NULL;
+}
+
+static Err *check_writable(Vpc *s)
+{
+    const char *part = !good_footer(s->footer) ? "footer" : s->bad_header ? "dynamic header" : NULL;
+
+    if (part)
+        return err_hint(err(ERR_INVALID, "the checksum of the VHD's %s is wrong", part),
+                        "it opens read-only: 'convert' makes a sound image of it");
+    if (s->fixed)
         return NULL;
     if (s->next > s->body.end)
         return err_hint(err(ERR_INVALID, "File was truncated: it has %" PRIu64 " bytes, its blocks reach up to %" PRIu64,
@@ -288,14 +292,26 @@ static Err *vpc_open(BlockNode *n)
         s->fixed = true;
         if (at ? n->size > at : n->size > s->body.end)
             return err(ERR_INVALID, "the VHD's disk has %" PRIu64 " bytes, but its file ends at %" PRIu64, n->size, at);
-        return NULL;
+        break;
     case TYPE_DYNAMIC:
-        return open_dynamic(s);
+        TRY(open_dynamic(s));
+        break;
     case TYPE_DIFFERENCING:
         return err_hint(err(ERR_UNSUPPORTED, "this VHD is a differencing disk, which is not supported"),
                         "merge it with its parent first, where it was made (Hyper-V: Merge-VHD)");
+    default:
+        return err(ERR_INVALID, "the VHD has an unknown type, %" PRIu32, type);
     }
-    return err(ERR_INVALID, "the VHD has an unknown type, %" PRIu32, type);
+    return n->read_only || n->open_flags & OPEN_CHECK ? NULL : check_writable(s);
+}
+
+static Err *vpc_reopen(BlockNode *n, const void *opts, bool read_only)
+{
+    Vpc *s = (Vpc *)n;
+
+    if (((const Vpc *)opts)->force_size_calc != s->force_size_calc)
+        return err(ERR_UNSUPPORTED, "force_size_calc cannot be changed while the image is open");
+    return n->read_only && !read_only ? check_writable(s) : NULL;
 }
 
 /* ---- data */
@@ -569,7 +585,7 @@ static Err *vpc_create(BlockGraph *g, const CreateOptions *o, const void *opts, 
 BLOCK(vpc) = {
     .name = "vpc", .doc = "Virtual Hard Disk (VHD)",
     .kind = DRIVER_FORMAT, .size = sizeof(Vpc), .fields = vpc_fields,
-    .probe = vpc_probe, .open = vpc_open, .close = vpc_close,
+    .probe = vpc_probe, .open = vpc_open, .close = vpc_close, .reopen = vpc_reopen,
     .read = vpc_read, .write = vpc_write, .zero = vpc_zero, .flush = vpc_flush, .extent = vpc_extent,
     .info = vpc_info,
     .create_fields = vpc_create_fields, .create_size = sizeof(VpcCreate), .check_create = vpc_check_create,

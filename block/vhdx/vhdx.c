@@ -279,10 +279,24 @@ static uint64_t used_end(const Vhdx *s)
     return round_up(end, VHDX_MIB);
 }
 
+static Err *check_writable(Vhdx *s)
+{
+    g_autofree char *first = NULL;
+    int ret;
+
+    if (!s->log_len)
+        return err(ERR_INVALID, "the VHDX has no log, so it cannot be written");
+    ret = check_bat(s, NULL, &first);
+    if (!ret && !first)
+        return NULL;
+    return err_hint(err(ERR_INVALID, "the VHDX's table of blocks is corrupt (%s)",
+                        first ? first : "no memory to check it"),
+                    "it opens read-only: 'convert' copies what can be read");
+}
+
 static Err *vhdx_open(BlockNode *n)
 {
     Vhdx *s = (Vhdx *)n;
-    g_autofree char *first = NULL;
     uint8_t magic[8];
     int ret = child_pread(n->file, 0, magic, sizeof(magic));
 
@@ -297,16 +311,34 @@ static Err *vhdx_open(BlockNode *n)
     TRY(load_bat(s));
     body_init(&s->body, n->file);
     s->next = used_end(s);
-    if (n->read_only || n->open_flags & OPEN_CHECK)
-        return NULL;
-    if (!s->log_len)
-        return err(ERR_INVALID, "the VHDX has no log, so it cannot be written");
-    ret = check_bat(s, NULL, &first);
-    if (ret < 0 || first)
-        return err_hint(err(ERR_INVALID, "the VHDX's table of blocks is corrupt (%s)",
-                            first ? first : "no memory to check it"),
-                        "it opens read-only: 'convert' copies what can be read");
-    return NULL;
+    return n->read_only || n->open_flags & OPEN_CHECK ? NULL : check_writable(s);
+}
+
+/* The tables are where they belong: the log says nothing any more. */
+static int stop_writing(Vhdx *s)
+{
+    int ret = 0;
+
+    if (!s->writing)
+        return 0;
+    ret = table_sync(&s->bat);
+    if (!ret)
+        ret = child_flush(s->n.file);
+    if (!ret)
+        ret = vhdx_write_header(s, NULL, false);
+    s->writing = ret != 0;
+    return ret;
+}
+
+static Err *vhdx_reopen(BlockNode *n, const void *opts, bool read_only)
+{
+    Vhdx *s = (Vhdx *)n;
+    int ret;
+
+    if (n->read_only)
+        return read_only ? NULL : check_writable(s);
+    ret = read_only ? stop_writing(s) : 0;
+    return ret < 0 ? err_errno(-ret, "cannot write the VHDX's tables") : NULL;
 }
 
 /* ---- data */
@@ -432,17 +464,10 @@ static int vhdx_flush(BlockNode *n)
 static void vhdx_close(BlockNode *n)
 {
     Vhdx *s = (Vhdx *)n;
+    int ret = stop_writing(s);
 
-    if (s->writing) {
-        int ret = table_sync(&s->bat);
-
-        if (!ret)
-            ret = child_flush(n->file);
-        if (!ret)
-            ret = vhdx_write_header(s, NULL, false);
-        if (ret < 0)
-            err_note("%s: the table of blocks could not be written: %s", node_path(n), g_strerror(-ret));
-    }
+    if (ret < 0)
+        err_note("%s: the table of blocks could not be written: %s", node_path(n), g_strerror(-ret));
     table_free(&s->bat);
 }
 
@@ -488,7 +513,7 @@ static int vhdx_check(BlockNode *n, CheckResult *out, unsigned fix)
 BLOCK(vhdx) = {
     .name = "vhdx", .doc = "Hyper-V virtual hard disk, version 2",
     .kind = DRIVER_FORMAT, .size = sizeof(Vhdx),
-    .probe = vhdx_probe, .open = vhdx_open, .close = vhdx_close,
+    .probe = vhdx_probe, .open = vhdx_open, .close = vhdx_close, .reopen = vhdx_reopen,
     .read = vhdx_read, .write = vhdx_write, .zero = vhdx_zero, .flush = vhdx_flush, .extent = vhdx_extent,
     .info = vhdx_info, .check = vhdx_check,
     .create_fields = vhdx_create_fields, .create_size = sizeof(VhdxCreate), .check_create = vhdx_check_create,

@@ -88,6 +88,14 @@ static int check_extent(Vmdk *s, VmdkExtent *e, CheckResult *out)
     uint64_t grains = div_up(e->len, e->grain);
     int ret = doubles(e, out, &again);
 
+    if (!e->meta && e->kind == VMDK_SPARSE && !e->footer && !e->tracked) {
+        Err *why = vmdk_sparse_writable(e);     /* where the tables are; open read-only, nobody asked so far */
+
+        if (why)
+            report(out, "ERROR: %s", err_text(why));
+        err_free(why);
+    }
+
     for (uint64_t i = 0; i < grains && ret >= 0; i++) {
         VmdkGrain g;
 

@@ -129,15 +129,12 @@ static Err *read_footer(VmdkExtent *e, uint8_t *header)
     return NULL;
 }
 
-static Err *check_header(Vmdk *s, VmdkExtent *e, const uint8_t *h)
+static Err *check_header(const uint8_t *h)
 {
     uint32_t version = ld_le32(h + SH_VERSION), flags = ld_le32(h + SH_FLAGS);
 
     if (version < 1 || version > 3)
         return err(ERR_UNSUPPORTED, "Unsupported VMDK version %" PRIu32, version);
-    if (version == 3 && !s->n.read_only && !(flags & SF_COMPRESSED))
-        return err_hint(err(ERR_UNSUPPORTED, "VMDK version 3 must be read only: its changes are tracked in another file"),
-                        "open it read-only, or make a copy with 'convert'");
     if (flags & SF_NEWLINES && memcmp(h + SH_NEWLINES, "\n \r\n", 4))
         return err(ERR_INVALID, "the VMDK was damaged by a transfer as text: its newlines were changed");
     if (flags & SF_COMPRESSED && ld_le16(h + SH_COMPRESSION) != 1)
@@ -155,51 +152,68 @@ static Err *bytes_of(uint64_t sectors, const char *what, uint64_t *out)
     return NULL;
 }
 
-/* For writing: both directories, and where everything is. */
-static Err *prepare_writing(Vmdk *s, VmdkExtent *e, const uint8_t *h)
+Err *vmdk_sparse_open(Vmdk *s, VmdkExtent *e, const uint8_t header[VMDK_HEADER])
 {
-    uint64_t desc_off = 0, desc_size = 0;
+    uint8_t h[VMDK_HEADER];
 
-    TRY(bytes_of(ld_le64(h + SH_RGD), "second directory", &e->rgd_off));
-    if (ld_le32(h + SH_FLAGS) & SF_REDUNDANT && e->rgd_off) {
+    memcpy(h, header, sizeof(h));
+    e->kind = VMDK_SPARSE;
+    body_init(&e->body, e->file);
+    e->footer = ld_le64(header + SH_GD) == VMDK_GD_AT_END;
+    if (e->footer)
+        TRY(read_footer(e, h));
+    TRY(check_header(h));
+    e->tracked = ld_le32(h + SH_VERSION) == 3 && !(ld_le32(h + SH_FLAGS) & SF_COMPRESSED);
+    e->compressed = ld_le32(h + SH_FLAGS) & SF_COMPRESSED;
+    e->markers = ld_le32(h + SH_FLAGS) & SF_MARKERS;
+    e->zeroed = ld_le32(h + SH_FLAGS) & SF_ZEROED;
+    TRY(set_sizes(e, ld_le64(h + SH_CAPACITY), ld_le64(h + SH_GRAIN), ld_le32(h + SH_GTES), 4));
+    TRY(bytes_of(ld_le64(h + SH_GD), "directory", &e->gd_off));
+    if (ld_le32(h + SH_FLAGS) & SF_REDUNDANT)
+        TRY(bytes_of(ld_le64(h + SH_RGD), "second directory", &e->rgd_off));
+    TRY(bytes_of(ld_le64(h + SH_DESC_OFFSET), "descriptor", &e->desc.off));
+    TRY(bytes_of(ld_le64(h + SH_DESC_SIZE), "descriptor", &e->desc.len));
+    return read_dir(e, e->gd_off, e->tables * 4, &e->gd);
+}
+
+/* Both directories, and where everything is. */
+static Err *map_sparse(VmdkExtent *e)
+{
+    if (e->meta)
+        g_array_set_size(e->meta, 0);
+    else
+        e->meta = g_array_new(FALSE, FALSE, sizeof(VmdkArea));
+    if (e->rgd_off) {
+        free(e->rgd);
+        e->rgd = NULL;
         TRY(read_dir(e, e->rgd_off, e->tables * 4, &e->rgd));
-        e->redundant = true;
         add_area(e, e->rgd_off, e->tables * 4);
         add_tables(e, e->rgd);
     }
     add_area(e, 0, VMDK_HEADER);
-    TRY(bytes_of(ld_le64(h + SH_DESC_OFFSET), "descriptor", &desc_off));
-    TRY(bytes_of(ld_le64(h + SH_DESC_SIZE), "descriptor", &desc_size));
-    if (desc_off)
-        add_area(e, desc_off, desc_size);
+    if (e->desc.off)
+        add_area(e, e->desc.off, e->desc.len);
     add_area(e, e->gd_off, e->tables * 4);
     add_tables(e, e->gd);
     e->next = round_up(e->body.end, e->compressed ? VMDK_SECTOR : e->grain);
     return map_meta(e);
 }
 
-Err *vmdk_sparse_open(Vmdk *s, VmdkExtent *e, const uint8_t header[VMDK_HEADER])
+Err *vmdk_sparse_writable(VmdkExtent *e)
 {
-    uint8_t h[VMDK_HEADER];
-    bool footer = ld_le64(header + SH_GD) == VMDK_GD_AT_END;
+    const char *why = NULL;
 
-    memcpy(h, header, sizeof(h));
-    e->kind = VMDK_SPARSE;
-    body_init(&e->body, e->file);
-    if (footer)
-        TRY(read_footer(e, h));
-    TRY(check_header(s, e, h));
-    if (footer && !s->n.read_only)
-        return err_hint(err(ERR_UNSUPPORTED, "a stream-optimized VMDK with its tables at the end cannot be written"),
-                        "open it read-only, or make a copy with 'convert'");
-    e->compressed = ld_le32(h + SH_FLAGS) & SF_COMPRESSED;
-    e->markers = ld_le32(h + SH_FLAGS) & SF_MARKERS;
-    e->zeroed = ld_le32(h + SH_FLAGS) & SF_ZEROED;
-    TRY(set_sizes(e, ld_le64(h + SH_CAPACITY), ld_le64(h + SH_GRAIN), ld_le32(h + SH_GTES), 4));
-    TRY(bytes_of(ld_le64(h + SH_GD), "directory", &e->gd_off));
-    TRY(read_dir(e, e->gd_off, e->tables * 4, &e->gd));
-    e->meta = g_array_new(FALSE, FALSE, sizeof(VmdkArea));
-    return s->n.read_only ? NULL : prepare_writing(s, e, h);
+    if (e->kind == VMDK_COWD)
+        why = "ESX server's sparse extents (COWD) cannot be written";
+    else if (e->kind == VMDK_SESPARSE)
+        why = "SESPARSE extents cannot be written";
+    else if (e->footer)
+        why = "a stream-optimized VMDK with its tables at the end cannot be written";
+    else if (e->tracked)
+        why = "VMDK version 3 must be read only: its changes are tracked in another file";
+    if (why)
+        return err_hint(err(ERR_UNSUPPORTED, "%s", why), "open it read-only, or make a copy with 'convert'");
+    return map_sparse(e);
 }
 
 /* ---- ESX server sparse extents */
@@ -212,9 +226,6 @@ Err *vmdk_cowd_open(Vmdk *s, VmdkExtent *e, const uint8_t h[VMDK_HEADER])
     body_init(&e->body, e->file);
     if (ld_le32(h + SH_VERSION) != 1)
         return err(ERR_UNSUPPORTED, "Unsupported COWD version %" PRIu32, ld_le32(h + SH_VERSION));
-    if (!s->n.read_only)
-        return err_hint(err(ERR_UNSUPPORTED, "ESX server's sparse extents (COWD) cannot be written"),
-                        "open it read-only, or make a copy with 'convert'");
     TRY(set_sizes(e, ld_le32(h + CH_CAPACITY), ld_le32(h + CH_GRAIN), 4096, 4));
     if (e->tables > ld_le32(h + CH_TABLES))
         return err(ERR_INVALID, "the VMDK's directory has %" PRIu32 " entries, %" PRIu64 " are needed",
@@ -254,9 +265,6 @@ Err *vmdk_sesparse_open(Vmdk *s, VmdkExtent *e)
     if (ld_le64(h) != SE_HEADER_MAGIC || ld_le64(h + SE_VERSION * 8) != UINT64_C(0x0000000200000001))
         return err(ERR_UNSUPPORTED, "unsupported SESPARSE extent: magic %#" PRIx64 ", version %#" PRIx64,
                    ld_le64(h), ld_le64(h + SE_VERSION * 8));
-    if (!s->n.read_only)
-        return err_hint(err(ERR_UNSUPPORTED, "SESPARSE extents cannot be written"),
-                        "open it read-only, or make a copy with 'convert'");
     TRY(bytes_of(ld_le64(h + SE_VOLATILE * 8), "second header", &at));
     TRY(read_words(e, at, v));
     if (ld_le64(v) != SE_VOLATILE_MAGIC)

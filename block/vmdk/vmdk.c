@@ -78,11 +78,9 @@ static Err *open_line(Vmdk *s, unsigned i, const VmdkLine *l, VmdkExtent *e)
     e->type = g_strdup(l->type);
     if (!strcmp(l->type, "ZERO")) {
         e->kind = VMDK_ZERO;
-        return s->n.read_only ? NULL : err_hint(err(ERR_UNSUPPORTED, "extent %u is a ZERO one and cannot be written", i),
-                                                "open it read-only, or make a copy with 'convert'");
+        return NULL;
     }
-    if (l->access != VMDK_RW && !s->n.read_only)
-        return err_hint(err(ERR_INVALID, "extent %u is marked read-only", i), "open it read-only");
+    e->rdonly = l->access != VMDK_RW;
     if (l->access == VMDK_NOACCESS)
         return err(ERR_INVALID, "extent %u is marked NOACCESS", i);
     bool is_sparse = g_strv_contains(sparse, l->type), is_se = !strcmp(l->type, "SESPARSE");
@@ -186,6 +184,21 @@ static Err *open_monolithic(Vmdk *s, const uint8_t *head)
     return read_desc(s, off * VMDK_SECTOR, len * VMDK_SECTOR);
 }
 
+static Err *check_writable(Vmdk *s)
+{
+    for (uint32_t i = 0; i < s->count; i++) {
+        VmdkExtent *e = &s->extents[i];
+
+        if (e->kind == VMDK_ZERO || e->rdonly)
+            return err_hint(err(ERR_UNSUPPORTED, "extent %u of the VMDK is %s", i,
+                                e->rdonly ? "marked read-only" : "a ZERO one, which cannot be written"),
+                            "open it read-only, or make a copy with 'convert'");
+        if (vmdk_is_sparse(e))
+            TRY(vmdk_sparse_writable(e));
+    }
+    return NULL;
+}
+
 static Err *vmdk_open(BlockNode *n)
 {
     Vmdk *s = (Vmdk *)n;
@@ -215,7 +228,12 @@ static Err *vmdk_open(BlockNode *n)
             return e;
     }
     n->limits.opt_transfer = s->count && vmdk_is_sparse(&s->extents[0]) ? s->extents[0].grain : n->limits.opt_transfer;
-    return NULL;
+    return n->read_only ? NULL : check_writable(s);
+}
+
+static Err *vmdk_reopen(BlockNode *n, const void *opts, bool read_only)
+{
+    return n->read_only && !read_only ? check_writable((Vmdk *)n) : NULL;
 }
 
 static void vmdk_close(BlockNode *n)
@@ -293,7 +311,7 @@ static const char *const vmdk_own_options[] = { "extents", NULL };
 BLOCK(vmdk) = {
     .name = "vmdk", .doc = "VMware virtual disk",
     .kind = DRIVER_FORMAT, .size = sizeof(Vmdk), .has_backing = true, .own_options = vmdk_own_options,
-    .probe = vmdk_probe, .open = vmdk_open, .close = vmdk_close,
+    .probe = vmdk_probe, .open = vmdk_open, .close = vmdk_close, .reopen = vmdk_reopen,
     .read = vmdk_read, .write = vmdk_write, .zero = vmdk_zero, .flush = vmdk_flush, .extent = vmdk_extent,
     .allocated = vmdk_allocated, .info = vmdk_info, .check = vmdk_check,
     .create_fields = vmdk_create_fields, .create_size = sizeof(VmdkCreate), .check_create = vmdk_check_create,

@@ -55,8 +55,11 @@ typedef struct VmdkDesc {
     GArray *lines;                  /* VmdkLine */
 } VmdkDesc;
 
+typedef struct VmdkArea { uint64_t off, len; } VmdkArea;
+
 typedef struct VmdkExtent {
     VmdkKind kind;
+    bool rdonly;                    /* says the descriptor */
     BlockChild *file;               /* NULL: ZERO */
     char *type;                     /* as info shows it; "" where the descriptor lies within */
     uint64_t start, len;            /* bytes of the disk */
@@ -66,7 +69,9 @@ typedef struct VmdkExtent {
     uint64_t grain, tables;         /* tables: entries of the directory that the disk needs */
     uint32_t gtes;                  /* entries of a table */
     uint8_t entry;                  /* bytes of an entry */
-    bool compressed, markers, zeroed, redundant;
+    bool compressed, markers, zeroed, footer;
+    bool tracked;                   /* tracked: another file knows what changed */
+    VmdkArea desc;                  /* off 0: none within */
     uint8_t *gd, *rgd;              /* directories as in the file: `tables` entries; rgd NULL: none */
     uint64_t gd_off, rgd_off;
     uint64_t se_tables, se_grains;  /* SESPARSE: where tables and grains begin */
@@ -74,8 +79,6 @@ typedef struct VmdkExtent {
     Body body;
     uint64_t next;                  /* offset where the next grain goes */
 } VmdkExtent;
-
-typedef struct VmdkArea { uint64_t off, len; } VmdkArea;
 
 /* A grain table in memory. */
 typedef struct VmdkTable {
@@ -117,6 +120,8 @@ char *vmdk_desc_with_cid(const char *text, uint32_t cid);
 MUST_USE Err *vmdk_sparse_open(Vmdk *s, VmdkExtent *e, const uint8_t header[VMDK_HEADER]);
 MUST_USE Err *vmdk_cowd_open(Vmdk *s, VmdkExtent *e, const uint8_t header[VMDK_HEADER]);
 MUST_USE Err *vmdk_sesparse_open(Vmdk *s, VmdkExtent *e);
+/* Why it cannot be written, or what writing needs to know. */
+MUST_USE Err *vmdk_sparse_writable(VmdkExtent *e);
 void vmdk_extent_clear(VmdkExtent *e);
 
 /* grain.c */
