@@ -10,6 +10,7 @@ src += block/create.c block/change.c block/reopen.c
 src += block/io.c block/ranges.c block/extent.c block/disk.c block/query.c
 src += block/objects.c block/object_classes.c block/secret.c
 src += block/raw.c
+src += block/file.c block/file_create.c block/file_io.c block/file_lock.c
 src += block/tls.c block/tls-check.c
 src += block/nbd/negotiate.c block/nbd/conn.c block/nbd/nbd.c block/nbd/name.c
 src += block/nbd/server.c block/nbd/shake.c block/nbd/serve.c block/nbd/status.c

@@ -142,6 +142,12 @@ Err *aio_check(Loop *loop, AioKind kind)
     return kind == AIO_URING ? ring_check(loop) : NULL;
 }
 
+void aio_max_batch(Loop *loop, unsigned most)
+{
+    if (most && loop->ring)
+        ring_max_batch(loop, most);
+}
+
 /* ---- at once */
 
 static bool may_be_eager(Loop *loop, unsigned flags, size_t len)

@@ -29,6 +29,9 @@ typedef enum AioFlags {
 /* NULL: this host has it. */
 MUST_USE Err *aio_check(Loop *loop, AioKind kind);
 
+/* io_uring: hand over after so many requests, not only at the end of a turn; the least that was ever asked for. 0: no limit. */
+void aio_max_batch(Loop *loop, unsigned most);
+
 ssize_t aio_pread(AioKind kind, int fd, uint64_t off, const IoVec *q, unsigned flags);
 ssize_t aio_pwrite(AioKind kind, int fd, uint64_t off, const IoVec *q, unsigned flags);
 int aio_fdatasync(AioKind kind, int fd);

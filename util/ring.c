@@ -24,6 +24,7 @@ typedef struct Ring {
     struct io_uring io;
     Watch watch;
     unsigned unsent, running;
+    unsigned most_unsent;   /* handed over at the latest then */
     CoQueue waiting;        /* for `running` to sink */
 } Ring;
 
@@ -116,6 +117,9 @@ Err *ring_check(Loop *loop)
         return NULL;
 
     Ring *r = g_new0(Ring, 1);
+
+    r->most_unsent = ENTRIES;
+
     Err *e = ring_open(r);
 
     if (e) {
@@ -131,6 +135,11 @@ Err *ring_check(Loop *loop)
     loop_add_part(loop, &r->part);
     loop->ring = r;
     return NULL;
+}
+
+void ring_max_batch(Loop *loop, unsigned most)
+{
+    loop->ring->most_unsent = MIN(loop->ring->most_unsent, most);
 }
 
 int ring_do(RingPrepare *prepare, void *opaque)
@@ -150,8 +159,9 @@ int ring_do(RingPrepare *prepare, void *opaque)
     }
     prepare(sqe, opaque);
     io_uring_sqe_set_data(sqe, &op);
-    r->unsent++;
     r->running++;
+    if (++r->unsent >= r->most_unsent)
+        ring_push(&r->part);
     co_until(&op.done);
     return op.result;
 }

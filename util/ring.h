@@ -15,6 +15,7 @@ typedef void RingPrepare(struct io_uring_sqe *sqe, void *opaque);
 
 /* NULL: this loop has one now. */
 MUST_USE Err *ring_check(Loop *loop);
+void ring_max_batch(Loop *loop, unsigned most);
 /* In a coroutine of a loop that has one: the request's result, or -errno. May yield. */
 int ring_do(RingPrepare *prepare, void *opaque);
 

@@ -8,7 +8,7 @@ tests += unit/test_socket unit/test_nbd unit/test_nbd_peers
 tests += unit/test_crypt unit/test_luks
 
 tests += unit/test_bitmap
-tests += unit/test_iov unit/test_loop unit/test_co unit/test_aio
+tests += unit/test_iov unit/test_loop unit/test_co unit/test_aio unit/test_block_file
 tests += unit/test_iov unit/test_loop unit/test_co
 tests += unit/test_formats
 tests += unit/test_block_io
