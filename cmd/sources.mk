@@ -7,3 +7,11 @@ src += cmd/config.c cmd/emu.c cmd/machine_opts.c cmd/options.c
 demo-scripts += tools/demo
 fuzz-scripts += tools/fuzz
 check-scripts += tests/cmd/test_cmdline.py tests/cmd/wrong_lines.py
+
+# The image tool.
+lib-programs += lyre-img
+lyre-img-main := cmd/img/main.c
+src += cmd/img/parse.c cmd/img/table.c cmd/img/help.c cmd/img/open.c cmd/img/print.c cmd/img/progress.c cmd/img/guard.c
+src += cmd/img/bench.c cmd/img/bitmap.c cmd/img/check.c cmd/img/commit.c cmd/img/compare.c
+src += cmd/img/convert.c cmd/img/create.c cmd/img/dd.c cmd/img/info.c cmd/img/map.c cmd/img/measure.c
+src += cmd/img/rebase.c cmd/img/resize.c cmd/img/snapshot.c
