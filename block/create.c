@@ -16,6 +16,8 @@
 #include "util/opts.h"
 #include "util/str.h"
 
+const char *const prealloc_names[] = { "off", "metadata", "falloc", "full", NULL };
+
 /* One table and the struct that it fills. */
 typedef struct Part {
     const Field *fields;
