@@ -38,7 +38,8 @@ int node_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out)
     uint64_t size;
     int ret;
 
-    n = node_skip_filters(n);
+    while (n && n->drv->kind == DRIVER_FILTER && !n->drv->extent)
+        n = n->file ? n->file->node : NULL;
     if (!n)
         return -ENOMEDIUM;
     size = node_size_now(n);
@@ -59,7 +60,7 @@ int node_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out)
     }
     if (n->drv->kind == DRIVER_PROTOCOL)
         out->flags |= EXTENT_ALLOCATED;
-    if (!(out->flags & EXTENT_ALLOCATED))
+    if (!(out->flags & EXTENT_ALLOCATED) && n->drv->kind != DRIVER_FILTER)
         below_nothing(n, off, out);
     if (off + out->len == size)
         out->flags |= EXTENT_EOF;
@@ -92,7 +93,7 @@ int node_extent_above(BlockNode *n, BlockNode *base, bool storage, uint64_t off,
     uint64_t eof = 0;           /* where the top layer ends */
 
     *out = (Extent){ .len = len };
-    for (n = node_skip_filters(n); n && n != end; n = node_skip_filters(node_backing(n)), depth++) {
+    for (; n && node_skip_filters(n) != end; n = node_backing(n), depth++) {
         Extent x;
         int ret;
 

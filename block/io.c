@@ -119,6 +119,13 @@ static bool widen(BlockNode *n, uint64_t off, const IoVec *q, Widened *w)
     return true;
 }
 
+/* For breakpoints and faults of tests (blkdebug). */
+static inline void event(BlockNode *n, const char *name)
+{
+    if (n->drv->event)
+        n->drv->event(n, name);
+}
+
 static int read_block(BlockNode *n, uint64_t off, void *buf)
 {
     const uint32_t align = n->limits.request_align;
@@ -135,15 +142,21 @@ static int read_edges(BlockNode *n, const Widened *w)
     const uint32_t align = n->limits.request_align;
     int ret = 0;
 
-    if (w->head)
+    if (w->head) {
+        event(n, "pwritev_rmw_head");
         ret = read_block(n, w->off, w->before);
+        event(n, "pwritev_rmw_after_head");
+    }
     if (ret || !w->tail)
         return ret;
     if (w->head && w->len == align) {           /* the same block */
         memcpy(w->behind, w->before, align);
         return 0;
     }
-    return read_block(n, w->off + w->len - align, w->behind);
+    event(n, "pwritev_rmw_tail");
+    ret = read_block(n, w->off + w->len - align, w->behind);
+    event(n, "pwritev_rmw_after_tail");
+    return ret;
 }
 
 static int read_unaligned(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags)
@@ -243,6 +256,7 @@ static int zero_aligned(BlockNode *n, uint64_t off, uint64_t len, unsigned flags
     const BlockLimits *l = &n->limits;
     uint64_t unit = MAX(l->zero_align, l->request_align), most = l->max_zero ? down(l->max_zero, l->request_align) : 0;
 
+    event(n, "pwritev_zero");
     while (len) {
         uint64_t now = one_piece(off, len, unit, most);
         int ret = -ENOTSUP;
@@ -287,6 +301,7 @@ static int write_aligned(BlockNode *n, uint64_t off, const IoVec *q, unsigned fl
 {
     if (flags & REQ_COMPRESSED)
         return write_compressed(n, off, q);
+    event(n, "pwritev");
     if (n->detect_zeroes && iov_is_zero(q)) {
         bool unmap = n->detect_zeroes == 2 && n->discard;
 
@@ -341,6 +356,7 @@ int node_write(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags)
         range_enter(&n->tracked, &r, from, up(off + len, align) - from, true);
         ret = write_unaligned(n, off, q, flags);
     }
+    event(n, "pwritev_done");
     wrote(n, off, len, flags, ret);
     range_leave(&n->tracked, &r);
     ret = finish_fua(n, flags, zeroes || flags & REQ_COMPRESSED ? 0 : n->write_flags, ret);
@@ -473,6 +489,10 @@ int node_flush(BlockNode *n)
     if (n->read_only)
         return 0;
     node_busy(n);
+    if (n->file) {
+        block_event(n->file, "flush_to_os");
+        block_event(n->file, "flush_to_disk");
+    }
     ret = flush_driver(n);
     for (BlockChild *c = n->children; c && !ret; c = c->next) {
         if (c->node && c->perm & (PERM_WRITE | PERM_WRITE_UNCHANGED | PERM_RESIZE))

@@ -25,6 +25,7 @@ const ObjectClass object_iothread = {
 const ObjectClass *const object_classes[] = {
     &object_iothread,
     &object_secret,
+    &object_throttle_group,
     &object_tls_creds_x509,
     &object_tls_creds_psk,
     NULL

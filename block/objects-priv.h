@@ -7,6 +7,6 @@
 
 #include "block/objects.h"
 
-extern const ObjectClass object_secret, object_iothread, object_tls_creds_x509, object_tls_creds_psk;
+extern const ObjectClass object_secret, object_iothread, object_throttle_group, object_tls_creds_x509, object_tls_creds_psk;
 
 #endif

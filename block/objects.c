@@ -218,6 +218,29 @@ Err *objects_add_json(Objects *o, const json_t *props)
     return finish(&m, e);
 }
 
+Err *objects_set(Objects *o, const char *id, const json_t *props)
+{
+    Object *ob = find_id(o, id);
+
+    if (!ob)
+        return err(ERR_NOT_FOUND, "object '%s' not found", id);
+    if (!ob->cls->changed)
+        return err(ERR_UNSUPPORTED, "properties of a %s cannot be changed", ob->cls->name);
+    if (json_object_get(props, "id") || json_object_get(props, "qom-type"))
+        return err(ERR_INVALID, "id and qom-type of an object cannot be changed");
+    Making m = { .all = o, .cls = ob->cls, .ob = ob };
+    void *was = g_malloc0(ob->cls->size);
+    props_copy(was, ob, ob->cls->fields);
+    Err *e = set_json(&m, "", props, 0);
+    if (!e)
+        e = ob->cls->changed(ob);
+    if (e)
+        props_copy(ob, was, ob->cls->fields);
+    props_clear(was, ob->cls->fields);
+    g_free(was);
+    return e;
+}
+
 /* ---- using them */
 
 Err *objects_del(Objects *o, const char *id)

@@ -22,6 +22,7 @@ typedef struct ObjectClass {
     const Field *fields;
     Err *(*complete)(Object *);     /* after the properties are set */
     void (*finish)(Object *);       /* undoes complete; also after one that failed */
+    Err *(*changed)(Object *);      /* other properties while it is in use; NULL: they cannot change. Refusing undoes it */
 } ObjectClass;
 struct Object {                     /* the first member of each kind's struct */
     const ObjectClass *cls;
@@ -37,6 +38,8 @@ void objects_free(Objects *o);
 /* "secret,id=sec0,data=.." or JSON {"qom-type":..,"id":..}. "help" and "secret,help" are the caller's (objects_help). */
 MUST_USE Err *objects_add(Objects *o, const char *text);
 MUST_USE Err *objects_add_json(Objects *o, const json_t *props);
+/* Changes properties of one that is there, all or none: {"limits":{"iops-total":100}}. */
+MUST_USE Err *objects_set(Objects *o, const char *id, const json_t *props);
 MUST_USE Err *objects_del(Objects *o, const char *id);
 /* Of that class, or an error that lists the ids there are. Borrowed. */
 MUST_USE Err *objects_find(Objects *o, const char *cls, const char *id, Object **out);

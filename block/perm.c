@@ -66,7 +66,7 @@ static Err *check_node(BlockNode *n)
     if (n->perm & (PERM_WRITE | PERM_WRITE_UNCHANGED) && n->read_only)
         return err_hint(err(ERR_INVALID, "Block node is read-only"),
                         "'%s' was opened without write access.", node_path(n));
-    if (n->perm & PERM_WRITE && !(n->perm & PERM_RESIZE) && n->limits.request_align > 1 &&
+    if (n->drv->kind == DRIVER_PROTOCOL && n->perm & PERM_WRITE && !(n->perm & PERM_RESIZE) &&
         n->size % n->limits.request_align)
         return err(ERR_INVALID, "Cannot get 'write' permission without 'resize': the image size of '%s' is not a "
                    "multiple of its request alignment %u", node_path(n), n->limits.request_align);

@@ -133,6 +133,7 @@ static int raw_read(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags)
     Raw *r = (Raw *)n;
     uint64_t len = there(r, off, q->len);
 
+    block_event(n->file, "read_aio");
     if (len == q->len || r->fixed)
         return child_read(n->file, r->offset + off, q, flags);
     IoVec part = iov_slice(q, 0, len);
@@ -179,6 +180,7 @@ static int raw_write(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags)
 
     if (!ret && n->probed && off < PROBE_LEN)
         ret = guard_header(n, off, q);
+    block_event(n->file, "write_aio");
     return ret ? ret : child_write(n->file, r->offset + off, q, flags);
 }
 

@@ -18,26 +18,6 @@ typedef struct Step {
 
 /* ---- options as values */
 
-static void copy_props(void *to, const void *from, const Field *table)
-{
-    for (const Field *f = table; f && f->role != FIELD_END; f++) {
-        const void *src = (const char *)from + f->offset;
-
-        if (f->role != FIELD_PROP)
-            continue;
-        if (f->type == FIELD_STR) {
-            char **at = field_at(to, f, 0);
-
-            if (!g_strcmp0(*at, *(char *const *)src))
-                continue;               /* others may look at it */
-            g_free(*at);
-            *at = g_strdup(*(char *const *)src);
-        } else {
-            memcpy(field_at(to, f, 0), src, (size_t)f->bytes * f->count);
-        }
-    }
-}
-
 static bool same_props(const void *a, const void *b, const Field *table)
 {
     for (const Field *f = table; f && f->role != FIELD_END; f++) {
@@ -54,9 +34,9 @@ static void take_values(BlockNode *to, const BlockNode *from)
 {
     to->drv = from->drv;
     to->graph = from->graph;
-    copy_props(to, from, node_fields);
+    props_copy(to, from, node_fields);
     to->opt_read_only = to->read_only = from->read_only;
-    copy_props(to, from, from->drv->fields);
+    props_copy(to, from, from->drv->fields);
 }
 
 static BlockNode *values_of(const BlockNode *n)

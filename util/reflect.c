@@ -186,6 +186,26 @@ void props_clear(void *obj, const Field *table)
     }
 }
 
+void props_copy(void *to, const void *from, const Field *table)
+{
+    for (const Field *f = table; f && f->role != FIELD_END; f++) {
+        const void *src = (const char *)from + f->offset;
+
+        if (f->role != FIELD_PROP)
+            continue;
+        if (f->type == FIELD_STR) {
+            char **at = field_at(to, f, 0);
+
+            if (!g_strcmp0(*at, *(char *const *)src))
+                continue;               /* others may look at it */
+            g_free(*at);
+            *at = g_strdup(*(char *const *)src);
+        } else {
+            memcpy(field_at(to, f, 0), src, (size_t)f->bytes * f->count);
+        }
+    }
+}
+
 typedef struct Parsing { void *obj; const Field *table; } Parsing;
 
 static Err *parse_pair(void *opaque, const char *key, const char *value)

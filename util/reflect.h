@@ -95,6 +95,8 @@ char *prop_print(const void *obj, const Field *f);
 void props_init(void *obj, const Field *table);
 /* Frees what PROPs own. */
 void props_clear(void *obj, const Field *table);
+/* Makes the PROPs of `to` those of `from`; strings are copied. */
+void props_copy(void *to, const void *from, const Field *table);
 /* Sets PROPs from "name=value,..."; a bare `name` means name=on. */
 MUST_USE Err *props_parse(void *obj, const Field *table, const char *list);
 /* "  name=<type>  - doc (default: x)" for each PROP; g_free it. */

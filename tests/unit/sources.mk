@@ -14,3 +14,4 @@ tests += unit/test_formats
 tests += unit/test_block_io
 tests += unit/test_block_graph
 tests += unit/test_copy
+tests += unit/test_block_filters
