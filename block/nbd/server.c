@@ -253,7 +253,7 @@ static void client_main(void *arg)
 
     wire_deadline(c->s, loop_now() + seconds * SECOND);
     nbd_say(c, "connected");
-    Err *e = nbd_shake(c);
+    Err *e = c->export ? NULL : nbd_shake(c);
     if (!e && c->export && !c->stopping) {
         wire_deadline(c->s, -1);
         nbd_say(c, "uses the export '%s'%s%s", c->export->name, c->tls ? ", TLS" : "",
@@ -267,7 +267,7 @@ static void client_main(void *arg)
     client_leave(c);
 }
 
-Err *nbd_server_take(NbdServer *s, int fd)
+Err *nbd_server_take_for(NbdServer *s, int fd, NbdExport *x)
 {
     Wire *wire;
 
@@ -277,12 +277,29 @@ Err *nbd_server_take(NbdServer *s, int fd)
     c->server = s;
     c->s = wire;
     c->peer = socket_peer(fd);
+    if (x) {
+        c->export = nbd_export_ref(x);
+        x->clients++;
+        s->serving++;
+    }
     c->next = s->clients;
     s->clients = c;
     s->n_clients++;
     listeners_set(s);
     co_start(s->loop, client_main, c);
     return NULL;
+}
+
+Err *nbd_server_take(NbdServer *s, int fd)
+{
+    return nbd_server_take_for(s, fd, NULL);
+}
+
+uint16_t nbd_export_plain_flags(const NbdExport *x)
+{
+    NbdClient plain = { 0 };
+
+    return nbd_export_flags(&plain, x);
 }
 
 unsigned nbd_server_clients(const NbdServer *s)

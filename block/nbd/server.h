@@ -45,6 +45,10 @@ MUST_USE Err *nbd_server_listen(NbdServer *s, const SocketAddr *a);
 unsigned nbd_server_port(const NbdServer *s);
 /* A socket that is connected already; it is the server's from now on. */
 MUST_USE Err *nbd_server_take(NbdServer *s, int fd);
+/* The same for a peer that shakes no hands, as the kernel: it uses that export, by simple replies. */
+MUST_USE Err *nbd_server_take_for(NbdServer *s, int fd, NbdExport *x);
+/* The transmission flags that such a peer is to be told. */
+uint16_t nbd_export_plain_flags(const NbdExport *x);
 /* No more listeners, no more requests; running ones end, then clients do. Waits until all have left. May yield. */
 void nbd_server_stop(NbdServer *s);
 /* Stops, lets the exports go. NULL is fine. May yield. */
@@ -54,7 +58,7 @@ unsigned nbd_server_clients(const NbdServer *s);
 typedef struct NbdExportConfig {
     const char *name, *description;         /* description may be NULL */
     BlockNode *node;
-    bool writable, multi_conn;              /* multi_conn: what one connection flushed all see; always so when read-only */
+    bool writable, multi_conn;              /* multi_conn: tell clients that they may use several connections */
     bool writethrough;
     bool allocation_depth;                  /* offer qemu:allocation-depth */
     const char *const *bitmaps;             /* names, looked for in the node and its backing chain; NULL-terminated or NULL */
