@@ -41,6 +41,14 @@ static json_t *storage(json_t *o)
     return o;
 }
 
+/* Others have no way to choose how the host's files are read. */
+static bool is_file(const json_t *o)
+{
+    const char *driver = json_string_value(json_object_get(o, "driver"));
+
+    return driver && (!strcmp(driver, "file") || !strcmp(driver, "host_device"));
+}
+
 static Err *image_options(const NbdArgs *a, json_t **out, bool *writethrough)
 {
     json_t *o = NULL;
@@ -48,7 +56,7 @@ static Err *image_options(const NbdArgs *a, json_t **out, bool *writethrough)
     TRY(a->image_opts ? options_from_keyval(a->file, &o) : options_from_name(a->file, a->format, &o));
     *out = o;
     TRY(options_set_cache(o, a->cache ? a->cache : "writeback", writethrough));
-    if (a->aio)
+    if (a->aio && is_file(storage(o)))
         json_object_set_new(storage(o), "aio", json_string(!strcmp(a->aio, "threads") ? "threads" : "io_uring"));
     if (a->discard)
         json_object_set_new(o, "discard", json_string(!strcmp(a->discard, "unmap") || !strcmp(a->discard, "on") ? "unmap"

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+# NBD
+check-scripts += tests/block/nbd.py
