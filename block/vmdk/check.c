@@ -72,7 +72,8 @@ static void check_grain(const VmdkExtent *e, uint64_t grain, const VmdkGrain *g,
 
 static void check_overlaps(const VmdkExtent *e, CheckResult *out, GArray *all)
 {
-    qsort(all->data, all->len, sizeof(Placed), compare_placed);
+    if (all->len)
+        qsort(all->data, all->len, sizeof(Placed), compare_placed);
     for (unsigned i = 1; i < all->len; i++) {
         Placed *a = &g_array_index(all, Placed, i - 1), *b = a + 1;
 

@@ -13,13 +13,20 @@ fuzz-kind-dtb      := DTB
 fuzz-kind-initrd   := INITRD
 fuzz-kind-loader   := LOADER
 
+# These are image.c with a format each.
+fuzz-images := image-raw image-qcow2 image-luks image-vdi image-vhdx image-vmdk image-vpc
+fuzz-targets += $(fuzz-images)
+
 fuzz-link = $(CC) $(CFLAGS) -fsanitize=fuzzer $(if $(fuzz-kind-$*),-DFUZZ_KIND=$(fuzz-kind-$*)) \
             -o $@ $< $(B)/liblyre.a $(LDLIBS)
 
 $(fuzz-files:%=$(B)/fuzz-%): $(B)/fuzz-%: $(S)/tests/fuzz/files.c $(S)/tests/fuzz/fuzz.h $(S)/tests/fuzz/rig.h $(B)/liblyre.a
 	$(call say,FUZZ,$*)
 	$(Q)$(fuzz-link)
-$(filter-out $(fuzz-files:%=$(B)/fuzz-%),$(fuzz-targets:%=$(B)/fuzz-%)): $(B)/fuzz-%: $(S)/tests/fuzz/%.c $(S)/tests/fuzz/fuzz.h $(B)/liblyre.a
+$(fuzz-images:%=$(B)/fuzz-%): $(B)/fuzz-image-%: $(S)/tests/fuzz/image.c $(S)/tests/fuzz/fuzz.h $(B)/liblyre.a
+	$(call say,FUZZ,image-$*)
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer -DFUZZ_FORMAT='"$*"' -o $@ $< $(B)/liblyre.a $(LDLIBS)
+$(filter-out $(fuzz-files:%=$(B)/fuzz-%) $(fuzz-images:%=$(B)/fuzz-%),$(fuzz-targets:%=$(B)/fuzz-%)): $(B)/fuzz-%: $(S)/tests/fuzz/%.c $(S)/tests/fuzz/fuzz.h $(B)/liblyre.a
 	$(call say,FUZZ,$*)
 	$(Q)$(fuzz-link)
 
