@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: MIT
 # NBD
-check-scripts += tests/block/nbd.py
+check-scripts += tests/block/nbd.py tests/block/nbd_tls.py
