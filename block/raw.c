@@ -206,7 +206,8 @@ static int raw_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out)
     uint64_t here = there(r, off, len);
 
     if (!here) {
-        *out = (Extent){ .len = len, .flags = EXTENT_ZERO | EXTENT_ALLOCATED };
+        *out = (Extent){ .len = len, .flags = EXTENT_ZERO | EXTENT_ALLOCATED | EXTENT_OFFSET,
+                         .host = r->offset + off, .host_node = n->file->node };
         return 0;
     }
     int ret = node_extent(n->file->node, r->offset + off, here, out);

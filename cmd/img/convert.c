@@ -14,6 +14,7 @@
 #include "block/bitmap.h"
 #include "block/copy.h"
 #include "block/driver.h"
+#include "cmd/img/resume.h"
 
 typedef struct Convert {
     Img *im;
@@ -25,7 +26,7 @@ typedef struct Convert {
     uint64_t total, before;     /* bytes of all sources; of those that are done */
     uint64_t saved;
     Disk *to;
-    bool created;
+    bool created, resumed;
 } Convert;
 
 /* ---- the sources ------------------------------------------------------------------------ */
@@ -74,7 +75,7 @@ static Err *take_secret(const char *text, json_t *options, bool *encrypted)
     return NULL;
 }
 
-static bool is_new_file(const char *name)
+static bool is_file(const char *name)
 {
     struct stat st;
 
@@ -88,7 +89,7 @@ static bool reads_as_zero(const Convert *c, bool encrypted)
 
     if (c->im->a.target_is_zero)
         return true;
-    return c->created && is_new_file(c->target) && !strstr(options, "data_file=") &&
+    return c->created && is_file(c->target) && !strstr(options, "data_file=") &&
            !(encrypted && (!strcmp(c->format, "luks") || strstr(options, "preallocation=")));
 }
 
@@ -113,7 +114,7 @@ static Err *open_target(Convert *c, bool *zero)
     json_t *o;
 
     TRY(img_options(c->target, c->format, a->target_image_opts, a->cache ? a->cache : "unsafe", &o, &through));
-    Err *e = c->created ? take_secret(a->options, o, &encrypted) : NULL;
+    Err *e = c->created || c->resumed ? take_secret(a->options, o, &encrypted) : NULL;
     if (!e)
         e = disk_open(c->im->graph, o, OPEN_RW | OPEN_RESIZE, "convert", &c->to);
     json_decref(o);
@@ -121,6 +122,10 @@ static Err *open_target(Convert *c, bool *zero)
         return e;
     disk_set_writethrough(c->to, through);
     *zero = reads_as_zero(c, encrypted);
+    if (c->resumed && img_size(c->to) != c->total)
+        return err_hint(err(ERR_INVALID, "'%s' is no unfinished copy: it holds %llu bytes, and the sources have %llu",
+                            c->target, (unsigned long long)img_size(c->to), (unsigned long long)c->total),
+                        "Leave --resume away: the copy begins anew.");
     if (!c->created && img_size(c->to) < c->total)
         return err_hint(err(ERR_INVALID, "'%s' holds %llu bytes, and the sources have %llu", c->target,
                             (unsigned long long)img_size(c->to), (unsigned long long)c->total),
@@ -183,7 +188,13 @@ static void show_progress(void *opaque, const CopyStats *s)
 {
     Convert *c = opaque;
 
-    progress_saved(c->im, c->saved + s->saved, "not stored");
+    uint64_t done = c->before + s->done;
+    int64_t used = c->im->a.compress ? node_allocated(disk_node(c->to)) : -1;
+
+    if (used >= 0)
+        progress_saved(c->im, done - MIN(done, (uint64_t)used), "saved by compression");
+    else
+        progress_saved(c->im, c->saved + s->saved, "not stored");
     progress_at(c->im, c->before + s->done);
 }
 
@@ -196,29 +207,42 @@ static void tell_lost(void *opaque, uint64_t off, uint64_t len, int error)
                  (unsigned long long)(c->before + off), g_strerror(error));
 }
 
-static Err *copy_error(const Convert *c, const char *from, const Copy *copy, int ret)
+static Err *copy_error(const Convert *c, const char *from, const CopyStats *s, const ResumeEnd *end)
 {
-    uint64_t off = 0;
+    unsigned long long off = end->at;
 
-    if (ret == -ECANCELED)
-        return img_stopped("'%s' is a proper image that holds the first part of the data (%.0f %% is done). "
-                           "Run the same command again: it begins anew.", c->target,
-                           c->total ? 100.0 * (double)(c->before + copy_stats(copy)->done) / (double)c->total : 0);
-    if (copy_failed_reading(copy, &off))
-        return err_hint(err_errno(-ret, "'%s' cannot be read at offset %llu", from, (unsigned long long)off),
+    if (end->ret == -ECANCELED)
+        return img_stopped("'%s' is a proper image that holds a part of the data (%.0f %% is done). The same command "
+                           "with --resume goes on.", c->target,
+                           c->total ? 100.0 * (double)(c->before + s->done) / (double)c->total : 0);
+    if (end->reading)
+        return err_hint(err_errno(-end->ret, "'%s' cannot be read at offset %llu", from, off),
                         "--salvage copies what can be read.");
-    Err *e = err_errno(-ret, "'%s' cannot be written at offset %llu", c->target, (unsigned long long)off);
-    if (ret == -ENOSPC)
+    Err *e = err_errno(-end->ret, "'%s' cannot be written at offset %llu", c->target, off);
+    if (end->ret == -ENOSPC)
         e = err_hint(e, "'%s measure -O %s %s' says how much room it needs.", c->im->program,
                      c->format ? c->format : "FMT", from);
     return e;
+}
+
+static Err *run_copy(const CopyConfig *k, CopyStats *stats, ResumeEnd *end)
+{
+    Copy *copy;
+
+    TRY(copy_new(k, &copy));
+    end->ret = copy_run(copy);
+    end->reading = end->ret < 0 && copy_failed_reading(copy, &end->at);
+    *stats = *copy_stats(copy);
+    copy_free(copy);
+    return NULL;
 }
 
 static Err *copy_one(Convert *c, unsigned i, bool zero)
 {
     const ImgArgs *a = &c->im->a;
     CopyConfig k = copy_defaults(c->from[i], c->to);
-    Copy *copy;
+    CopyStats stats = { 0 };
+    ResumeEnd end = { 0 };
 
     k.to_off = c->before;
     k.above = a->backing != NULL;
@@ -237,11 +261,9 @@ static Err *copy_one(Convert *c, unsigned i, bool zero)
     k.progress = show_progress;
     k.read_error = tell_lost;
     k.opaque = c;
-    TRY(err_in(copy_new(&k, &copy), "'%s'", c->target));
-    int ret = copy_run(copy);
-    c->saved += copy_stats(copy)->saved;
-    Err *e = ret < 0 ? copy_error(c, c->names[i], copy, ret) : NULL;
-    copy_free(copy);
+    TRY(err_in(c->resumed ? resume_run(&k, &stats, &end) : run_copy(&k, &stats, &end), "'%s'", c->target));
+    Err *e = end.ret < 0 ? copy_error(c, c->names[i], &stats, &end) : NULL;
+    c->saved += stats.saved;
     c->before += img_size(c->from[i]);
     return e;
 }
@@ -287,6 +309,7 @@ static Err *check_args(const ImgArgs *a)
         { a->target_is_zero && a->backing, "--target-is-zero and -b exclude each other: the backing file shines through",
           "Leave --target-is-zero away." },
         { a->has_sparse && a->sparse % 512, "the size of -S has to be a multiple of 512", "4k is usual; 0 writes all." },
+        { a->resume && a->backing, "--resume and -b exclude each other", "Leave --resume away: the copy begins anew." },
         { a->nfiles < 2, "convert needs a source and a target", "Its form is: convert [OPTION]... SOURCE... TARGET" },
     };
 
@@ -311,7 +334,8 @@ static Err *convert(Convert *c)
                          : check_bitmaps(c));
     if (c->format)
         TRY(check_compression(c));
-    if (!a->no_create)
+    c->resumed = a->resume && is_file(c->target);
+    if (!a->no_create && !c->resumed)
         TRY(create_target(c));
     TRY(open_target(c, &zero));
     TRY(check_compression(c));

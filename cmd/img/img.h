@@ -18,7 +18,7 @@ typedef struct Img Img;
 /* What the options of all subcommands say; each uses its share. Strings are owned. */
 typedef struct ImgArgs {
     bool quiet, progress, share, image_opts, target_image_opts, force, help;
-    bool compress, no_create, target_is_zero, bitmaps, skip_broken, salvage, offload, out_of_order;
+    bool compress, resume, no_create, target_is_zero, bitmaps, skip_broken, salvage, offload, out_of_order;
     bool unsafe, strict, drop, shrink, chain, limits, list;
     bool write, native, no_drain;
     char *format, *format2, *target_format;     /* of the image, of compare's and merge's second, of the output */

@@ -129,6 +129,8 @@ static const ImgOption convert_options[] = {
     { 'n', 0, "no-create", NULL, FLAG(no_create), .doc = "TARGET is there already" },
     { 0, 0, "target-is-zero", NULL, FLAG(target_is_zero), .doc = "and it reads as zeroes" },
     { 'c', 0, "compress", NULL, FLAG(compress), .doc = "compress the data" },
+    { 0, 0, "resume", NULL, FLAG(resume),
+      .doc = "go on with a copy that was stopped: what TARGET has is compared, the rest copied" },
     { 'r', 0, "rate-limit", "BYTES", SIZE(rate), .max = INT64_MAX, .doc = "bytes a second, at most" },
     { 'm', 0, "parallel", "N", AT(IMG_NUM, workers), HAS(has_workers), .min = 1, .max = 16,
       .doc = "requests at the same time (8)" },

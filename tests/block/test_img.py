@@ -638,8 +638,19 @@ def stopped():
         p.send_signal(signal.SIGTERM)
         _, errs = p.communicate(timeout=10)
         expect(p.returncode == -signal.SIGTERM, f"status {p.returncode}: {errs}")
-        expect(b"stopped" in errs and b"'t'" in errs and b"again" in errs, f"{errs}")
+        expect(b"stopped" in errs and b"'t'" in errs and b"--resume" in errs, f"{errs}")
         b.check("t")
+        b.fails("compare", "-f", "raw", "-F", "qcow2", "big", "t")
+        b.img("convert", "--resume", "-f", "raw", "-O", "qcow2", "big", "t")
+        same_contents(b, "big", "t", "raw", "qcow2")
+        b.check("t")
+        b.io("t", "write -P 3 5M 64k")
+        b.img("convert", "--resume", "-f", "raw", "-O", "qcow2", "big", "t")
+        same_contents(b, "big", "t", "raw", "qcow2")
+        b.img("convert", "--resume", "-f", "raw", "-O", "raw", "big", "new")
+        expect(b.read("new") == b.read("big"), "--resume without a target")
+        b.img("resize", "t", "+1M")
+        b.fails("convert", "--resume", "-f", "raw", "-O", "qcow2", "big", "t", words=["no unfinished copy"])
 
 
 def terminal():
