@@ -14,7 +14,6 @@ lyre-img-main := cmd/img/main.c
 src += cmd/img/parse.c cmd/img/table.c cmd/img/help.c cmd/img/open.c cmd/img/print.c cmd/img/progress.c cmd/img/guard.c
 src += cmd/img/bench.c cmd/img/bitmap.c cmd/img/check.c cmd/img/commit.c cmd/img/compare.c
 src += cmd/img/convert.c cmd/img/create.c cmd/img/dd.c cmd/img/info.c cmd/img/map.c cmd/img/measure.c
-src += cmd/img/rebase.c cmd/img/resize.c cmd/img/snapshot.c
 # The NBD server.
 lib-programs += lyre-nbd
 lyre-nbd-main := cmd/nbd/main.c

@@ -72,7 +72,8 @@ Err *img_stopped(const char *fmt, ...)
     va_start(ap, fmt);
     g_autofree char *how = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    return err_hint(err(ERR_BUSY, "stopped by %s", stop_signal == SIGINT ? "Ctrl-C" : strsignal(stop_signal)), "%s", how);
+    const char *name = stop_signal == SIGINT ? "Ctrl-C" : stop_signal == SIGTERM ? "SIGTERM" : "SIGHUP";
+    return err_hint(err(ERR_BUSY, "stopped by %s", name), "%s", how);
 }
 
 /* A shell wants to see that it was the signal: a loop around us ends, too. */
