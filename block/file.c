@@ -184,12 +184,14 @@ static Err *check_kind(File *f, bool want_device)
     return NULL;
 }
 
-static Err *choose_aio(File *f, uint8_t aio, bool direct, AioKind *kind)
+/* By the options of `o`, which is f itself or what it shall become. */
+static Err *choose_aio(const File *f, const File *o, AioKind *kind)
 {
     Loop *loop = graph_loop(f->node.graph);
+    uint8_t aio = o->aio;
 
     *kind = AIO_THREADS;
-    if (aio == FILE_AIO_THREADS || (aio == FILE_AIO_AUTO && !direct))
+    if (aio == FILE_AIO_THREADS || (aio == FILE_AIO_AUTO && !o->node.cache_direct))
         return NULL;
 
     Err *e = aio_check(loop, AIO_URING);
@@ -202,7 +204,7 @@ static Err *choose_aio(File *f, uint8_t aio, bool direct, AioKind *kind)
         return err_in(e, "'%s': aio=%s", f->path, file_aio_names[aio]);
     if (aio == FILE_AIO_NATIVE)
         err_note("'%s': aio=native is done by io_uring", f->path);
-    aio_max_batch(loop, f->max_batch);
+    aio_max_batch(loop, o->max_batch);
     *kind = AIO_URING;
     return NULL;
 }
@@ -234,7 +236,7 @@ static Err *open_any(BlockNode *n, bool want_device)
     TRY(open_fd(f));
     TRY(check_kind(f, want_device));
     TRY(find_limits(f));
-    TRY(choose_aio(f, f->aio, n->cache_direct, &f->kind));
+    TRY(choose_aio(f, f, &f->kind));
     TRY(choose_locking(f));
     n->size = UINT64_MAX;
     n->size = fnode_size_now(n);
@@ -282,11 +284,12 @@ static Err *new_descriptor(File *f, const File *now, bool read_only, int *out)
 {
     const BlockNode *n = &f->node;
     bool direct = now->node.cache_direct;
+    int is = fcntl(f->fd, F_GETFL);         /* n->read_only may be ahead of it, or behind */
     g_autofree char *self = g_strdup_printf("/proc/self/fd/%d", f->fd);
     struct stat a, b;
 
     *out = -1;
-    if (read_only == n->read_only && direct == n->cache_direct)
+    if ((is & O_ACCMODE) == (read_only ? O_RDONLY : O_RDWR) && !(is & O_DIRECT) == !direct)
         return NULL;
 
     int fd = open(self, open_mode(n, read_only, direct));
@@ -324,7 +327,7 @@ static Err *fnode_reopen(BlockNode *n, const void *new_opts, bool read_only)
     if (g_strcmp0(now->path, f->path) || now->locking != f->locking)
         return err_hint(err(ERR_UNSUPPORTED, "Cannot change the option '%s' of an open file",
                             now->locking != f->locking ? "locking" : "filename"), "Close it and open it again");
-    TRY(choose_aio(f, now->aio, direct, &kind));
+    TRY(choose_aio(f, now, &kind));
     TRY(new_descriptor(f, now, read_only, &fd));
 
     BlockLimits was = n->limits;

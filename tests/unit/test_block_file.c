@@ -25,11 +25,12 @@ static char *path_of(const char *name)
     return g_build_filename(folder, name, NULL);
 }
 
-/* driver=file and more, of a file in our folder. */
+/* driver=file and more, of a file in our folder; host_device if the name is absolute. */
 static Err *open_file(BlockGraph *g, const char *name, const char *more, unsigned flags, BlockNode **out)
 {
-    g_autofree char *path = path_of(name);
-    g_autofree char *text = g_strdup_printf("driver=file,filename=%s%s", path, more);
+    g_autofree char *path = *name == '/' ? g_strdup(name) : path_of(name);
+    g_autofree char *text = g_strdup_printf("driver=%s,filename=%s%s", *name == '/' ? "host_device" : "file",
+                                            path, more);
     json_t *o = keyval(text);
     Err *e = node_open(g, o, flags, out);
 
@@ -92,15 +93,14 @@ static void random_requests(Disk *d, uint8_t *model, unsigned seed)
     CHECK_EQ(disk_flush(d), 0);
 }
 
-static void data_with(BlockGraph *g, const char *options)
+/* `name` is SIZE bytes of zeroes. */
+static void data_of(BlockGraph *g, const char *name, const char *options)
 {
     g_autofree uint8_t *model = g_malloc0(SIZE), *all = g_malloc(SIZE);
     BlockNode *n = NULL;
     Disk *d = NULL;
 
-    CHECK(ok(create(g, "data", SIZE, "")));
-
-    Err *e = open_file(g, "data", options, OPEN_RW, &n);
+    Err *e = open_file(g, name, options, OPEN_RW, &n);
 
     if (e && (strstr(err_text(e), "O_DIRECT") || strstr(err_text(e), "io_uring"))) {
         printf("not here: %s\n", err_text(e));
@@ -115,6 +115,12 @@ static void data_with(BlockGraph *g, const char *options)
     CHECK_EQ(node_size(n), SIZE);
     disk_free(d);
     node_unref(n);
+}
+
+static void data_with(BlockGraph *g, const char *options)
+{
+    CHECK(ok(create(g, "data", SIZE, "")));
+    data_of(g, "data", options);
 }
 
 static void data(BlockGraph *g) { data_with(g, ""); }
@@ -458,7 +464,7 @@ static void create_locked(BlockGraph *g)
     CHECK_EQ(stat_of("used").st_size, 100);
 }
 
-/* ---- QEMU's tools, if they are here */
+/* ---- programs that may be here */
 
 /* Runs it in our folder; what it printed (g_free it), or NULL: it is not here. */
 static char *tool(const char *command)
@@ -482,6 +488,72 @@ static bool tool_says(const char *command, const char *words)
         printf("'%s' says '%s', want '%s'\n", command, out ? out : "(nothing)", words);
     return good;
 }
+
+/* ---- a device: a loop over a file, where we may make one */
+
+static void zero_all(Disk *d)
+{
+    CHECK_EQ(disk_zero(d, 0, SIZE, 0), 0);
+    CHECK_EQ(disk_flush(d), 0);
+}
+
+static void device_of(BlockGraph *g, const char *path)
+{
+    BlockNode *n = NULL;
+    Disk *d = NULL;
+    Extent x;
+
+    for (const char *const *o = (const char *const[]){ "", ",cache.direct=on", ",aio=io_uring", NULL }; *o; o++) {
+        data_of(g, path, *o);
+        CHECK(ok(open_file(g, path, *o, OPEN_RW, &n)));
+        CHECK(ok(disk_new(n, PERM_ALL, PERM_ALL, "test", &d)));
+        zero_all(d);
+        disk_free(d);
+        node_unref(n);
+    }
+    CHECK(ok(open_file(g, path, ",discard=unmap", OPEN_RW, &n)));
+    CHECK(ok(disk_new(n, PERM_ALL, PERM_ALL, "test", &d)));
+    CHECK_EQ(disk_size(d), SIZE);
+    CHECK_EQ(disk_write(d, 0, &IOV_BUF("abcd", 4), 0), 0);
+    CHECK_EQ(disk_discard(d, 0, 64 * K), 0);
+    CHECK_EQ(disk_zero(d, 0, 64 * K, REQ_UNMAP), 0);
+    CHECK_EQ(node_extent(n, 0, SIZE, &x), 0);
+    CHECK_EQ(x.flags, EXTENT_DATA | EXTENT_ALLOCATED | EXTENT_OFFSET | EXTENT_EOF);
+    CHECK(fails(disk_resize(d, 2 * SIZE, false, (Preallocation){ 0 }, 0), "Cannot grow device files"));
+    CHECK(fails(disk_resize(d, SIZE / 2, true, (Preallocation){ 0 }, 0), "Cannot resize device files"));
+    CHECK_EQ(-disk_write(d, SIZE, &IOV_BUF("abcd", 4), 0), EIO);
+    disk_free(d);
+    node_unref(n);
+
+    g_autofree char *text = g_strdup_printf("driver=host_cdrom,filename=%s", path);
+    json_t *o = keyval(text), *named = NULL;
+
+    CHECK(fails(node_open(g, o, OPEN_RW, &n), "read-only"));
+    CHECK(ok(node_open(g, o, 0, &n)));
+    node_unref(n);
+    json_decref(o);
+    CHECK(ok(options_from_name(path, "raw", &named)));
+    CHECK_STR(json_string_value(json_object_get(json_object_get(named, "file"), "driver")), "host_device");
+    json_decref(named);
+}
+
+static void device(BlockGraph *g)
+{
+    CHECK(ok(create(g, "loop", SIZE, "")));
+
+    g_autofree char *path = tool("losetup -f --show loop 2>/dev/null || exit 127");
+
+    if (!path)
+        return;
+    g_strchomp(path);
+    device_of(g, path);
+
+    g_autofree char *end = g_strdup_printf("losetup -d %s", path);
+
+    g_free(tool(end));
+}
+
+/* ---- QEMU's */
 
 static void qemu_refuses(BlockGraph *g)
 {
@@ -583,6 +655,7 @@ int main(void)
     RUN_IN_GRAPH(reopening);
     RUN_IN_GRAPH(locks);
     RUN_IN_GRAPH(create_locked);
+    RUN_IN_GRAPH(device);
 
     g_autofree char *there = tool("command -v qemu-io && command -v qemu-img || exit 127");
 
