@@ -47,7 +47,7 @@ struct Loop {
     Call *calls;
     unsigned first, n, room;
     unsigned depth;                 /* how many loop_turn, co_start of this loop are on the stack */
-    unsigned unlooked;              /* turns that ran something and did not look at the descriptors */
+    unsigned unlooked;              /* what was done since the descriptors were looked at */
 
     Alarm **heap;                   /* heap[0] is the first one due */
     unsigned alarms, heap_room;

@@ -4,7 +4,7 @@
  * elsewhere (loop-priv.h).
  *
  * A turn runs what is due and looks at the descriptors only when nothing was
- * (or after a few turns, so that they are not forgotten): a coroutine that
+ * (or when much has been done since the last look): a coroutine that
  * wakes another one costs no system call. Another thread writes the eventfd
  * only when the loop sleeps. Both sides first say what they did and then look
  * at what the other one did (`posted`, `sleeping`, in the one order of all
@@ -25,7 +25,7 @@
 
 enum {
     FIRST_ROOM = 64,
-    LOOK_AFTER = 8,     /* turns that run something between two looks at the descriptors */
+    LOOK_AFTER = 64,    /* calls and requests done at once between two looks at the descriptors */
 };
 
 static _Thread_local Loop *current;
@@ -195,6 +195,7 @@ static bool run_calls(Loop *loop)
 {
     bool ran = loop->n > 0;
 
+    loop->unlooked += loop->n;
     for (unsigned n = loop->n; n && loop->n; n--) {
         Call c = loop->calls[loop->first];
 
@@ -474,7 +475,8 @@ bool loop_turn(Loop *loop, bool wait)
 
         int64_t most = push_parts(loop);
 
-        if (ran && ++loop->unlooked < LOOK_AFTER)
+        loop->unlooked += loop->eager + 1;
+        if (ran && loop->unlooked < LOOK_AFTER)
             break;
         most = ran || loop->n || !wait ? 0 : until_alarm(loop, most);
         go_on = look(loop, most, &ran);

@@ -46,6 +46,7 @@ typedef struct Pool {
     unsigned n, n_threads;
     unsigned idle;                  /* asleep, and nobody has woken them */
     unsigned coming;                /* woken or started, and not there yet */
+    unsigned looking;               /* done with something, and about to look for more */
     bool stop;
     pthread_t threads[MOST_THREADS];
 } Pool;
@@ -78,35 +79,45 @@ static bool start_worker(Pool *p)
     return ok;
 }
 
-/* Up to n sleeping or new workers come. Has the lock. Returns whether any does. */
-static bool call_workers(Pool *p, unsigned n)
+/*
+ * Up to n sleeping or new workers are to come. Has the lock; returns how many
+ * of them sleep: the caller wakes them when it has given the lock back, or they
+ * would only wake to wait for it.
+ */
+static unsigned call_workers(Pool *p, unsigned n)
 {
-    bool any = false;
+    unsigned asleep = 0;
 
-    for (; n && !p->stop; n--, any = true) {
+    for (; n && !p->stop; n--) {
         if (p->idle) {
             p->idle--;
-            pthread_cond_signal(&p->more);
+            asleep++;
         } else if (!start_worker(p)) {
             break;
         }
         p->coming++;
     }
-    return any;
+    return asleep;
+}
+
+/* Without the lock. */
+static void wake_workers(Pool *p, unsigned n)
+{
+    while (n--)
+        pthread_cond_signal(&p->more);
 }
 
 /*
  * As many come as the waiting work is worth: of short calls those that are
- * awake do several, of long ones each wants a worker that is not busy. Has the
- * lock.
+ * awake do several, of long ones each wants a worker that is not busy. Like
+ * call_workers.
  */
-static void call_enough(Pool *p)
+static unsigned call_enough(Pool *p)
 {
     unsigned want = is_short(p) ? (p->n + AT_ONCE - 1) / AT_ONCE : p->n;
-    unsigned have = is_short(p) ? p->n_threads - p->idle : p->coming;
+    unsigned have = is_short(p) ? p->n_threads - p->idle : p->coming + p->looking;
 
-    if (want > have)
-        call_workers(p, want - have);
+    return want > have ? call_workers(p, want - have) : 0;
 }
 
 /* ---- in a worker */
@@ -167,10 +178,12 @@ static void *worker(void *opaque)
     p->coming -= p->coming > 0;
     for (;;) {
         if (ended && (!p->first || n_ended >= AT_ONCE || !is_short(p))) {
+            p->looking++;
             pthread_mutex_unlock(&p->lock);
             tell(p, &ended, oldest);
             n_ended = 0;
             pthread_mutex_lock(&p->lock);
+            p->looking--;
         }
 
         Work *w = take(p);
@@ -184,8 +197,13 @@ static void *worker(void *opaque)
         ended = w;
         n_ended++;
         pthread_mutex_lock(&p->lock);
-        if (p->first && !is_short(p))
-            call_enough(p);
+        if (p->first && !is_short(p)) {
+            unsigned n = call_enough(p);
+
+            pthread_mutex_unlock(&p->lock);
+            wake_workers(p, n);
+            pthread_mutex_lock(&p->lock);
+        }
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;
@@ -197,16 +215,20 @@ static void *worker(void *opaque)
 static int64_t nudge(Pool *p)
 {
     int64_t now = loop_now();
-    bool any = true;
+    unsigned asleep = 0;
 
     if (now - p->nudged < NUDGE)
         return NUDGE;
     pthread_mutex_lock(&p->lock);
     if (p->n && !p->coming)
-        any = call_workers(p, 1);
+        asleep = call_workers(p, 1);
+
+    bool all_busy = !p->coming && p->n_threads == p->most;
+
     pthread_mutex_unlock(&p->lock);
+    wake_workers(p, asleep);
     p->nudged = now;
-    return any ? NUDGE : -1;
+    return all_busy ? -1 : NUDGE;
 }
 
 static int64_t pool_push(LoopPart *part)
@@ -219,8 +241,11 @@ static int64_t pool_push(LoopPart *part)
         p->last = p->asked_last;
         p->n += p->n_asked;
         atomic_store_explicit(&p->n_waiting, p->n, memory_order_relaxed);
-        call_enough(p);
+
+        unsigned asleep = call_enough(p);
+
         pthread_mutex_unlock(&p->lock);
+        wake_workers(p, asleep);
         p->asked = NULL;
         p->asked_last = &p->asked;
         p->n_asked = 0;
