@@ -179,6 +179,7 @@ typedef enum ExtentFlags {
     EXTENT_OFFSET = 8,          /* `host` holds: bytes lie there, plain, in `host_node` */
     EXTENT_COMPRESSED = 16,
     EXTENT_EOF = 32,            /* reaches the end of the node */
+    EXTENT_RECURSE = 64,        /* laid out before it was written: holes of the host's file tell more */
 } ExtentFlags;
 
 typedef struct Extent {

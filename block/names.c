@@ -104,7 +104,9 @@ static bool is_told(const BlockNode *n, const char *option)
         !strcmp(option, "backing") || (n->drv->secret_option && n->drv->secret_option(option)))
         return false;
     for (const BlockChild *c = n->children; c; c = c->next) {
-        if (!strcmp(option, c->role))
+        size_t len = strcspn(c->role, ".");     /* of "extents.0", say */
+
+        if (strlen(option) == len && !strncmp(option, c->role, len))
             return false;
     }
     return true;

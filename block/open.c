@@ -64,6 +64,16 @@ Err *child_open(BlockNode *parent, const json_t *options, const char *role, bool
     return e;
 }
 
+/* "a.b" and o -> {"a":{"b":o}}; takes o. */
+static json_t *nest(const char *dotted, json_t *o)
+{
+    g_auto(GStrv) parts = g_strsplit(dotted, ".", -1);
+
+    for (unsigned i = g_strv_length(parts); i--; )
+        o = json_pack("{s:o}", parts[i], o);
+    return o;
+}
+
 Err *child_open_named(BlockNode *parent, const char *name, const char *role, BlockChild **out)
 {
     const json_t *given = options_get(parent->options, role);
@@ -81,9 +91,10 @@ Err *child_open_named(BlockNode *parent, const char *name, const char *role, Blo
             return err_hint(err(ERR_UNSUPPORTED, "the image names the file '%s' as its %s, and is itself no file of this host",
                                 name, role), "Say where it is: %s.driver=..,%s.filename=..", role, role);
     }
-    o = json_pack("{s:{s:s,s:s}}", role, "driver", "file", "filename", full);
+    o = json_pack("{s:s,s:s}", "driver", "file", "filename", full);
     if (!o)
         return err(ERR_INVALID, "the image's name for its %s is not UTF-8", role);
+    o = nest(role, o);
     Err *e = child_open(parent, o, role, true, out);
     json_decref(o);
     return err_in(e, "%s of '%s'", role, node_path(parent));

@@ -243,6 +243,18 @@ json_t *options_flatten(const json_t *tree)
 
 /* ---- single options */
 
+/* A member of an object, or an element of an array by its number; borrowed. */
+static json_t *part_of(const json_t *at, const char *name)
+{
+    char *end;
+    unsigned long i;
+
+    if (!json_is_array(at))
+        return json_object_get(at, name);
+    i = strtoul(name, &end, 10);
+    return g_ascii_isdigit(*name) && !*end ? json_array_get(at, i) : NULL;
+}
+
 /* The object that holds the last part of a dotted name, which *last becomes; NULL: not there. */
 static json_t *holder(const json_t *options, const char *dotted, const char **last)
 {
@@ -251,7 +263,7 @@ static json_t *holder(const json_t *options, const char *dotted, const char **la
     for (const char *dot; (dot = strchr(dotted, '.')); dotted = dot + 1) {
         g_autofree char *part = g_strndup(dotted, dot - dotted);
 
-        at = json_object_get(at, part);
+        at = part_of(at, part);
         if (!at)
             return NULL;
     }
@@ -264,7 +276,7 @@ json_t *options_get(const json_t *options, const char *dotted)
     const char *last;
     json_t *at = holder(options, dotted, &last);
 
-    return at ? json_object_get(at, last) : NULL;
+    return at ? part_of(at, last) : NULL;
 }
 
 const char *options_str(const json_t *options, const char *dotted)

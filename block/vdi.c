@@ -309,6 +309,8 @@ static int vdi_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out)
     *out = (Extent){ .len = MIN(len, s->block_size - in), .flags = EXTENT_ALLOCATED | EXTENT_ZERO };
     if (e < DISCARDED) {
         out->flags = EXTENT_ALLOCATED | EXTENT_DATA | EXTENT_OFFSET;
+        if (ld_le32(s->head + H_TYPE) == TYPE_STATIC)
+            out->flags |= EXTENT_RECURSE;
         out->host = place(s, e) + in;
         out->host_node = n->file->node;
     }

@@ -456,7 +456,7 @@ static int vpc_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out)
     Vpc *s = (Vpc *)n;
 
     if (s->fixed) {
-        *out = (Extent){ len, EXTENT_ALLOCATED | EXTENT_DATA | EXTENT_OFFSET, off, n->file->node, 0 };
+        *out = (Extent){ len, EXTENT_ALLOCATED | EXTENT_DATA | EXTENT_OFFSET | EXTENT_RECURSE, off, n->file->node, 0 };
         return 0;
     }
     uint32_t e = entry(s, off / s->block_size), in = off % s->block_size;

@@ -462,8 +462,8 @@ int vmdk_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out)
         return 0;
     }
     if (e->kind == VMDK_FLAT) {
-        *out = (Extent){ end - off, EXTENT_ALLOCATED | EXTENT_DATA | EXTENT_OFFSET, e->flat + off - e->start,
-                         e->file->node, 0 };
+        *out = (Extent){ end - off, EXTENT_ALLOCATED | EXTENT_DATA | EXTENT_OFFSET | EXTENT_RECURSE,
+                         e->flat + off - e->start, e->file->node, 0 };
         return 0;
     }
     out->len = 0;

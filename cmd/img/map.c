@@ -79,7 +79,9 @@ static int look(Disk *d, uint64_t off, uint64_t len, Extent *x)
 
     for (BlockNode *n = node_skip_filters(disk_node(d)); n; depth++) {
         BlockNode *below = node_skip_filters(node_backing(n));
-        int ret = node_extent_above(n, below, true, off, len, x);
+        int ret = node_extent_above(n, below, false, off, len, x);
+        if (!ret && x->flags & EXTENT_RECURSE)
+            ret = node_extent_above(n, below, true, off, len, x);
         if (ret < 0)
             return ret;
         x->depth = depth;
