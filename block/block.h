@@ -248,8 +248,11 @@ int node_vmstate_write(BlockNode *n, uint64_t off, const IoVec *q);
 const BlockDriver *driver_find(const char *name);           /* also old aliases; or NULL */
 const BlockDriver *driver_next(const BlockDriver *after);   /* NULL: the first */
 const char *driver_name(const BlockDriver *drv);
-/* "  name=<type>  - doc (default)": what `-o help` prints; g_free it. NULL: it cannot create. */
-char *driver_create_help(const BlockDriver *drv);
+/*
+ * What `-o help` prints; filename NULL: without what the protocol adds. g_free it. NULL: it cannot create (amend).
+ */
+char *driver_create_help(const BlockDriver *drv, const char *filename);
+char *driver_amend_help(const BlockDriver *drv);
 
 typedef struct CreateRequest {
     const char *filename, *format;

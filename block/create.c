@@ -419,35 +419,67 @@ static void help_part(GPtrArray *lines, const Field *fields, const Field *but)
     for (const Field *f = fields; f && f->role != FIELD_END; f++) {
         g_autofree char *name = field_name(f);
 
-        if (f->role == FIELD_PROP && !is_general(name) && !row(but, name))
+        if (f->role == FIELD_PROP && !row(but, name) && (!but || !is_general(name)))
             help_line(lines, name, type_word(f), f->doc);
     }
 }
 
-char *driver_create_help(const BlockDriver *drv)
+static void help_general(GPtrArray *lines, const BlockDriver *drv)
 {
-    const BlockDriver *file = drv->kind == DRIVER_FORMAT ? driver_find("file") : NULL;
-    g_autoptr(GPtrArray) lines = g_ptr_array_new_with_free_func(g_free);
-    GString *out = g_string_new("Supported options:\n");
+    static const struct { const char *name, *type, *doc; } general[] = {
+        { "size", "size", "Virtual disk size" }, { "backing_file", "str", "File name of a base image" },
+        { "backing_fmt", "str", "Image format of the base image" },
+    };
 
-    if (!drv->create && !drv->create_is_file) {
-        g_string_free(out, true);
-        return NULL;
+    for (unsigned i = 0; i < (drv->has_backing ? 3u : 1u); i++) {
+        if (!row(drv->create_fields, general[i].name))
+            help_line(lines, general[i].name, general[i].type, general[i].doc);
     }
-    help_line(lines, "size", "size", "Virtual disk size");
-    if (drv->has_backing) {
-        help_line(lines, "backing_file", "str", "File name of a base image");
-        const Field *f = row(drv->create_fields, "backing_fmt");
+}
 
-        help_line(lines, "backing_fmt", "str", f && f->doc ? f->doc : "Image format of the base image");
-    }
-    help_part(lines, drv->create_fields, NULL);
-    if (file)
-        help_part(lines, file->create_fields, drv->create_fields);
+static char *help_text(GPtrArray *lines, const char *title, const char *tail)
+{
+    GString *out = g_string_new(title);
+
     g_ptr_array_sort(lines, by_text);
     for (unsigned i = 0; i < lines->len; i++)
         g_string_append(out, lines->pdata[i]);
+    g_string_append(out, tail);
     return g_string_free(out, false);
+}
+
+char *driver_create_help(const BlockDriver *drv, const char *filename)
+{
+    g_autoptr(GPtrArray) lines = g_ptr_array_new_with_free_func(g_free);
+    json_t *o = NULL;
+
+    if (!drv->create && !drv->create_is_file)
+        return NULL;
+    help_general(lines, drv);
+    help_part(lines, drv->create_fields, NULL);
+    if (!filename) {
+        g_autofree char *title = g_strdup_printf("Supported %s options:\n", drv->name);
+
+        return help_text(lines, title, "\nThe protocol level may support further options.\n"
+                         "Specify the target filename to include those options.\n");
+    }
+    err_free(options_from_protocol_name(filename, &o));
+    const BlockDriver *proto = o ? driver_find(options_str(o, "driver")) : NULL;
+    if (proto && drv->kind == DRIVER_FORMAT)
+        help_part(lines, proto->create_fields, drv->create_fields ? drv->create_fields : node_fields);
+    json_decref(o);
+    return help_text(lines, "Supported options:\n", "");
+}
+
+char *driver_amend_help(const BlockDriver *drv)
+{
+    g_autoptr(GPtrArray) lines = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *title = g_strdup_printf("Amend options for '%s':\n", drv->name);
+
+    if (!drv->amend)
+        return NULL;
+    help_part(lines, drv->amend_fields, NULL);
+    return help_text(lines, title, "");
 }
 
 /* ---- measuring */

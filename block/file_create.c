@@ -22,9 +22,9 @@ enum { WRITE_ONCE = 1 << 20 };
 static const char *const create_prealloc_names[] = { "off", "falloc", "full", NULL };
 
 const Field file_create_fields[] = {
+    PROP(FileCreate, nocow, .doc = "Turn off copy-on-write (valid only on btrfs)"),
     PROP(FileCreate, preallocation, .names = create_prealloc_names,
          .doc = "Preallocation mode (allowed values: off, falloc, full)"),
-    PROP(FileCreate, nocow, .doc = "Turn off copy-on-write (valid only on btrfs)"),
     PROP(FileCreate, extent_size_hint, .as = "extent_size_hint", .units = true,
          .doc = "Extent size hint for the image file, 0 to disable"),
     {0}

@@ -209,13 +209,13 @@ static const Field luks_fields[] = {
 static const char *const luks_children[] = { "header", NULL };
 
 static const Field luks_create_fields[] = {
+    PROP(LuksOptions, key_secret, .doc = "ID of the secret that provides the keyslot passphrase"),
     PROP(LuksOptions, cipher_alg, .doc = "Name of encryption cipher algorithm"),
     PROP(LuksOptions, cipher_mode, .doc = "Name of encryption cipher mode"),
-    PROP(LuksOptions, hash_alg, .doc = "Name of encryption hash algorithm"),
-    PROP(LuksOptions, iter_time, .doc = "Time to spend in PBKDF in milliseconds"),
     PROP(LuksOptions, ivgen_alg, .doc = "Name of IV generator algorithm"),
     PROP(LuksOptions, ivgen_hash_alg, .doc = "Name of IV generator hash algorithm"),
-    PROP(LuksOptions, key_secret, .doc = "ID of the secret that provides the keyslot passphrase"),
+    PROP(LuksOptions, hash_alg, .doc = "Name of encryption hash algorithm"),
+    PROP(LuksOptions, iter_time, .doc = "Time to spend in PBKDF in milliseconds"),
     { 0 }
 };
 

@@ -16,10 +16,10 @@ Err *img_options_help(const char *format, const char *file)
     const BlockDriver *drv;
 
     TRY(img_driver(format, &drv));
-    g_autofree char *text = driver_create_help(drv);
+    g_autofree char *text = driver_create_help(drv, file);
     if (!text)
         return err(ERR_UNSUPPORTED, "images of format '%s' cannot be made", format);
-    printf("Supported %s options:\n%s", driver_name(drv), text);
+    fputs(text, stdout);
     return NULL;
 }
 
@@ -89,10 +89,10 @@ static Err *amend_help(Img *im)
         return err_hint(err(ERR_INVALID, "which format's options?"), "Add -f FMT or FILE.");
     const BlockDriver *drv;
     TRY(img_driver(format, &drv));
-    g_autofree char *text = drv->amend_fields ? props_help(drv->amend_fields) : NULL;
+    g_autofree char *text = driver_amend_help(drv);
     if (!text)
         return err(ERR_UNSUPPORTED, "nothing of format '%s' can be changed afterwards", format);
-    printf("Amend options for '%s':\n%s", driver_name(drv), text);
+    fputs(text, stdout);
     return NULL;
 }
 
