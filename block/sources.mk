@@ -2,7 +2,6 @@
 # Files of the block layer join by `src +=` here, one line for each subject.
 src += block_set.c
 src += block/bitmap.c
-src += block/qcow2/parts.c
 src += block/crypto/aesni.c block/crypto/crypt.c block/crypto/kdf.c
 src += block/crypto/luks.c block/crypto/luks_write.c block/crypto/crypt_io.c block/crypto/luks_driver.c
 src += block/options.c block/names.c block/graph.c block/perm.c block/drain.c block/open.c block/child.c

@@ -7,7 +7,7 @@
 
 static Err *missing(const Qcow2 *s, const char *what)
 {
-    return err(ERR_UNSUPPORTED, "%s: %s of qcow2 images are not supported by this build", s->node.filename, what);
+    return err(ERR_UNSUPPORTED, "%s: %s of qcow2 images are not supported by this build", node_path((BlockNode *)&s->node), what);
 }
 
 /* ---- snapshot.c */

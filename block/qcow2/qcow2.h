@@ -23,13 +23,14 @@
  * barriers, leaves at worst leaked clusters, with lazy refcounts as well.
  *
  * Coroutines of one loop: state is consistent wherever a function may yield.
- * Lock order: exclusive section > alloc_lock > write_lock.
+ * Lock order: exclusive section > table_lock > alloc_lock > write_lock.
  */
 #ifndef BLOCK_QCOW2_QCOW2_H
 #define BLOCK_QCOW2_QCOW2_H
 
 #include <endian.h>
 #include <glib.h>
+#include <inttypes.h>
 
 #include "block/bitmap.h"
 #include "block/driver.h"
@@ -192,11 +193,13 @@ struct Qcow2 {
     unsigned csize_shift;                           /* compressed descriptors: where the sector count begins */
     uint64_t csize_mask, coffset_mask;
 
-    bool lazy, signaled_corruption;
+    bool lazy;                                      /* lazy refcounts are on */
+    bool signaled_corruption, stopped;              /* said so; stopped: a write would have hit metadata, no more writes */
     unsigned overlap;                               /* QCOW2_OL_* that are looked at */
     bool discard_pass[5];                           /* by Qcow2Free */
     bool raw_data;                                  /* autoclear bit 1 holds */
     BlockChild *data;                               /* guest data: node.file, or the external data file */
+    bool was_dirty;                                 /* the dirty bit was set by somebody else, and nothing was repaired */
     bool opened;                                    /* open came to its end: close has caches to write */
 
     /* Tables. The L1 table is whole in memory; entries in host byte order. */
@@ -205,38 +208,45 @@ struct Qcow2 {
     uint64_t *l1_dirty;                             /* a bit for each 512 bytes (64 entries) of the table */
     bool l1_any_dirty;
     uint64_t *rt;                                   /* refcount table, loaded when first needed (qcow2_refcount_load) */
-    uint32_t rt_size;                               /* its entries: what the header's clusters hold */
+    uint32_t rt_size;                               /* its entries */
+    uint32_t rt_on_disk;                            /* those of the file's table; fewer while it grows */
     uint64_t *rt_dirty;                             /* as l1_dirty */
     bool rt_any_dirty;
-    uint64_t rt_last;                               /* highest index that is not 0 */
 
     Qcow2Cache *l2_cache, *rb_cache;
     Alarm clean_alarm;
     CoMutex alloc_lock;                             /* refcounts: find and take in one piece */
+    CoMutex table_lock;                             /* making L2 tables, growing the L1 table */
     CoMutex write_lock;                             /* qcow2_write_metadata and what moves tables */
 
     /* Allocation (refcount.c). */
     uint64_t free_hint;                             /* no free cluster has a lower number */
     uint64_t fresh;                                 /* clusters from this number on were never written: they read as zero */
     uint64_t byte_off;                              /* where the next compressed cluster may go on; 0: a new cluster */
-    GArray *freed, *freed_stable;                   /* Qcow2Freed: entries still on disk; off disk, waiting for requests */
-    uint64_t freed_bytes, stable_seq;
+    uint64_t reserved, reserved_end;                /* clusters that an allocation under way has chosen */
+    GArray *freed, *freed_stable;                   /* Qcow2Freed: still named on disk; named no more, waiting for requests */
+    uint64_t freed_clusters;                        /* in both */
     bool reclaiming;
 
     /* Requests in flight. */
     Qcow2Request *req_first, *req_last;
     uint64_t req_seq;
+    unsigned meta_running;                          /* flushes and the like, which touch no guest data */
     CoQueue req_idle, req_resume;
     unsigned exclusive;                             /* a section runs or waits to begin */
-    struct Qcow2Alloc *allocs;                      /* writes that will change L2 entries */
+    struct Qcow2Alloc *allocs;                      /* writes that will change L2 entries (cluster.c) */
 
     /* Metadata for the overlap check, collected at the first write. */
     bool sets_valid;
-    Qcow2ClusterSet set_fixed, set_l2, set_rb;
+    Qcow2ClusterSet set_fixed, set_l2, set_rb, set_inactive;
 
     Qcow2Snapshot *snapshots;                       /* header.nb_snapshots of them */
+    uint64_t snapshots_bytes;                       /* length of the table in the file */
     Qcow2Crypt *crypt;                              /* NULL: not encrypted, or no key asked for */
-    void *zeroes;                                   /* a cluster of them */
+    void *zeroes;                                   /* a cluster of them, made when needed */
+    uint64_t data_end;                              /* s->data is at least this long */
+    uint8_t *unpacked; uint64_t unpacked_entry;     /* the compressed cluster read last, and its entry; 0: none */
+    struct Qcow2Press *presses;                     /* idle compressors (packed.c) */
 };
 
 static inline Qcow2 *qcow2_of(BlockNode *n) { return (Qcow2 *)n; }
@@ -281,6 +291,8 @@ void qcow2_header_swap(Qcow2Header *h);
 void qcow2_derive(Qcow2 *s);
 /* Writes header and extensions anew from `s` (fields, node.backing_name, backing_format, ..), in place, in cluster 0. */
 MUST_USE Err *qcow2_update_header(Qcow2 *s);
+/* The same bytes into memory of cluster_size, for a file that is being made: s needs header, node names, sizes. */
+MUST_USE Err *qcow2_header_bytes(Qcow2 *s, uint8_t *bytes, size_t *len);
 /* Writes bytes [from, to) of the fixed header from s->header: one write, for switching tables. No barrier. */
 int qcow2_write_fields(Qcow2 *s, size_t from, size_t to);
 /* Feature bits: changed in the header, written and flushed; 0 or -errno. Fine when they are so already. */
@@ -311,11 +323,15 @@ void qcow2_cache_drop(Qcow2Cache *c, uint64_t off, uint64_t len);
 void qcow2_cache_empty(Qcow2Cache *c);
 void qcow2_cache_clean_idle(Qcow2Cache *c);     /* gives memory of what was not used since the last call back */
 uint32_t qcow2_cache_entry_size(const Qcow2Cache *c);
-/* Copies of what is dirty, for writing; see write.c. */
-typedef struct Qcow2Dirty { uint64_t off; uint32_t len; uint8_t *bytes; } Qcow2Dirty;
-GArray *qcow2_cache_take_dirty(Qcow2Cache *c);  /* of Qcow2Dirty, by ascending offset; nothing is dirty then. NULL: no memory */
-void qcow2_cache_untake(Qcow2Cache *c, GArray *taken, guint from);  /* writing failed: dirty again */
-void qcow2_cache_taken_free(GArray *taken);
+/*
+ * Copies of what is dirty at this moment; nothing is dirty afterwards. Runs
+ * ascend by offset, neighbours are one. Pieces stay pinned until it is freed;
+ * `written`: false makes what was not written yet dirty again.
+ */
+typedef struct Qcow2Run { uint64_t off; size_t len; uint8_t *bytes; } Qcow2Run;
+typedef struct Qcow2Taken { Qcow2Run *runs; size_t n; uint8_t *arena; Qcow2Entry **entries; uint64_t *masks; size_t n_entries; } Qcow2Taken;
+int qcow2_cache_take(Qcow2Cache *c, Qcow2Taken *out);
+void qcow2_taken_end(Qcow2Cache *c, Qcow2Taken *t, bool written);
 
 /* ---- writing metadata (write.c) */
 
@@ -327,6 +343,7 @@ void qcow2_cache_taken_free(GArray *taken);
 int qcow2_write_metadata(Qcow2 *s, bool barrier);
 /* The first half alone, for the refcount cache itself: always allowed. With alloc_lock held or not. */
 int qcow2_write_refcounts(Qcow2 *s);
+int qcow2_write_refcounts_locked(Qcow2 *s);     /* with write_lock held */
 int qcow2_flush(BlockNode *n);
 /* File and data file. */
 int qcow2_barrier(Qcow2 *s);
@@ -335,6 +352,10 @@ int qcow2_barrier(Qcow2 *s);
 
 void qcow2_request_begin(Qcow2 *s, Qcow2Request *r);    /* waits while a section is exclusive */
 void qcow2_request_end(Qcow2 *s, Qcow2Request *r);
+void qcow2_meta_begin(Qcow2 *s);                        /* the same for what touches no guest data */
+void qcow2_meta_end(Qcow2 *s);
+/* The request that began first and still runs: its number, or UINT64_MAX. */
+static inline uint64_t qcow2_oldest(const Qcow2 *s) { return s->req_first ? s->req_first->seq : UINT64_MAX; }
 /* No request runs until the end: for snapshots, resize, check, amend. Not from inside a request; nests not. May yield. */
 void qcow2_exclusive_begin(Qcow2 *s);
 void qcow2_exclusive_end(Qcow2 *s);
@@ -358,10 +379,10 @@ int qcow2_refcount_add(Qcow2 *s, uint64_t off, uint64_t len, int64_t delta);
 /* Sets one (check). Makes a refcount block where there is none. */
 int qcow2_refcount_set(Qcow2 *s, uint64_t cluster, uint64_t value);
 
-/* Contiguous clusters of refcount 1 for `bytes`, or -errno. data: in steps towards the guest's writes; metadata is never "fresh" reused. */
+/* Contiguous clusters of refcount 1 for `bytes`: the offset, or -errno. */
 int64_t qcow2_alloc(Qcow2 *s, uint64_t bytes);
-/* At least one cluster, at most n, contiguous: *got. If `at` is not 0, exactly there or -EAGAIN. *fresh: they read as zeroes. */
-int64_t qcow2_alloc_some(Qcow2 *s, uint64_t n, uint64_t at, uint64_t *got, bool *fresh);
+/* At least one cluster, at most n, contiguous: *got. *fresh: they read as zeroes. */
+int64_t qcow2_alloc_some(Qcow2 *s, uint64_t n, uint64_t *got, bool *fresh);
 /* Bytes for a compressed cluster, packed. */
 int64_t qcow2_alloc_bytes(Qcow2 *s, uint32_t bytes);
 /*
@@ -373,13 +394,18 @@ void qcow2_free(Qcow2 *s, uint64_t off, uint64_t len, Qcow2Free who);
 void qcow2_free_entry(Qcow2 *s, uint64_t entry, Qcow2Free who);
 /* Clusters that never came into use (a failed write): at once. */
 void qcow2_unalloc(Qcow2 *s, uint64_t off, uint64_t len);
-/* Behind a barrier: lowers what waits and has no reader any more. Called by write_metadata and request_end. */
+/* Lowers what waited behind a barrier and has no reader any more. Not with alloc_lock held. */
 void qcow2_reclaim(Qcow2 *s);
-/* Is `now` below what is waiting to be freed worth a write of metadata first? */
-int qcow2_recycle(Qcow2 *s, bool force);
-/* The table gets room for `clusters` host clusters. */
+/* Where much waits to be freed: writes metadata, so that it may be. Not with locks held. */
+int qcow2_recycle(Qcow2 *s);
+/* With alloc_lock held: the piece of the cache, NULL where the table names none; the table longer; a block for index `rb`. */
+int qcow2_refblock_get(Qcow2 *s, uint64_t rb, Qcow2Entry **out);
 int qcow2_refcount_grow(Qcow2 *s, uint64_t clusters);
-typedef struct Qcow2Freed { uint64_t off, len; Qcow2Free who; } Qcow2Freed;
+int qcow2_refblock_make(Qcow2 *s, uint64_t rb);
+int qcow2_refblock_self(Qcow2 *s, uint64_t cluster);     /* a block at the free cluster that is in its range */
+int qcow2_refcount_add_locked(Qcow2 *s, uint64_t first, uint64_t n, int64_t delta);
+int64_t qcow2_take_clusters(Qcow2 *s, uint64_t n, bool whole, uint64_t *got);   /* the first's number, or -errno */
+typedef struct Qcow2Freed { uint64_t first, n, seq; Qcow2Free who; } Qcow2Freed;    /* clusters; seq: the last request that may know them */
 
 /* ---- mapping (table.c) */
 
@@ -434,30 +460,46 @@ int qcow2_read_table(Qcow2 *s, uint64_t off, uint64_t n, uint64_t **out);
 /* Reads the active L1 table anew (after a snapshot was applied). Nothing may be dirty. */
 int qcow2_l1_load(Qcow2 *s);
 
-/* ---- data (io.c, cluster.c, packed.c) */
+/* ---- data (read.c, cluster.c, zero.c, packed.c) */
+
+/* Guest clusters [first, end) whose L2 entries a write will change; others that would change them wait. */
+typedef struct Qcow2Alloc { uint64_t first, end; CoQueue waiting; struct Qcow2Alloc *next; } Qcow2Alloc;
+/* Is one of [off, off+len) in the works? The one that begins first, or NULL. */
+Qcow2Alloc *qcow2_alloc_find(Qcow2 *s, uint64_t off, uint64_t len);
+void qcow2_alloc_begin(Qcow2 *s, Qcow2Alloc *a, uint64_t off, uint64_t len);    /* rounded to clusters; none of them is in the works */
+void qcow2_alloc_end(Qcow2 *s, Qcow2Alloc *a);
 
 int qcow2_read (BlockNode *n, uint64_t off, const IoVec *q, unsigned flags);
 int qcow2_write(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags);
-/* The same without a request of their own, and beyond the disk's end, too (vmstate, bitmaps are not data). */
+int qcow2_write_compressed(BlockNode *n, uint64_t off, const IoVec *q);
+int qcow2_zero(BlockNode *n, uint64_t off, uint64_t len, unsigned flags);
+int qcow2_discard(BlockNode *n, uint64_t off, uint64_t len);
+int qcow2_copy(BlockNode *from, uint64_t from_off, BlockNode *to, uint64_t to_off, uint64_t len);
+/* The same within a request (or an exclusive section), and beyond the disk's end, too (vmstate). */
 int qcow2_read_guest (Qcow2 *s, uint64_t off, const IoVec *q);
 int qcow2_write_guest(Qcow2 *s, uint64_t off, const IoVec *q);
-/* Clusters of [off, off+len) give their space back: full: they fall through to the backing file. */
+/* Clusters within [off, off+len) give their space back. full: they fall through to the backing file. */
 int qcow2_discard_guest(Qcow2 *s, uint64_t off, uint64_t len, Qcow2Free who, bool full);
 int qcow2_zero_guest(Qcow2 *s, uint64_t off, uint64_t len, unsigned flags);
+/* Known to read as zeroes, from metadata alone? 1, 0 or -errno. */
+int qcow2_reads_zero(Qcow2 *s, uint64_t off, uint64_t len);
 /* Reads from the file; what lies beyond its end is zero. */
 int qcow2_pread(Qcow2 *s, uint64_t off, void *buf, size_t len);
-/* Metadata: checked against overlap, `except` kinds left out. */
+/* Guest data at a host offset, in the file or the data file; not decrypted. */
+int qcow2_read_data(Qcow2 *s, uint64_t host, const IoVec *q);
+/* Metadata to the file: checked against overlap, `except` kinds left out. */
 int qcow2_pwrite(Qcow2 *s, unsigned except, uint64_t off, const void *buf, size_t len);
-/* One compressed cluster; -errno. `bytes` may be longer than the data. */
-int qcow2_decompress(const Qcow2 *s, const uint8_t *in, size_t bytes, uint8_t *out);
+/* A compressed cluster, `entry`, into `out` (cluster_size bytes). May yield. */
+int qcow2_read_packed(Qcow2 *s, uint64_t entry, uint8_t *out);
+void qcow2_presses_free(Qcow2 *s);
 
 /* ---- creation options: -o (create.c); the crypto's belong to crypto.c */
 
 typedef struct Qcow2Create {
-    char *backing_file, *backing_fmt;               /* merged into CreateOptions by who creates */
-    uint8_t compat;                                 /* 0: 0.10/v2, 1: 1.1/v3 */
+    uint64_t size; char *backing_file, *backing_fmt;    /* as CreateOptions has them */
+    char *compat;                                   /* 0.10, v2, 1.1, v3; NULL: v3 */
     uint64_t cluster_size, refcount_bits;
-    bool lazy_refcounts, extended_l2, data_file_raw, nocow, encryption;
+    bool lazy_refcounts, extended_l2, data_file_raw, encryption;
     uint8_t preallocation;                          /* PREALLOC_* */
     uint8_t compression_type;
     char *data_file;
@@ -468,6 +510,23 @@ typedef struct Qcow2Create {
     int64_t encrypt_keyslot;
 } Qcow2Create;
 extern const Field qcow2_create_fields[];
+
+/* ---- the rest of the driver's row (info.c, resize.c, create.c) */
+
+int qcow2_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out);
+MUST_USE Err *qcow2_info(BlockNode *n, NodeInfo *out);
+uint64_t qcow2_vmstate_offset(const Qcow2 *s);
+int qcow2_vmstate_read (BlockNode *n, uint64_t off, const IoVec *q);
+int qcow2_vmstate_write(BlockNode *n, uint64_t off, const IoVec *q);
+MUST_USE Err *qcow2_change_backing(BlockNode *n, const char *name, const char *format);
+MUST_USE Err *qcow2_resize(BlockNode *n, uint64_t len, bool exact, Preallocation p);
+MUST_USE Err *qcow2_make_empty(BlockNode *n);
+MUST_USE Err *qcow2_create(BlockGraph *g, const CreateOptions *o, const void *opts, BlockNode *file);
+MUST_USE Err *qcow2_measure(const void *opts, BlockNode *source, uint64_t size, Measure *out);
+/* Bytes of the file for a disk of `size`, all of it allocated: what measuring says. */
+uint64_t qcow2_full_size(const Qcow2 *s, uint64_t size);
+/* Creation options, checked, as a header; derived fields, too. Nothing is placed yet. */
+MUST_USE Err *qcow2_options_header(const Qcow2Create *c, uint64_t size, Qcow2 *s);
 
 /* ---- snapshot.c */
 MUST_USE Err *qcow2_snapshots_load(Qcow2 *s);       /* by open; fills s->snapshots from the header */

@@ -16,3 +16,4 @@ tests += unit/test_block_graph
 tests += unit/test_copy
 tests += unit/test_block_filters
 tests += unit/test_block_options unit/test_objects
+tests += unit/test_qcow2

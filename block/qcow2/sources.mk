@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: MIT
+src += block/qcow2/driver.c block/qcow2/header.c block/qcow2/header_write.c block/qcow2/corrupt.c
+src += block/qcow2/cache.c block/qcow2/write.c block/qcow2/refcount.c block/qcow2/alloc.c block/qcow2/table.c
+src += block/qcow2/read.c block/qcow2/cluster.c block/qcow2/zero.c block/qcow2/packed.c
+src += block/qcow2/info.c block/qcow2/resize.c block/qcow2/create.c
+src += block/qcow2/parts.c
