@@ -10,8 +10,10 @@ enum { QCOW2_SNAPSHOT_FIXED = 40, QCOW2_SNAPSHOT_EXTRA = 24 };
 
 /* What was wrong with the table and may be mended (check). */
 typedef struct Qcow2SnapshotFaults {
-    unsigned extra_dropped;         /* entries with more extra data than is kept */
     uint32_t read;                  /* entries that could be read */
+    uint32_t faults;                /* entries that will be better when they are written anew */
+    void (*say)(void *opaque, uint32_t entry, uint32_t extra);     /* of each: too much extra data, or too little */
+    void *opaque;
 } Qcow2SnapshotFaults;
 
 /*

@@ -90,10 +90,11 @@ static Err *read_extra(Reader *r, uint32_t n, uint32_t len, Qcow2Snapshot *sn, Q
         sn->unknown_extra_len = keep - QCOW2_SNAPSHOT_EXTRA;
         sn->unknown_extra = g_memdup2(p + QCOW2_SNAPSHOT_EXTRA, sn->unknown_extra_len);
     }
-    if (len > keep) {
-        faults->extra_dropped++;
-        for (uint32_t skip = len - keep; skip && !e; skip -= MIN(skip, PIECE))
-            need(r, MIN(skip, PIECE), &e);
+    for (uint32_t skip = len - keep; skip && !e; skip -= MIN(skip, PIECE))
+        need(r, MIN(skip, PIECE), &e);
+    if (!e && faults && (len > keep || (len < 16 && r->s->header.version >= 3))) {
+        faults->faults++;
+        faults->say(faults->opaque, n, len);
     }
     return e;
 }
