@@ -118,10 +118,10 @@ Err *qcow2_bitmap_list_read(Qcow2 *s, GPtrArray **out)
         e = qcow2_bad(s, x->directory_offset, "bitmap directory of %" PRIu64 " bytes goes on beyond the end of the file",
                       x->directory_size);
     } else if (!(dir = block_buf(s->node.file->node, MAX(x->directory_size, 1)))) {
-        e = err(ERR_IO, "%s: no memory for a bitmap directory of %" PRIu64 " bytes", s->node.filename, x->directory_size);
+        e = err(ERR_IO, "%s: no memory for a bitmap directory of %" PRIu64 " bytes", node_path(&s->node), x->directory_size);
     } else {
         ret = qcow2_pread(s, x->directory_offset, dir, x->directory_size);
-        e = ret ? err_errno(-ret, "%s: cannot read the bitmap directory", s->node.filename)
+        e = ret ? err_errno(-ret, "%s: cannot read the bitmap directory", node_path(&s->node))
                 : parse_all(s, dir, x->directory_size, list);
     }
     block_buf_free(dir);
@@ -167,7 +167,7 @@ Err *qcow2_bitmap_table(Qcow2 *s, const Qcow2Bitmap *b, uint64_t **out)
                       "Bitmap '%s'", b->name);
     ret = qcow2_read_table(s, b->table, b->entries, out);
     if (ret)
-        return err_errno(-ret, "%s: cannot read the table of bitmap '%s'", s->node.filename, b->name);
+        return err_errno(-ret, "%s: cannot read the table of bitmap '%s'", node_path(&s->node), b->name);
     for (uint32_t i = 0; i < b->entries; i++) {
         uint64_t e = (*out)[i], off = e & QCOW2_BITMAP_OFFSET;
 

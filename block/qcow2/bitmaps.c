@@ -46,7 +46,7 @@ static Err *load_data(Qcow2 *s, const Qcow2Bitmap *q, DirtyBitmap *b)
         ret = load_cluster(s, b, table[i], i * covers, covers, buf);
     block_buf_free(buf);
     free(table);
-    return ret ? err_errno(-ret, "%s: cannot read bitmap '%s'", s->node.filename, q->name) : NULL;
+    return ret ? err_errno(-ret, "%s: cannot read bitmap '%s'", node_path(&s->node), q->name) : NULL;
 }
 
 /* Extra data that nobody here knows: unless it says it may be ignored, so must the bitmap. */
@@ -106,7 +106,7 @@ static Err *mark_in_use(Qcow2 *s, GPtrArray *list)
     }
     if (change)
         ret = write_in_place(s, list);
-    return ret ? err_errno(-ret, "%s: cannot mark bitmaps as in use", s->node.filename) : NULL;
+    return ret ? err_errno(-ret, "%s: cannot mark bitmaps as in use", node_path(&s->node)) : NULL;
 }
 
 Err *qcow2_bitmaps_load(Qcow2 *s)
@@ -264,9 +264,9 @@ static Err *switch_directory(Qcow2 *s, const GPtrArray *list)
     s->bitmaps_ext = now;
     s->header.autoclear &= ~QCOW2_AUTOCLEAR_BITMAPS;
     s->header.autoclear |= list->len ? QCOW2_AUTOCLEAR_BITMAPS : 0;
-    e = ret ? err_errno(-ret, "%s: cannot write the bitmap directory", s->node.filename) : qcow2_update_header(s);
+    e = ret ? err_errno(-ret, "%s: cannot write the bitmap directory", node_path(&s->node)) : qcow2_update_header(s);
     if (!e && (ret = child_flush(s->node.file)))
-        e = err_errno(-ret, "%s: cannot write the header", s->node.filename);
+        e = err_errno(-ret, "%s: cannot write the header", node_path(&s->node));
     if (e) {
         s->bitmaps_ext = was;
         s->header.autoclear = autoclear;
@@ -305,7 +305,7 @@ static Err *store_all(Qcow2 *s, GPtrArray *list, GArray *old)
             g_ptr_array_add(list, q = new_entry(b));
         ret = store_one(s, b, q);
         if (ret)
-            return err_errno(-ret, "%s: cannot store bitmap '%s'", s->node.filename, b->name);
+            return err_errno(-ret, "%s: cannot store bitmap '%s'", node_path(&s->node), b->name);
     }
     return NULL;
 }
@@ -368,6 +368,42 @@ Err *qcow2_bitmap_remove(BlockNode *n, const char *name)
     return e;
 }
 
+/* Does anything of it make no sense? What can be told of its clusters is freed then. */
+static bool is_bad(Qcow2 *s, const Qcow2Bitmap *q)
+{
+    uint64_t *table = NULL, bytes = (uint64_t)q->entries * 8;
+    Err *e = qcow2_bitmap_judge(s, q), *bad_table = NULL;
+    bool bad;
+
+    if (!e)
+        e = bad_table = qcow2_bitmap_table(s, q, &table);
+    if (bad_table && q->table + bytes <= child_size(s->node.file))
+        qcow2_free(s, q->table, bytes, QCOW2_FREE_OTHER);
+    free(table);
+    bad = e != NULL;
+    err_free(e);
+    return bad;
+}
+
+Err *qcow2_bitmaps_drop_bad(Qcow2 *s, unsigned *dropped)
+{
+    uint32_t was = s->bitmaps_ext.nb_bitmaps;
+    GPtrArray *list;
+    Err *e = qcow2_bitmap_list_read(s, &list);
+
+    if (e) {
+        err_free(e);
+        list = g_ptr_array_new();
+    }
+    for (guint i = list->len; i-- > 0;)
+        if (is_bad(s, list->pdata[i]))
+            g_ptr_array_remove_index(list, i);
+    e = switch_directory(s, list);
+    *dropped = was - list->len;
+    qcow2_bitmap_list_free(list);
+    return e;
+}
+
 static Err *why_not_store(Qcow2 *s, const char *name, uint32_t granularity)
 {
     size_t dir = s->bitmaps_ext.directory_size;
@@ -416,7 +452,7 @@ Err *qcow2_bitmaps_resized(Qcow2 *s, uint64_t len)
         if (!b || b->inconsistent || b->readonly)
             e = err_hint(err(ERR_INVALID, "Bitmap '%s' %s, so the image cannot be resized", q->name,
                              !b ? "is not loaded" : b->inconsistent ? "is inconsistent" : "is readonly"),
-                         "Remove it first: lyre-img bitmap --remove %s %s", s->node.filename, q->name);
+                         "Remove it first: lyre-img bitmap --remove %s %s", node_path(&s->node), q->name);
         else if (qcow2_bitmap_clusters(len, q->bits, s->cluster_size) * s->cluster_size > QCOW2_BITMAP_MAX_BYTES)
             e = err(ERR_INVALID, "Bitmap '%s' would be too large for a disk of %" PRIu64 " bytes", q->name, len);
     }

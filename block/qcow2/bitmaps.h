@@ -34,6 +34,8 @@ MUST_USE Err *qcow2_bitmap_table(Qcow2 *s, const Qcow2Bitmap *b, uint64_t **out)
 /* Clusters of data that a bitmap of that granularity has. */
 uint64_t qcow2_bitmap_clusters(uint64_t disk, unsigned bits, uint32_t cluster_size);
 
+/* For check -r: entries that make no sense are dropped, all of them if the directory cannot be read. In bitmaps.c. */
+MUST_USE Err *qcow2_bitmaps_drop_bad(Qcow2 *s, unsigned *dropped);
 /*
  * For check: calls `ref` with everything in the file that bitmaps take, and
  * `fault` with what is wrong about them. -errno of ref.

@@ -60,6 +60,7 @@ typedef struct Check {
     bool entries_bad;                   /* some L2 entries are wrong in a way that can be mended */
     uint64_t next_contiguous;           /* fragmentation */
     Qcow2SnapshotFaults faults;
+    int64_t bitmaps_bad;                /* corruptions in what bitmaps have in the file */
     bool snapshots_rewrite;             /* the snapshot table in memory is better than the one in the file */
 } Check;
 

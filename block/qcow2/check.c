@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/qcow2/bitmaps.h"
+
 /* ---- the snapshot table */
 
 static void snapshot_fault(void *opaque, uint32_t entry, uint32_t extra)
@@ -83,6 +85,23 @@ static int rewrite_snapshots(Check *c)
     return 0;
 }
 
+/* Bitmaps that make no sense leave the directory; a full backup makes up for them. */
+static int drop_bitmaps(Check *c)
+{
+    unsigned dropped = 0;
+    Err *e = qcow2_bitmaps_drop_bad(c->s, &dropped);
+
+    if (e) {
+        check_say(c, "ERROR failed to update the bitmap directory: %s", err_text(e));
+        err_free(e);
+        return -EIO;
+    }
+    check_say(c, "Repairing the bitmap directory: %u bitmaps removed", dropped);
+    c->r->corruptions -= c->bitmaps_bad;
+    c->r->corruptions_fixed += c->bitmaps_bad;
+    return 0;
+}
+
 /* ---- the whole */
 
 static int look(Check *c)
@@ -124,6 +143,8 @@ static int mend(Check *c)
         ret = check_flags(c);
     if (!ret && c->snapshots_rewrite && (c->fix & FIX_ERRORS))
         ret = rewrite_snapshots(c);
+    if (!ret && c->bitmaps_bad && (c->fix & FIX_ERRORS))
+        ret = drop_bitmaps(c);
     if (!ret)
         ret = qcow2_write_metadata(c->s, true);
     if (!ret)
@@ -172,8 +193,8 @@ Err *qcow2_repair_dirty(Qcow2 *s)
     int ret = check_all(s, &r, FIX_LEAKS | FIX_ERRORS);
 
     if (ret || r.errors)
-        return err_hint(err_errno(ret ? -ret : EIO, "%s: could not repair dirty image", s->node.filename),
+        return err_hint(err_errno(ret ? -ret : EIO, "%s: could not repair dirty image", node_path(&s->node)),
                         "It was not closed, and its refcounts must be counted anew: lyre-img check -r all %s",
-                        s->node.filename);
+                        node_path(&s->node));
     return NULL;
 }

@@ -178,6 +178,7 @@ int check_rebuild(Check *c)
         return ret;
     g_clear_pointer(&c->bad_block, g_free);
     take_stock(c);
+    c->flags_differ = true;             /* perhaps: they were compared with other refcounts */
     c->r->end_offset = (p.start + p.blocks + p.table) << c->s->cluster_bits;
     return 0;
 }

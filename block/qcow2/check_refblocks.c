@@ -211,6 +211,7 @@ static bool mend_one(Check *c, void *block, uint64_t in, uint64_t cluster)
         return false;
     check_say(c, "Repairing cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64, cluster, have, want);
     qcow2_refcount_poke(c->s, block, in, want);
+    c->flags_differ |= counts_byte(&c->counts, cluster) & (want == 1 ? COUNTS_NOT_COPIED : COUNTS_COPIED);
     if (leak) {
         c->r->leaks--;
         c->r->leaks_fixed++;

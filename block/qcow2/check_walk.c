@@ -142,7 +142,8 @@ static void bitmap_fault(void *opaque, const char *what)
     Check *c = opaque;
 
     check_bad(c, "ERROR %s", what);
-    c->blind = true;
+    c->bitmaps_bad++;
+    c->blind |= !(c->fix & FIX_ERRORS);         /* else that bitmap is dropped, and what it had is free */
 }
 
 int check_names(Check *c)
@@ -248,6 +249,7 @@ static int plain_entry(Table *t, uint64_t e, uint64_t bitmap, uint64_t i)
     }
     if (!host)
         return 0;
+    c->flags_differ |= t->active && e & QCOW2_COPIED && host >= c->file_len;     /* it cannot have a refcount */
     if (t->active) {
         c->r->allocated_clusters++;
         if (c->next_contiguous && host != c->next_contiguous)

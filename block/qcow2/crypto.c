@@ -88,7 +88,7 @@ Err *qcow2_crypt_open(Qcow2 *s, unsigned flags)
     s->node.encrypted = true;
     if (s->header.crypt_method == QCOW2_CRYPT_AES)
         return need ? aes_key(objs, s->encrypt_key_secret, &s->crypt->crypt) : NULL;
-    TRY(err_in(luks_load(&st, &s->crypt->luks), "%s: encryption header at %#" PRIx64, s->node.filename,
+    TRY(err_in(luks_load(&st, &s->crypt->luks), "%s: encryption header at %#" PRIx64, node_path(&s->node),
                s->crypt_ext.offset));
     if (!need)
         return NULL;
@@ -171,7 +171,7 @@ static Err *make_room(Qcow2 *s, uint64_t bytes)
     int ret = off < 0 ? (int)off : child_zero(s->node.file, (uint64_t)off, room, 0);
 
     if (ret < 0)
-        return err_errno(-ret, "%s: no room for the encryption header", s->node.filename);
+        return err_errno(-ret, "%s: no room for the encryption header", node_path(&s->node));
     s->crypt_ext = (Qcow2ExtCrypt){ (uint64_t)off, bytes };
     return NULL;
 }

@@ -20,12 +20,13 @@
 typedef struct Op {
     Qcow2 *s;
     Qcow2Switch sw;
-    bool switching;
+    bool switching, switched;
     uint64_t *l1, *other;           /* the new active table; a snapshot's. Host byte order */
     uint64_t *l1_dirty;             /* for the new one */
     uint8_t *l2, *theirs;           /* a cluster each */
     uint8_t *table; size_t table_len;   /* the new snapshot table, and where it goes */
     uint64_t table_off;
+    Qcow2Snapshot *old_list; uint64_t old_bytes;
     GArray *copies;                 /* uint64_t: clusters for copies of L2 tables */
     guint copies_used;
 } Op;
@@ -43,13 +44,12 @@ static int op_begin(Qcow2 *s, Op *op)
     return ret;
 }
 
-/* Gives the old tables back; what does not work now is the next flush's matter. */
 static void finish(Op *op)
 {
     if (op->switching)
         qcow2_switch_abort(op->s, &op->sw);
-    else
-        (void)qcow2_write_metadata(op->s, true);
+    if (op->switched)
+        qcow2_switch_done(op->s, &op->sw);
     qcow2_exclusive_end(op->s);
     free(op->l1);
     free(op->l1_dirty);
@@ -62,8 +62,11 @@ static void finish(Op *op)
 
 static int op_commit(Op *op)
 {
+    int ret = qcow2_switch_commit(op->s, &op->sw);
+
     op->switching = false;
-    return qcow2_switch_commit(op->s, &op->sw);
+    op->switched = !ret;
+    return ret;
 }
 
 /* ---- tables */
@@ -211,25 +214,30 @@ static int place_table(Op *op, const Qcow2Snapshot *list, uint32_t n)
     return 0;
 }
 
-/* Writes it and lets s->header say where; `n` snapshots. */
-static int use_table(Op *op, uint32_t n)
+/* Writes it; header and list in memory are the new ones (for the overlap check they belong together). */
+static int use_table(Op *op, Qcow2Snapshot *list, uint32_t n)
 {
     Qcow2 *s = op->s;
     int ret = n ? qcow2_pwrite(s, 0, op->table_off, op->table, op->table_len) : 0;
 
+    if (ret)
+        return ret;
     if (s->header.nb_snapshots)
         qcow2_switch_drop(&op->sw, s->header.snapshots_offset, MAX(s->snapshots_bytes, 1));
+    op->old_list = s->snapshots;
+    op->old_bytes = s->snapshots_bytes;
     s->header.nb_snapshots = n;
     s->header.snapshots_offset = op->table_off;
+    s->snapshots = list;
+    s->snapshots_bytes = op->table_len;
+    ret = op_commit(op);
+    if (ret) {                          /* the header is the old one again */
+        s->snapshots = op->old_list;
+        s->snapshots_bytes = op->old_bytes;
+    } else {
+        free(op->old_list);
+    }
     return ret;
-}
-
-/* The list of n in memory is now this one. */
-static void adopt_list(Op *op, Qcow2Snapshot *list)
-{
-    free(op->s->snapshots);
-    op->s->snapshots = list;
-    op->s->snapshots_bytes = op->table_len;
 }
 
 /* ---- create */
@@ -302,8 +310,7 @@ static int do_create(Op *op, Qcow2Snapshot *list, uint32_t n)
         return ret;
     qcow2_switch_drop(&op->sw, s->header.l1_offset, size * 8);
     s->header.l1_offset = active;
-    ret = use_table(op, n);
-    return ret ? ret : op_commit(op);
+    return use_table(op, list, n);
 }
 
 /* The smallest number above all ids that are numbers. */
@@ -319,28 +326,27 @@ static char *new_id(const Qcow2 *s)
     return g_strdup_printf("%" PRIu64, max + 1);
 }
 
-static Err *may_have_snapshots(const Qcow2 *s)
+static Err *may_have_snapshots(Qcow2 *s)
 {
     if (qcow2_has_data_file(s))
-        return err_hint(err(ERR_UNSUPPORTED, "%s: internal snapshots and an external data file exclude each other",
-                            s->node.filename), "Use an overlay: create -b");
+        return err_hint(err(ERR_UNSUPPORTED, "internal snapshots and an external data file exclude each other"), "Use an overlay: create -b");
     if (s->header.nb_snapshots && !s->snapshots)
-        return err_hint(err(ERR_INVALID, "%s: the snapshot table is damaged", s->node.filename),
-                        "run: lyre-img check -r all %s", s->node.filename);
+        return err_hint(err(ERR_INVALID, "the snapshot table is damaged"),
+                        "run: lyre-img check -r all %s", node_path(&s->node));
     return NULL;
 }
 
-/* Why it did not work, from -errno. */
-static Err *failed(const Qcow2 *s, int ret, const char *what, const char *name)
+/* Why it did not work, from -errno. The caller's caller says in which image. */
+static Err *failed(Qcow2 *s, int ret, const char *what, const char *name)
 {
     if (ret == -ERANGE)
-        return err_hint(err(ERR_INVALID, "%s: could not %s snapshot '%s': a cluster has as many owners already as its"
-                            " refcount of %u bits can count", s->node.filename, what, name, s->refcount_bits),
-                        "refcount_bits can be changed: lyre-img amend -o refcount_bits=16 %s", s->node.filename);
+        return err_hint(err(ERR_INVALID, "could not %s snapshot '%s': a cluster has as many owners already as its"
+                            " refcount of %u bits can count", what, name, s->refcount_bits),
+                        "refcount_bits can be changed: lyre-img amend -o refcount_bits=16 %s", node_path(&s->node));
     if (ret == -EIO || ret == -EINVAL)
-        return err_hint(err_errno(-ret, "%s: could not %s snapshot '%s'", s->node.filename, what, name),
-                        "If metadata is damaged, 'lyre-img check %s' says where.", s->node.filename);
-    return err_errno(-ret, "%s: could not %s snapshot '%s'", s->node.filename, what, name);
+        return err_hint(err_errno(-ret, "could not %s snapshot '%s'", what, name),
+                        "If metadata is damaged, 'lyre-img check %s' says where.", node_path(&s->node));
+    return err_errno(-ret, "could not %s snapshot '%s'", what, name);
 }
 
 /* The list with one more, in new memory; strings are shared with the old one but for the new snapshot's. */
@@ -361,15 +367,14 @@ static Qcow2Snapshot *longer_list(const Qcow2 *s, const Snapshot *sn)
     return list;
 }
 
-static Err *why_not_create(const Qcow2 *s, const Snapshot *sn)
+static Err *why_not_create(Qcow2 *s, const Snapshot *sn)
 {
     TRY(may_have_snapshots(s));
     if (s->header.nb_snapshots >= QCOW2_MAX_SNAPSHOTS)
-        return err(ERR_INVALID, "%s: there are %u snapshots already, and no more can be", s->node.filename,
-                   QCOW2_MAX_SNAPSHOTS);
+        return err(ERR_INVALID, "there are %u snapshots already, and no more can be", QCOW2_MAX_SNAPSHOTS);
     for (uint32_t i = 0; sn->id && i < s->header.nb_snapshots; i++)
         if (!strcmp(s->snapshots[i].id, sn->id))
-            return err(ERR_INVALID, "%s: there is a snapshot of ID '%s' already", s->node.filename, sn->id);
+            return err(ERR_INVALID, "there is a snapshot of ID '%s' already", sn->id);
     return NULL;
 }
 
@@ -395,7 +400,6 @@ Err *qcow2_snapshot_create(BlockNode *node, Snapshot *sn)
         if (!sn->id)
             sn->id = g_strdup(list[n].id);
         sn->disk_size = list[n].disk_size;
-        adopt_list(&op, list);
         adopt_l1(&op);
     }
     finish(&op);
@@ -507,7 +511,7 @@ static int new_active_flags(Op *op, const bool *which)
     return ret;
 }
 
-static int do_delete(Op *op, const Qcow2Snapshot *gone, const Qcow2Snapshot *rest, uint32_t n)
+static int do_delete(Op *op, const Qcow2Snapshot *gone, Qcow2Snapshot *rest, uint32_t n)
 {
     Qcow2 *s = op->s;
     uint64_t size = s->header.l1_size;
@@ -534,8 +538,7 @@ static int do_delete(Op *op, const Qcow2Snapshot *gone, const Qcow2Snapshot *res
     qcow2_switch_drop(&op->sw, s->header.l1_offset, size * 8);
     qcow2_switch_drop(&op->sw, gone->l1_offset, (uint64_t)gone->l1_size * 8);
     s->header.l1_offset = active;
-    ret = use_table(op, n);
-    return ret ? ret : op_commit(op);
+    return use_table(op, rest, n);
 }
 
 static Err *find_one(Qcow2 *s, const char *id_or_name, uint32_t *out)
@@ -545,7 +548,7 @@ static Err *find_one(Qcow2 *s, const char *id_or_name, uint32_t *out)
     TRY(may_have_snapshots(s));
     i = qcow2_snapshot_find(s, id_or_name);
     if (i < 0)
-        return err(ERR_NOT_FOUND, "%s: there is no snapshot '%s'", s->node.filename, id_or_name);
+        return err(ERR_NOT_FOUND, "there is no snapshot '%s'", id_or_name);
     *out = (uint32_t)i;
     return NULL;
 }
@@ -572,7 +575,6 @@ Err *qcow2_snapshot_delete(BlockNode *node, const char *id_or_name)
         free(rest);
     } else {
         qcow2_snapshot_clear(&gone);
-        adopt_list(&op, rest);
         adopt_l1(&op);
     }
     finish(&op);
@@ -636,8 +638,8 @@ Err *qcow2_snapshot_apply(BlockNode *node, const char *id_or_name)
         return qcow2_bad(s, s->header.snapshots_offset, "snapshot '%s' says its disk has %" PRIu64 " bytes", id_or_name,
                          s->snapshots[i].disk_size);
     if (node->bitmaps)
-        return err_hint(err(ERR_BUSY, "%s: the image has dirty bitmaps, which cannot follow a snapshot", node->filename),
-                        "Remove them first: lyre-img bitmap --remove %s NAME", node->filename);
+        return err_hint(err(ERR_BUSY, "the image has dirty bitmaps, which cannot follow a snapshot"),
+                        "Remove them first: lyre-img bitmap --remove %s NAME", node_path(node));
     ret = op_begin(s, &op);
     if (!ret)
         ret = do_apply(&op, &s->snapshots[i]);
@@ -661,7 +663,7 @@ Err *qcow2_snapshot_load_one(BlockNode *node, const char *id_or_name)
 
     TRY(find_one(s, id_or_name, &i));
     if (!node->read_only)
-        return err(ERR_INVALID, "%s: a snapshot can be looked at in an image that is open read-only", node->filename);
+        return err(ERR_INVALID, "a snapshot can be looked at in an image that is open read-only");
     sn = &s->snapshots[i];
     TRY(qcow2_check_table(s, sn->l1_offset, sn->l1_size, 8, QCOW2_MAX_L1_BYTES, "Snapshot L1 table"));
     if (sn->disk_size > BLOCK_MAX_SIZE || qcow2_l1_entries(s, sn->disk_size) > sn->l1_size)
@@ -680,29 +682,4 @@ Err *qcow2_snapshot_load_one(BlockNode *node, const char *id_or_name)
     }
     qcow2_exclusive_end(s);
     return ret ? failed(s, ret, "load", id_or_name) : NULL;
-}
-
-/* ---- the machine's state: behind the disk, at the next multiple of what an L1 entry describes */
-
-static uint64_t vmstate_start(const Qcow2 *s)
-{
-    return qcow2_l1_entries(s, s->header.size) << qcow2_l1_shift(s);
-}
-
-int qcow2_vmstate_read(BlockNode *node, uint64_t off, const IoVec *q)
-{
-    Qcow2 *s = qcow2_of(node);
-
-    if (off > INT64_MAX - vmstate_start(s) - q->len)
-        return -EFBIG;
-    return qcow2_read_guest(s, vmstate_start(s) + off, q);
-}
-
-int qcow2_vmstate_write(BlockNode *node, uint64_t off, const IoVec *q)
-{
-    Qcow2 *s = qcow2_of(node);
-
-    if (off > INT64_MAX - vmstate_start(s) - q->len)
-        return -EFBIG;
-    return qcow2_write_guest(s, vmstate_start(s) + off, q);
 }

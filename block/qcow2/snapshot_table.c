@@ -34,7 +34,7 @@ static const uint8_t *need(Reader *r, size_t len, Err **e)
         r->have = PIECE;
         ret = qcow2_pread(r->s, off + r->at, r->buf, PIECE);
         if (ret) {
-            *e = err_errno(-ret, "%s: cannot read the snapshot table", r->s->node.filename);
+            *e = err_errno(-ret, "%s: cannot read the snapshot table", node_path(&r->s->node));
             return NULL;
         }
     }
@@ -79,7 +79,7 @@ static Err *read_extra(Reader *r, uint32_t n, uint32_t len, Qcow2Snapshot *sn, Q
         return err_hint(qcow2_bad(r->s, r->s->header.snapshots_offset + r->at + r->pos,
                                   "Too much extra metadata in snapshot table entry %u: %u bytes", n, len),
                         "You can force-remove this extra metadata by repairing: lyre-img check -r all %s",
-                        r->s->node.filename);
+                        node_path(&r->s->node));
     p = need(r, keep, &e);
     if (e)
         return e;
@@ -136,7 +136,7 @@ Err *qcow2_snapshot_table_read(Qcow2 *s, Qcow2SnapshotFaults *faults)
     s->snapshots = try_alloc(n, sizeof *s->snapshots);
     r.buf = block_buf(s->node.file->node, PIECE);
     if (!s->snapshots || !r.buf)
-        e = err(ERR_IO, "%s: no memory for a table of %u snapshots", s->node.filename, n);
+        e = err(ERR_IO, "%s: no memory for a table of %u snapshots", node_path(&s->node), n);
     for (; i < n && !e; i++)
         e = read_entry(&r, i, &s->snapshots[i], faults);
     if (faults)

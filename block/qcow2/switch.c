@@ -257,6 +257,11 @@ int qcow2_switch_commit(Qcow2 *s, Qcow2Switch *t)
         qcow2_switch_abort(s, t);
         return ret;
     }
+    return 0;
+}
+
+void qcow2_switch_done(Qcow2 *s, Qcow2Switch *t)
+{
     qcow2_cache_empty(s->l2_cache);
     qcow2_overlap_changed(s);
     for (guint i = 0; i < t->drop->len; i++) {
@@ -266,7 +271,7 @@ int qcow2_switch_commit(Qcow2 *s, Qcow2Switch *t)
     }
     discard_lowered(s, t);
     end(s, t);
-    return 0;
+    (void)qcow2_write_metadata(s, true);        /* what does not work now is the next flush's matter */
 }
 
 void qcow2_switch_abort(Qcow2 *s, Qcow2Switch *t)

@@ -11,7 +11,8 @@
  *
  *      qcow2_switch_begin, then qcow2_alloc for tables and copies;
  *      qcow2_switch_refcounts; qcow2_switch_add.., writing the tables,
- *      setting s->header; qcow2_switch_commit or qcow2_switch_abort
+ *      setting s->header; qcow2_switch_commit or qcow2_switch_abort;
+ *      after the former, tables in memory become the new ones, then qcow2_switch_done
  *
  * All of it in an exclusive section.
  */
@@ -45,5 +46,7 @@ void qcow2_switch_drop(Qcow2Switch *t, uint64_t off, uint64_t len);
 /* Writes s->header, from `size` to its end. After an error the old tables hold (or, if that cannot be told, writing is over). */
 int qcow2_switch_commit(Qcow2 *s, Qcow2Switch *t);
 void qcow2_switch_abort(Qcow2 *s, Qcow2Switch *t);
+/* The old tables' clusters become free. s->l1 and what else is in memory are the new ones. */
+void qcow2_switch_done(Qcow2 *s, Qcow2Switch *t);
 
 #endif
