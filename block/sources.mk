@@ -16,6 +16,7 @@ src += block/filter/compress.c block/filter/preallocate.c
 src += block/tls.c block/tls-check.c
 src += block/nbd/negotiate.c block/nbd/conn.c block/nbd/nbd.c block/nbd/name.c
 src += block/nbd/server.c block/nbd/shake.c block/nbd/serve.c block/nbd/status.c
+src += block/curl/curl.c block/curl/web.c
 # image formats of others
 src += block/format.c block/vdi.c block/vpc.c
 src += block/vhdx/vhdx.c block/vhdx/log.c block/vhdx/create.c

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# NBD
-check-scripts += tests/block/nbd.py tests/block/nbd_tls.py
+# the network
+check-scripts += tests/block/nbd.py tests/block/nbd_tls.py tests/block/curl.py
 check-scripts += tests/block/test_io.py
 check-scripts += tests/block/nbd.py
 # image formats of others
