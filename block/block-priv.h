@@ -50,9 +50,8 @@ typedef struct Inherit {
     unsigned flags;                 /* OpenFlags */
     bool read_only, auto_read_only, force_share, direct, no_flush, unmap;
     unsigned depth;
-    const struct Above *above;      /* the overlays above: a chain that bites its tail is seen */
+    bool no_chain;                  /* its backing file is the caller's work */
 } Inherit;
-typedef struct Above { const char *name; const struct Above *up; } Above;
 
 /* block/open.c */
 MUST_USE Err *node_open_below(BlockGraph *g, const json_t *options, const Inherit *in, BlockNode **out);

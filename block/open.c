@@ -252,59 +252,78 @@ static Err *backing_options(BlockNode *n, const json_t *given, json_t **out)
     return NULL;
 }
 
-static Err *check_chain(const BlockNode *n, const char *id, const Above *up)
+static Err *check_chain(GPtrArray *above, const char *id)
 {
-    for (; up; up = up->up) {
-        if (!strcmp(up->name, id))
+    for (unsigned i = 0; i < above->len; i++) {
+        if (!strcmp(above->pdata[i], id))
             return err_hint(err(ERR_INVALID, "the chain of backing files bites its tail: '%s' is above itself", id),
                             "Give another backing file to one of them: rebase -u.");
     }
     return NULL;
 }
 
-static Err *open_backing(BlockNode *n, const json_t *given, const Inherit *above)
+/* Opens and attaches n's own backing file; *next is that one, if its backing file is to be opened as well. */
+static Err *open_backing(BlockNode *n, const json_t *given, GPtrArray *above, BlockNode **next)
 {
+    Inherit in = for_child(n, DRIVER_FORMAT, "backing");
     json_t *o = NULL;
     BlockNode *b = NULL;
     Err *e = NULL;
 
-    if (json_is_string(given) && *json_string_value(given)) {
+    if (json_is_string(given)) {
         o = json_incref((json_t *)given);
     } else {
         TRY(backing_options(n, given, &o));
         if (!o)
             return NULL;
     }
-    g_autofree char *mine = identity(node_path(n));
+    in.no_chain = true;
+    g_ptr_array_add(above, identity(node_path(n)));
     const char *file = options_str(o, "file.filename");
     g_autofree char *theirs = file ? identity(file) : NULL;
-    const Above here = { mine, above->above };
-    Inherit in = for_child(n, DRIVER_FORMAT, "backing");
-
-    in.above = &here;
     if (theirs)
-        e = check_chain(n, theirs, &here);
+        e = check_chain(above, theirs);
     if (!e)
         e = node_open_below(n->graph, o, &in, &b);
+    if (!e) {
+        e = child_attach(n, b, "backing", &n->backing);
+        *next = json_is_string(o) ? NULL : b;
+        node_unref(b);
+    }
     json_decref(o);
-    if (e)
-        return e;
-    e = child_attach(n, b, "backing", &n->backing);
-    node_unref(b);
     return e;
 }
 
-static Err *open_chain(BlockNode *n, const Inherit *in)
+static bool wants_backing(const BlockNode *n, const json_t *given)
 {
-    const json_t *v = json_object_get(n->options, "backing");
+    return n->drv->has_backing && !n->no_backing_open && !(n->open_flags & OPEN_NO_BACKING) && !json_is_null(given) &&
+           !(json_is_string(given) && !*json_string_value(given));
+}
 
-    if (!n->drv->has_backing || n->no_backing_open || n->open_flags & OPEN_NO_BACKING || json_is_null(v) ||
-        (json_is_string(v) && !*json_string_value(v)))
-        return NULL;
-    return err_in(open_backing(n, v, in), "Could not open backing file");
+/* All layers below n, one after the other: a long chain needs no deep stack. */
+static Err *open_chain(BlockNode *n)
+{
+    g_autoptr(GPtrArray) above = g_ptr_array_new_with_free_func(g_free);
+    Err *e = NULL;
+
+    while (n && !e) {
+        const json_t *given = json_object_get(n->options, "backing");
+        BlockNode *next = NULL;
+
+        if (wants_backing(n, given))
+            e = open_backing(n, given, above, &next);
+        n = next;
+    }
+    return err_in(e, "Could not open backing file");
 }
 
 /* ---- a node */
+
+static void turn_read_only(BlockNode *n)
+{
+    n->read_only = true;
+    n->open_flags &= ~(unsigned)OPEN_RW;
+}
 
 static Err *check_writable(BlockNode *n)
 {
@@ -313,8 +332,7 @@ static Err *check_writable(BlockNode *n)
     if (!n->auto_read_only)
         return err_hint(err(ERR_UNSUPPORTED, "Driver '%s' can only be used for read-only devices", n->drv->name),
                         "Add read-only=on or auto-read-only=on.");
-    n->read_only = true;
-    n->open_flags &= ~(unsigned)OPEN_RW;
+    turn_read_only(n);
     return NULL;
 }
 
@@ -345,6 +363,8 @@ static Err *set_up(BlockNode *n, json_t *rest, const Inherit *in, BlockNode *fil
     TRY(options_take(rest, n->drv->fields, n));
     TRY(check_rest(n->drv, rest));
     TRY(check_writable(n));
+    if (file && file->read_only && !n->read_only && n->auto_read_only)
+        turn_read_only(n);
     if (file)
         TRY(child_attach(n, file, "file", &n->file));
     default_limits(n);
@@ -374,8 +394,6 @@ static Err *bring_up(BlockNode *n, json_t *rest, const Inherit *in, BlockNode *f
     }
     if (!e && n->size > BLOCK_MAX_SIZE)
         e = too_long(n);
-    if (!e)
-        e = open_chain(n, in);
     if (!e && n->node_name)
         e = graph_check_name(n->graph, n->node_name);       /* a child may have taken it */
     if (e) {
@@ -463,6 +481,12 @@ Err *node_open_below(BlockGraph *g, const json_t *options, const Inherit *in, Bl
         e = open_node(base, o, rest, in, out);
     json_decref(rest);
     json_decref(o);
+    if (!e && !in->no_chain)
+        e = open_chain(*out);
+    if (e) {
+        node_unref(*out);
+        *out = NULL;
+    }
     return e;
 }
 

@@ -119,6 +119,47 @@ static void test_open_deep(BlockGraph *g)
     g_string_free(s, true);
 }
 
+/* The longest chain that is allowed, of layers made beforehand and named from the top; and one more. */
+static void test_long_chain(BlockGraph *g)
+{
+    BlockNode *top = NULL, *n = NULL;
+    Disk *d;
+
+    for (int i = 0; i < NODES_DEEP; i++) {
+        g_autofree char *text = g_strdup_printf("driver=layer,node-name=n%d,file.driver=ram,file.size=1K%s%s", i,
+                                                top ? ",backing=" : "", top ? node_name(top) : "");
+        n = open_text(g, text, 0);
+        node_unref(top);
+        top = n;
+    }
+    d = disk(top, PERM_CONSISTENT_READ, PERM_ALL);
+    CHECK_EQ(read_byte(d, 0), 0);
+    CHECK_EQ(graph_find(g, "n0")->perm, PERM_CONSISTENT_READ);
+    Extent x;
+    CHECK_EQ(node_extent_above(top, NULL, false, 0, 1024, &x), 0);
+    CHECK(x.depth == NODES_DEEP - 1 && x.flags & EXTENT_ZERO);
+    disk_free(d);
+    node_unref(top);
+    /* Opened in one go: a chain in the options, as headers would make it. */
+    json_t *o = json_pack("{s:s,s:{s:s}}", "driver", "layer", "file", "driver", "ram");
+    for (int i = 0; i < 20; i++)
+        o = json_pack("{s:s,s:{s:s},s:o}", "driver", "layer", "file", "driver", "ram", "backing", o);
+    CHECK(ok(node_open(g, o, 0, &n)));
+    node_unref(n);
+    json_decref(o);
+}
+
+static void test_auto_read_only(BlockGraph *g)
+{
+    BlockNode *n = open_text(g, "driver=layer,auto-read-only=on,file.driver=ram,file.read-only=on", OPEN_RW);
+    json_t *o = keyval("driver=layer,file.driver=ram,file.read-only=on");
+
+    CHECK(n->read_only);
+    node_unref(n);
+    CHECK(fails(node_open(g, o, OPEN_RW, &n), "read-only"));
+    json_decref(o);
+}
+
 static void test_names(BlockGraph *g)
 {
     BlockNode *n = open_text(g, "driver=raw,node-name=top,file.driver=ram,file.node-name=low,file.size=64K", 0);
@@ -479,6 +520,8 @@ int main(void)
 {
     RUN_IN_GRAPH(test_open_wrong);
     RUN_IN_GRAPH(test_open_deep);
+    RUN_IN_GRAPH(test_long_chain);
+    RUN_IN_GRAPH(test_auto_read_only);
     RUN_IN_GRAPH(test_names);
     RUN_IN_GRAPH(test_perms);
     RUN_IN_GRAPH(test_lock_refused);
