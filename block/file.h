@@ -31,6 +31,11 @@ typedef struct File {
     bool device, block_device;      /* device: no plain file; block_device: and a disk */
     bool locks;                     /* bytes are locked, and the host can */
     bool no_zero_range, no_punch, no_discard, no_copy;      /* the host has said so */
+    /*
+     * The host lets one write to a cached file go on at a time, and those that wait spin: so they wait here,
+     * also before a small write would make the loop's thread wait for a long one's worker.
+     */
+    CoMutex writing;
     int flush_error;                /* a flush that failed: what was cached may be gone, so all later ones fail */
     unsigned perm, unshared;        /* whose bytes are locked on fd */
     /* The host's last word on holes: [start, end) is data, or a hole. */

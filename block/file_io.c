@@ -19,6 +19,7 @@
 
 enum {
     BOUNCE = 1 << 20,           /* bytes copied at once for O_DIRECT */
+    COPY_ONCE = 16 << 20,       /* bytes that the host copies before others may write */
     MAX_DIRECT = 64,            /* elements that one system call takes (aio.c): more would be cut anywhere */
 };
 
@@ -40,11 +41,47 @@ static int read_all(File *f, uint64_t off, const IoVec *q)
     return 0;
 }
 
+static bool writes_alone(const File *f)
+{
+    return !f->node.cache_direct && !f->device;
+}
+
+static void write_begin(File *f)
+{
+    if (writes_alone(f))
+        co_lock(&f->writing);
+}
+
+static void write_end(File *f)
+{
+    if (writes_alone(f))
+        co_unlock(&f->writing);
+}
+
 static int write_all(File *f, uint64_t off, const IoVec *q, unsigned flags)
 {
-    ssize_t ret = aio_pwrite(f->kind, f->fd, off, q, aio_flags(&f->node, flags));
+    unsigned how = aio_flags(&f->node, flags);
+    ssize_t ret;
 
+    /* Those that go to the disk at once do so together. */
+    if (how & AIO_DSYNC) {
+        ret = aio_pwrite(f->kind, f->fd, off, q, how);
+    } else {
+        write_begin(f);
+        ret = aio_pwrite(f->kind, f->fd, off, q, how);
+        write_end(f);
+    }
     return ret < 0 ? (int)ret : 0;
+}
+
+static int allocate(File *f, int mode, uint64_t off, uint64_t len)
+{
+    write_begin(f);
+
+    int ret = aio_fallocate(f->kind, f->fd, mode, off, len);
+
+    write_end(f);
+    return ret;
 }
 
 /* O_DIRECT, and memory that the host does not take: by way of a buffer. */
@@ -169,7 +206,7 @@ static int punch(File *f, uint64_t off, uint64_t len)
 
     if (f->no_punch)
         return -ENOTSUP;
-    ret = aio_fallocate(f->kind, f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
+    ret = allocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
     if (is_refusal(ret) || ret == -EPERM) {         /* EPERM: sealed, or no device for it */
         f->no_punch = ret != -EINVAL && ret != -EPERM;
         return -ENOTSUP;
@@ -185,7 +222,7 @@ static int zero_range(File *f, uint64_t off, uint64_t len)
     if (f->no_zero_range)
         return -ENOTSUP;
     ret = f->block_device ? device_ioctl(f, BLKZEROOUT, off, len)
-                          : aio_fallocate(f->kind, f->fd, FALLOC_FL_ZERO_RANGE, off, len);
+                          : allocate(f, FALLOC_FL_ZERO_RANGE, off, len);
     if (is_refusal(ret)) {
         f->no_zero_range = ret != -EINVAL;
         return -ENOTSUP;
@@ -199,7 +236,7 @@ static int allocate_new(File *f, uint64_t off, uint64_t len)
     if (f->device || off < fnode_size_now(&f->node))
         return -ENOTSUP;
 
-    int ret = aio_fallocate(f->kind, f->fd, 0, off, len);
+    int ret = allocate(f, 0, off, len);
 
     return is_refusal(ret) ? -ENOTSUP : ret;
 }
@@ -317,8 +354,11 @@ int fnode_copy(BlockNode *from, uint64_t from_off, BlockNode *to, uint64_t to_of
     if (out->no_copy || in->device || out->device)
         return -ENOTSUP;
     while (done < len && !ret) {
-        ssize_t n = aio_copy_range(in->fd, from_off + done, out->fd, to_off + done, len - done);
+        write_begin(out);
 
+        ssize_t n = aio_copy_range(in->fd, from_off + done, out->fd, to_off + done, MIN(len - done, COPY_ONCE));
+
+        write_end(out);
         if (n > 0)
             done += (uint64_t)n;
         else if (n == 0)                    /* the source ends: zeroes follow */

@@ -17,8 +17,13 @@
 #include "util/loop-priv.h"
 #include "util/work.h"
 
+#ifdef CO_ASAN
+enum { STACK = 1 << 20 };       /* frames are larger there */
+#else
+enum { STACK = 256 << 10 };
+#endif
+
 enum {
-    STACK = 256 << 10,
     GUARD = 4096,
     MOST_FREE = 512,        /* ended coroutines kept, for each loop */
 };

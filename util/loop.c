@@ -480,7 +480,7 @@ bool loop_turn(Loop *loop, bool wait)
             break;
         most = ran || loop->n || !wait ? 0 : until_alarm(loop, most);
         go_on = look(loop, most, &ran);
-        if (!ran && !wait)
+        if (!ran && (!wait || !go_on))      /* a request that ended interrupts as a signal does */
             ran = run_due(loop);
     } while (!ran && wait && go_on);
     loop_leave(loop, outer);

@@ -25,7 +25,7 @@ enum {
     SHORT = 10000,          /* ns: a call below that is not worth a thread of its own */
     AT_ONCE = 8,            /* short calls for each worker that is awake; so many are told of together */
     NUDGE = 200000,         /* ns: how long short work may stay untouched */
-    STACK = 512 << 10,
+    STACK = 1 << 20,
 };
 
 typedef struct Pool {
