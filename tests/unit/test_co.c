@@ -545,7 +545,7 @@ static void pinged(void *opaque)
 
 static void wakes_of_threads(void)
 {
-    Ping p = { 0 };
+    Ping p = { .wakes = 0 };
     pthread_t t;
 
     pthread_create(&t, NULL, pinger, &p);
