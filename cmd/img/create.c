@@ -56,10 +56,15 @@ Err *img_create(Img *im)
     if (!a->nfiles)
         return err_hint(err(ERR_INVALID, "create needs the name of an image"), "Its form is: %s create [OPTION]... %s",
                         im->program, im->cmd->operands);
+    const BlockDriver *drv;
+    TRY(img_driver(format, &drv));
     r.filename = a->files[0];
     if (a->nfiles > 1)
         TRY(err_in(parse_size(a->files[1], 1, &r.size), "the size of '%s'", r.filename));
     TRY(guard_create(im, r.filename));
+    if (a->backing && !drv->has_backing)
+        return err_hint(err(ERR_UNSUPPORTED, "images of format '%s' have no backing files", format),
+                        "Make a qcow2 image (-f qcow2), or leave -b away.");
     Err *e = image_create(im->graph, &r, &said);
     if (e)
         return err_in(e, "'%s'", r.filename);

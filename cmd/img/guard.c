@@ -56,7 +56,7 @@ static Err *check_open_nodes(Img *im, const Target *t, const char *what)
     for (BlockNode *n = graph_next(im->graph, NULL); n; n = graph_next(im->graph, n)) {
         if (!is_host_file(n) || !is_target(t, n->filename))
             continue;
-        Err *e = err(ERR_BUSY, "'%s' is one of the files that are read here: to %s it would destroy both",
+        Err *e = err(ERR_BUSY, "'%s' is one of the files that are read here: %s it would destroy both",
                      t->path, what);
         return err_hint(e, "Choose another name for the output. --force does it all the same.");
     }

@@ -9,13 +9,32 @@
 #include "block/driver.h"
 #include "block/objects.h"
 
+Err *img_driver(const char *format, const BlockDriver **out)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+
+    *out = driver_find(format);
+    if (*out)
+        return NULL;
+    for (const BlockDriver *d = driver_next(NULL); d; d = driver_next(d))
+        g_ptr_array_add(names, (void *)driver_name(d));
+    g_ptr_array_add(names, NULL);
+    Err *e = err(ERR_NOT_FOUND, "there is no format '%s'", format);
+    const char *near = nearest_name(format, (const char *const *)names->pdata);
+    g_autofree char *all = g_strjoinv(" ", (char **)names->pdata);
+    return near ? err_hint(e, "Did you mean '%s'?", near) : err_hint(e, "There are: %s", all);
+}
+
 Err *img_options(const char *name, const char *format, bool image_opts, const char *cache,
                  json_t **options, bool *writethrough)
 {
+    const BlockDriver *drv;
     bool through = false;
     json_t *o = NULL;
 
     *options = NULL;
+    if (format)
+        TRY(img_driver(format, &drv));
     TRY(image_opts ? options_from_keyval(name, &o) : options_from_name(name, format, &o));
     if (cache) {
         Err *e = options_set_cache(o, cache, &through);
@@ -72,22 +91,6 @@ Err *img_add_objects(Img *im)
         TRY(err_in(objects_add(graph_objects(im->graph), text), "--object %s", text));
     }
     return NULL;
-}
-
-Err *img_driver(const char *format, const BlockDriver **out)
-{
-    g_autoptr(GPtrArray) names = g_ptr_array_new();
-
-    *out = driver_find(format);
-    if (*out)
-        return NULL;
-    for (const BlockDriver *d = driver_next(NULL); d; d = driver_next(d))
-        g_ptr_array_add(names, (void *)driver_name(d));
-    g_ptr_array_add(names, NULL);
-    Err *e = err(ERR_NOT_FOUND, "there is no format '%s'", format);
-    const char *near = nearest_name(format, (const char *const *)names->pdata);
-    g_autofree char *all = g_strjoinv(" ", (char **)names->pdata);
-    return near ? err_hint(e, "Did you mean '%s'?", near) : err_hint(e, "There are: %s", all);
 }
 
 uint64_t img_size(Disk *d)

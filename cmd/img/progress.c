@@ -30,6 +30,8 @@ struct Progress {
     uint64_t total, done, saved;
     const char *how;            /* saved: "not stored" */
     int64_t began, shown_at;
+    uint64_t shown_done;
+    double rate;                /* bytes a second, of the last seconds more than of those before */
     bool line;                  /* the live line is on the terminal */
 };
 
@@ -130,9 +132,9 @@ static void print_percent(Progress *p, double now)
     fflush(stdout);
 }
 
-static uint64_t rate_of(const Progress *p, int64_t now)
+static double rate_between(uint64_t bytes, int64_t ns)
 {
-    return now > p->began ? (uint64_t)((double)p->done * NS / (double)(now - p->began)) : 0;
+    return ns > 0 ? (double)bytes * NS / (double)ns : 0;
 }
 
 static char *time_text(double seconds)
@@ -148,13 +150,15 @@ static char *time_text(double seconds)
 
 static void show_line(Progress *p, int64_t now)
 {
-    uint64_t rate = rate_of(p, now);
+    double last = rate_between(p->done - p->shown_done, now - p->shown_at);
+    p->rate = p->line ? p->rate * 0.9 + last * 0.1 : last;
     g_autofree char *done = img_size_text(p->done), *total = img_size_text(p->total);
-    g_autofree char *speed = img_size_text(rate), *saved = img_size_text(p->saved);
-    g_autofree char *left = time_text(rate ? (double)(p->total - p->done) / (double)rate : 1e9);
+    g_autofree char *speed = img_size_text((uint64_t)p->rate), *saved = img_size_text(p->saved);
+    g_autofree char *left = time_text(p->rate > 0 ? (double)(p->total - p->done) / p->rate : 1e9);
 
     p->line = true;
     p->shown_at = now;
+    p->shown_done = p->done;
     fprintf(stderr, "\r%3.0f %%  %s of %s, %s/s", percent(p), done, total, speed);
     if (p->saved)
         fprintf(stderr, ", %s %s", saved, p->how);
@@ -183,7 +187,7 @@ void progress_at(Img *im, uint64_t done)
 static void sum_up(const Progress *p, int64_t now)
 {
     g_autofree char *total = img_size_text(p->done), *saved = img_size_text(p->saved);
-    g_autofree char *speed = img_size_text(rate_of(p, now));
+    g_autofree char *speed = img_size_text((uint64_t)rate_between(p->done, now - p->began));
 
     fprintf(stderr, "%s %s in %.1f s, %s/s", total, p->what, (double)(now - p->began) / NS, speed);
     if (p->saved)
