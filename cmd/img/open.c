@@ -56,13 +56,14 @@ Err *img_open_as(Img *im, const char *name, const char *format, bool image_opts,
     json_t *options;
 
     *out = NULL;
-    TRY(img_options(name, format, image_opts, cache, &options, &writethrough));
-    if (im->a.share)
-        flags |= OPEN_FORCE_SHARE;
-    Err *e = disk_open(im->graph, options, flags, im->cmd->name, out);
-    json_decref(options);
+    Err *e = img_options(name, format, image_opts, cache, &options, &writethrough);
+    if (!e) {
+        flags |= im->a.share ? OPEN_FORCE_SHARE : 0;
+        e = disk_open(im->graph, options, flags, im->cmd->name, out);
+        json_decref(options);
+    }
     if (e)
-        return e;
+        return image_opts ? err_in(e, "--image-opts %s", name) : e;
     disk_set_writethrough(*out, writethrough);
     return NULL;
 }

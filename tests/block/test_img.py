@@ -632,9 +632,9 @@ def stopped():
     """SIGTERM in the middle of a copy: a proper image, and words."""
     with room("stop") as b:
         b.write("big", *[(n << 20, os.urandom(1 << 20)) for n in range(32)])
-        p = subprocess.Popen([IMG, "convert", "-r", "4M", "-O", "qcow2", "big", "t"], cwd=b.dir,
+        p = subprocess.Popen([IMG, "convert", "-r", "24M", "-O", "qcow2", "big", "t"], cwd=b.dir,
                              stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-        time.sleep(0.8)
+        time.sleep(0.5)
         p.send_signal(signal.SIGTERM)
         _, errs = p.communicate(timeout=10)
         expect(p.returncode == -signal.SIGTERM, f"status {p.returncode}: {errs}")
