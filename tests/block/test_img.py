@@ -77,6 +77,17 @@ def front():
         expect(p.returncode == 1 and b"No space" in p.stderr, f"/dev/full: {p}")
 
 
+def objects():
+    """--object of each command; its help; what is wrong about one."""
+    with room("objects") as b:
+        b.img("create", "-q", "-f", "qcow2", "a", "1M")
+        for c in COMMANDS:
+            out = b.img(c, "--object", "secret,help")
+            expect("data=<str>" in out, out)
+        b.same("info", *KEY, "a")
+        b.fails("info", "--object", "secret,id=a,data=x", "--object", "secret,id=a,data=y", "a", words=["a"])
+
+
 # ---- making -------------------------------------------------------------------------------
 
 def create_says():
@@ -700,7 +711,7 @@ def peers():
             b.same("map", "--output=json", "l")
 
 
-CASES = [help_and_page, front, create_says, create_overlay, info, info_loop, show_map, measure, compare, convert,
+CASES = [help_and_page, front, objects, create_says, create_overlay, info, info_loop, show_map, measure, compare, convert,
          convert_more, progress_form, dd, resize, snapshots, commit, rebase, amend, bitmap, bench, check, in_use,
          protected, stopped, terminal, peers]
 
