@@ -150,6 +150,27 @@ int backing_read(BlockNode *n, uint64_t off, const IoVec *q)
     return ret;
 }
 
+/* Is what begins where `out` ends more of the same? */
+static bool goes_on(const Extent *out, const Extent *next)
+{
+    return out->flags == next->flags && (!(out->flags & EXTENT_OFFSET) || out->host + out->len == next->host);
+}
+
+int extent_join(BlockNode *n, uint64_t off, uint64_t len, Extent *out,
+                int (*one)(BlockNode *n, uint64_t off, uint64_t len, Extent *out))
+{
+    int ret = one(n, off, len, out);
+
+    while (!ret && out->len < len) {
+        Extent next;
+
+        if (one(n, off + out->len, len - out->len, &next) || !goes_on(out, &next))
+            break;
+        out->len += next.len;
+    }
+    return ret;
+}
+
 void body_init(Body *s, BlockChild *file)
 {
     *s = (Body){ .file = file, .end = child_size(file) };
@@ -195,6 +216,53 @@ int body_fresh(Body *s, uint64_t off, uint64_t len)
     }
     co_unlock(&s->growing);
     return ret;
+}
+
+/* ---- tables of images that are only read */
+
+enum { PAGES_MAX = 1024 };
+
+static int page_load(PageCache *c, BlockChild *file, gpointer number, uint8_t **out)
+{
+    g_autofree uint8_t *p = g_malloc(TABLE_PAGE);
+    int ret = child_pread_padded(file, GPOINTER_TO_SIZE(number) * TABLE_PAGE, p, TABLE_PAGE);
+
+    if (ret < 0)
+        return ret;
+    if (!c->pages)
+        c->pages = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+    if (!g_hash_table_contains(c->pages, number)) {     /* another request was first */
+        if (g_hash_table_size(c->pages) >= PAGES_MAX)
+            g_hash_table_remove(c->pages, g_queue_pop_head(&c->order));
+        g_queue_push_tail(&c->order, number);
+        g_hash_table_insert(c->pages, number, g_steal_pointer(&p));
+    }
+    *out = g_hash_table_lookup(c->pages, number);
+    return 0;
+}
+
+int page_read(PageCache *c, BlockChild *file, uint64_t off, void *out, size_t len)
+{
+    gpointer number = GSIZE_TO_POINTER(off / TABLE_PAGE);
+    uint8_t *p = c->pages ? g_hash_table_lookup(c->pages, number) : NULL;
+
+    if (!p) {
+        uint64_t size = child_size(file);
+        int ret = off > size || len > size - off ? -EIO : page_load(c, file, number, &p);
+
+        if (ret < 0)
+            return ret;
+    }
+    memcpy(out, p + off % TABLE_PAGE, len);
+    return 0;
+}
+
+void page_cache_free(PageCache *c)
+{
+    if (c->pages)
+        g_hash_table_destroy(c->pages);
+    g_queue_clear(&c->order);
+    c->pages = NULL;
 }
 
 /* ---- creating */

@@ -8,6 +8,7 @@
 #ifndef BLOCK_FORMAT_H
 #define BLOCK_FORMAT_H
 
+#include <glib.h>
 #include <string.h>
 
 #include "block/driver.h"
@@ -81,6 +82,13 @@ void busy_end(BusySet *set, Busy *b);
 /* From the backing node; zeroes beyond its end or where there is none. */
 int backing_read(BlockNode *n, uint64_t off, const IoVec *q);
 
+/*
+ * Puts together what `one` says of neighbours: it answers for a part of what it
+ * is asked for, at least one byte. An error is one only where nothing is known.
+ */
+int extent_join(BlockNode *n, uint64_t off, uint64_t len, Extent *out,
+                int (*one)(BlockNode *n, uint64_t off, uint64_t len, Extent *out));
+
 /* The bytes of an image's file, whose length is asked for once and then kept up to date. */
 typedef struct Body {
     BlockChild *file;
@@ -93,6 +101,17 @@ int body_read(Body *s, uint64_t off, const IoVec *q);
 int body_write(Body *s, uint64_t off, const IoVec *q, unsigned flags);
 /* Makes [off, off+len) read as zeroes and the file long enough; off is where nothing lies yet. */
 int body_fresh(Body *s, uint64_t off, uint64_t len);
+
+/* ---- tables of images that are only read */
+
+/* Pages of a file, the latest 1024 of them. Zeroed memory is an empty one. */
+typedef struct PageCache {
+    GHashTable *pages;          /* number -> bytes */
+    GQueue order;               /* numbers, the oldest first */
+} PageCache;
+/* len bytes at off, within one TABLE_PAGE; -EIO where the file has none. */
+int page_read(PageCache *c, BlockChild *file, uint64_t off, void *out, size_t len);
+void page_cache_free(PageCache *c);
 
 /* ---- creating */
 

@@ -433,9 +433,8 @@ int vmdk_zero(BlockNode *n, uint64_t off, uint64_t len, unsigned flags)
 
 /* ---- where things lie */
 
-static void grain_extent(const Vmdk *s, const VmdkExtent *e, const Piece *p, const VmdkGrain *g, Extent *out)
+static void grain_extent(const VmdkExtent *e, const Piece *p, const VmdkGrain *g, Extent *out)
 {
-    *out = (Extent){ .len = p->len };
     if (g->state == GRAIN_ZERO)
         out->flags = EXTENT_ALLOCATED | EXTENT_ZERO;
     if (g->state != GRAIN_DATA)
@@ -445,45 +444,41 @@ static void grain_extent(const Vmdk *s, const VmdkExtent *e, const Piece *p, con
     out->host_node = e->file->node;
 }
 
-/* Does the grain go on where `out` ends? */
-static bool goes_on(const Extent *out, const Extent *next)
-{
-    return out->flags == next->flags && (!(out->flags & EXTENT_OFFSET) || out->host + out->len == next->host);
-}
-
-int vmdk_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out)
+/* A grain; or the rest of a table that is not there, or of an extent without grains. */
+static int one_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out)
 {
     Vmdk *s = (Vmdk *)n;
-    VmdkExtent *e = extent_at(s, off);
-    uint64_t end = off + MIN(len, e->start + e->len - off);
+    Piece p = piece_at(s, off, len);
+    VmdkExtent *e = p.e;
+    VmdkGrain g;
 
+    *out = (Extent){ .len = p.len };
     if (e->kind == VMDK_ZERO) {
-        *out = (Extent){ .len = end - off, .flags = EXTENT_ALLOCATED | EXTENT_ZERO };
+        out->flags = EXTENT_ALLOCATED | EXTENT_ZERO;
         return 0;
     }
     if (e->kind == VMDK_FLAT) {
-        *out = (Extent){ end - off, EXTENT_ALLOCATED | EXTENT_DATA | EXTENT_OFFSET | EXTENT_RECURSE,
-                         e->flat + off - e->start, e->file->node, 0 };
+        out->flags = EXTENT_ALLOCATED | EXTENT_DATA | EXTENT_OFFSET | EXTENT_RECURSE;
+        out->host = e->flat + p.off;
+        out->host_node = e->file->node;
         return 0;
     }
-    out->len = 0;
-    for (uint64_t at = off; at < end; at = off + out->len) {
-        Piece p = piece_at(s, at, end - at);
-        VmdkGrain g;
-        Extent next;
+    if (!vmdk_has_table(e, p.grain)) {
+        uint64_t end = MIN(e->len, (p.grain / e->gtes + 1) * e->gtes * e->grain);
 
-        if (!vmdk_has_table(e, p.grain))        /* the rest of a table that is not there, in one step */
-            p.len = MIN(end - at, (p.grain / e->gtes + 1) * e->gtes * e->grain - p.off);
-        int ret = vmdk_grain_get(s, e, p.grain, &g);
-        if (ret < 0)
-            return out->len ? 0 : ret;
-        grain_extent(s, e, &p, &g, &next);
-        if (!out->len)
-            *out = next;
-        else if (!goes_on(out, &next))
-            break;
-        else
-            out->len += next.len;
+        out->len = MIN(len, end - p.off);
+        return 0;
     }
-    return 0;
+    int ret = vmdk_grain_get(s, e, p.grain, &g);
+    if (!ret)
+        grain_extent(e, &p, &g, out);
+    return ret;
+}
+
+/* Within one extent: what lies in two files is not told in one piece. */
+int vmdk_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out)
+{
+    VmdkExtent *e = extent_at((Vmdk *)n, off);
+
+    return extent_join(n, off, MIN(len, e->start + e->len - off), out, one_extent);
 }

@@ -111,6 +111,32 @@ def ours_there():
             expect(one == two, f"{fmt} {options}: info of ours and theirs\n{one}\n{two}\n{model}")
 
 
+def read_only_formats():
+    """What can only be read: qcow, qed, parallels, compressed and on backing files."""
+    with Bench("formats") as b:
+        b.write("raw", (0, pattern(8)))
+        b.write("base", (0, pattern(9)))
+        for fmt, options in (("qcow", ""), ("qed", ""), ("qed", "cluster_size=16k,table_size=2"), ("parallels", ""),
+                             ("parallels", "cluster_size=64k"), ("qcow", "-c")):
+            more = ["-c"] if options == "-c" else opts(options)
+            b.qemu("convert", "-f", "raw", "-O", fmt, *more, "raw", "o.img")
+            same_info(b, "o.img", fmt)
+            same_map(b, "o.img", fmt)
+            b.img("compare", "o.img", "raw")
+            b.img("convert", "-O", "raw", "o.img", "back")
+            expect(b.read("back") == b.read("raw"), f"{fmt} {options}: other bytes")
+            b.fails("resize", "o.img", "+1M")
+        for fmt in ("qcow", "qed"):
+            b.qemu("create", "-q", "-f", fmt, "-b", "base", "-F", "raw", "o.img")
+            b.io("o.img", "write -P 7 100k 5000", "write -P 9 3M 64k", fmt=fmt)
+            same_info(b, "o.img", fmt)
+            same_map(b, "o.img", fmt)
+            b.qemu("convert", "-O", "raw", "o.img", "model")
+            b.img("convert", "-O", "raw", "o.img", "back")
+            expect(b.read("back") == b.read("model"), f"{fmt} on a base: other bytes")
+        b.fails("create", "-f", "qed", "x.img", "1M", words=["does not support image creation"])
+
+
 def creating():
     """The same sizes, messages and numbers; wrong options."""
     sizes = ["1", "511", "1000001", "34M", "127G", "128G", "1T"]
@@ -346,7 +372,7 @@ def main():
     if not QEMU_IMG or not QEMU_IO:
         print("no qemu-img and qemu-io to compare with (apt install qemu-utils)")
         return 77
-    return run_cases([theirs_here, ours_there, creating, parents, descriptors, streamed, esx, logged, both_write],
+    return run_cases([theirs_here, ours_there, read_only_formats, creating, parents, descriptors, streamed, esx, logged, both_write],
                      sys.argv[1:])
 
 
