@@ -111,7 +111,7 @@ static int one_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out)
     uint64_t in = off % s->cluster, at;
     int ret = place_of(s, off, &at);
 
-    *out = (Extent){ .len = MIN(len, s->cluster - in), .flags = EXTENT_ALLOCATED | EXTENT_ZERO };
+    *out = (Extent){ .len = MIN(len, s->cluster - in) };
     if (ret < 0 || !at)
         return ret;
     out->flags = EXTENT_ALLOCATED | EXTENT_DATA | EXTENT_OFFSET;

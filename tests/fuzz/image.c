@@ -190,9 +190,11 @@ BLOCK(mem) = {
     .resize = mem_resize, .size_now = mem_size,
 };
 
-extern const BlockDriver block_raw, block_luks, block_vdi, block_vhdx, block_vmdk, block_vpc;
+extern const BlockDriver block_raw, block_qcow2, block_luks, block_vdi, block_vhdx, block_vmdk, block_vpc;
+extern const BlockDriver block_qcow, block_qed, block_parallels;
 const BlockDriver *const block_set[] = {
-    &block_mem, &block_raw, &block_luks, &block_vdi, &block_vhdx, &block_vmdk, &block_vpc, NULL
+    &block_mem, &block_raw, &block_qcow2, &block_luks, &block_vdi, &block_vhdx, &block_vmdk, &block_vpc,
+    &block_qcow, &block_qed, &block_parallels, NULL
 };
 
 /* ---- from the input to a file */
