@@ -266,6 +266,7 @@ static int table_entries(Table *t)
     unsigned step = s->extended ? 2 : 1;
     int ret = 0;
 
+    t->c->next_contiguous = 0;      /* a table's end is no fragment: so qemu-img counts */
     for (uint64_t i = 0; !ret && i < UINT64_C(1) << s->l2_bits; i++) {
         uint64_t e = be64toh(t->l2[i * step]), bitmap = s->extended ? be64toh(t->l2[i * 2 + 1]) : 0;
 

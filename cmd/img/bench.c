@@ -139,6 +139,8 @@ static Err *bench(Bench *b)
 
 static Err *check_args(ImgArgs *a)
 {
+    if (a->write && a->share)
+        return err_hint(err(ERR_INVALID, "-U is for reading"), "An image that is in use cannot be written. Leave -U away.");
     if (!a->write && a->flush_interval)
         return err_hint(err(ERR_INVALID, "--flush-interval is for writing"), "Add -w, or leave it away.");
     if (!a->flush_interval && a->no_drain)

@@ -37,7 +37,7 @@ static Err *merge(Img *im, BlockNode *n, DirtyBitmap *to, const char *source)
     DirtyBitmap *from;
 
     if (a->source_file)
-        TRY(img_open_as(im, a->source_file, a->format2, false, NULL, OPEN_NO_BACKING | OPEN_NO_IO, &d));
+        TRY(img_open_as(im, a->source_file, a->format2, false, NULL, OPEN_NO_BACKING, &d));
     Err *e = find(d ? node_skip_filters(disk_node(d)) : n, source, BITMAP_USE_READ, &from);
     if (!e)
         e = bitmap_merge(to, from);

@@ -124,17 +124,14 @@ static Err *command(Img *im, int argc, char **argv)
     if (!im->cmd)
         return unknown_command(im->program, argv[0]);
     im->status = -1;
-    TRY(img_parse(im, argc - 1, argv + 1));
-    if (im->a.help) {
-        print(img_help(im->program, im->cmd));
-        return NULL;
-    }
-    char *help = objects_help_asked(&im->a);
+    Err *e = img_parse(im, argc - 1, argv + 1);
+    char *help = im->a.help ? img_help(im->program, im->cmd) : objects_help_asked(&im->a);
     if (help) {
+        err_free(e);        /* who asks has not written the rest yet */
         print(help);
         return NULL;
     }
-    return run(im);
+    return e ? e : run(im);
 }
 
 int main(int argc, char **argv)

@@ -58,12 +58,16 @@ Err *img_open_as(Img *im, const char *name, const char *format, bool image_opts,
     *out = NULL;
     Err *e = img_options(name, format, image_opts, cache, &options, &writethrough);
     if (!e) {
-        flags |= im->a.share ? OPEN_FORCE_SHARE : 0;
+        flags |= im->a.share && !(flags & OPEN_RW) ? OPEN_FORCE_SHARE : 0;
         e = disk_open(im->graph, options, flags, im->cmd->name, out);
         json_decref(options);
     }
-    if (e)
-        return image_opts ? err_in(e, "--image-opts %s", name) : e;
+    if (e && image_opts)
+        return err_in(e, "--image-opts %s", name);
+    if (e) {
+        g_autofree char *quoted = g_strdup_printf("'%s'", name);
+        return strstr(err_text(e), quoted) ? e : err_in(e, "%s", quoted);
+    }
     disk_set_writethrough(*out, writethrough);
     return NULL;
 }

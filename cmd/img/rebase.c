@@ -174,23 +174,33 @@ static bool same_file(BlockNode *a, BlockNode *b)
            s.st_ino == t.st_ino && !strcmp(node_format(a), node_format(b));
 }
 
+/* The new backing file must not be an overlay of the image. */
+static Err *check_loop(Rebase *r, const char *path)
+{
+    Disk *d;
+    bool loop = false;
+
+    TRY(img_open_as(r->im, path, r->im->a.backing_format, false, NULL, OPEN_FORCE_SHARE | OPEN_NO_IO, &d));
+    for (BlockNode *n = disk_node(d); n; n = node_backing(n))
+        loop |= same_file(n, r->node);
+    disk_free(d);
+    return !loop ? NULL : err_hint(err(ERR_INVALID, "'%s' depends on it: that would be a loop", path),
+                                   "The new backing file must not be an overlay of the image.");
+}
+
 static Err *open_new(Rebase *r)
 {
     const ImgArgs *a = &r->im->a;
     BlockNode *storage = node_storage(r->node);
     g_autofree char *path = img_backing_path(storage ? node_filename(storage) : r->name, a->backing);
 
+    TRY(check_loop(r, path));
     TRY(img_open_as(r->im, path, a->backing_format, false, a->source_cache ? a->source_cache : "writeback", 0,
                     &r->new_));
     r->new_size = img_size(r->new_);
     for (BlockNode *n = node_backing(r->node); n; n = node_backing(n)) {
         if (same_file(n, disk_node(r->new_)))
             r->common = n;
-    }
-    for (BlockNode *n = disk_node(r->new_); n; n = node_backing(n)) {
-        if (same_file(n, r->node))
-            return err_hint(err(ERR_INVALID, "'%s' depends on it: that would be a loop", path),
-                            "The new backing file must not be an overlay of the image.");
     }
     return NULL;
 }

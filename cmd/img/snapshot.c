@@ -65,6 +65,8 @@ Err *img_snapshot(Img *im)
 
     if (!!a->create + !!a->apply + !!a->delete + a->list > 1)
         return err_hint(err(ERR_INVALID, "-l, -c, -a and -d exclude each other"), "Give one of them at a time.");
+    if (change && a->share)
+        return err_hint(err(ERR_INVALID, "-U is for listing"), "An image that is in use cannot be changed. Leave -U away.");
     TRY(img_open(im, a->files[0], NULL, OPEN_NO_BACKING * !a->apply | (change ? OPEN_RW | OPEN_RESIZE : 0), &d));
     BlockNode *n = node_skip_filters(disk_node(d));
     if (a->create) {
