@@ -174,6 +174,7 @@ int64_t qcow2_alloc(Qcow2 *s, uint64_t bytes)
 {
     uint64_t got;
     bool fresh;
+    block_event(s->node.file, "cluster_alloc");
     int64_t ret = before_alloc(s);
     if (ret)
         return ret;
@@ -185,6 +186,7 @@ int64_t qcow2_alloc(Qcow2 *s, uint64_t bytes)
 
 int64_t qcow2_alloc_some(Qcow2 *s, uint64_t n, uint64_t *got, bool *fresh)
 {
+    block_event(s->node.file, "cluster_alloc");
     int64_t ret = before_alloc(s);
     if (ret)
         return ret;
@@ -237,6 +239,7 @@ static int64_t alloc_bytes_locked(Qcow2 *s, uint32_t bytes)
 
 int64_t qcow2_alloc_bytes(Qcow2 *s, uint32_t bytes)
 {
+    block_event(s->node.file, "cluster_alloc_bytes");
     int64_t ret = before_alloc(s);
     if (ret)
         return ret;

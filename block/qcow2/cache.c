@@ -152,6 +152,7 @@ static int take_slot(Qcow2Cache *c, Qcow2Entry **out)
 static int load(Qcow2Cache *c, Qcow2Entry *e)
 {
     e->loading = true;
+    block_event(c->s->node.file, c->refcounts ? "refblock_load" : "l2_load");
     int ret = qcow2_pread(c->s, e->off, e->data, c->entry_size);
     e->loading = false;
     if (ret) {

@@ -184,6 +184,7 @@ static int side_read(Qcow2 *s, uint64_t guest, uint64_t host, uint64_t *len, boo
         *buf = block_buf(s->data->node, *len);
         if (!*buf)
             return -ENOMEM;
+        block_event(s->node.file, "cow_read");
         int ret = qcow2_read_guest(s, guest, &IOV_BUF(*buf, *len));
         if (ret)
             return ret;
@@ -227,6 +228,7 @@ static int put(Qcow2 *s, uint64_t guest, uint64_t host, const IoVec *q)
     int ret = check_data(s, host, q->len);
     if (ret)
         return ret;
+    block_event(s->data, "write_aio");
     ret = s->header.crypt_method ? write_encrypted(s, guest, host, q) : child_write(s->data, host, q, 0);
     if (!ret)
         s->data_end = MAX(s->data_end, host + q->len);
@@ -272,6 +274,7 @@ static int put_merged(Qcow2 *s, const Run *r, uint64_t host, uint8_t *head, uint
 static int put_side(Qcow2 *s, uint64_t guest, uint64_t host, uint8_t *buf, uint64_t len)
 {
     void *zero = NULL;
+    block_event(s->node.file, "cow_write");
     int ret = len && !buf ? zeroes(s, &zero) : 0;
     return ret || !len ? ret : put(s, guest, host, &IOV_BUF(buf ? buf : zero, len));
 }

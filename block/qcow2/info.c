@@ -85,6 +85,7 @@ int qcow2_vmstate_read(BlockNode *n, uint64_t off, const IoVec *q)
     uint64_t at;
     if (__builtin_add_overflow(qcow2_vmstate_offset(s), off, &at) || at > BLOCK_MAX_SIZE - q->len)
         return -EINVAL;
+    block_event(n->file, "vmstate_load");
     qcow2_request_begin(s, &r);
     int ret = qcow2_read_guest(s, at, q);
     qcow2_request_end(s, &r);
@@ -102,6 +103,7 @@ int qcow2_vmstate_write(BlockNode *n, uint64_t off, const IoVec *q)
         return -EINVAL;
     if (qcow2_has_data_file(s))
         return -ENOTSUP;
+    block_event(n->file, "vmstate_save");
     qcow2_request_begin(s, &r);
     int ret = qcow2_l1_grow(s, ((at + q->len - 1) >> qcow2_l1_shift(s)) + 1, false);
     if (!ret)

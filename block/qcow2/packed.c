@@ -154,6 +154,7 @@ int qcow2_read_packed(Qcow2 *s, uint64_t entry, uint8_t *out)
     uint8_t *in = block_buf(s->node.file->node, bytes);
     if (!in)
         return -ENOMEM;
+    block_event(s->node.file, "read_compressed");
     int ret = qcow2_pread(s, host, in, bytes);
     if (!ret) {
         Job j = { .in = in, .in_len = bytes, .out = out, .out_len = s->cluster_size };
@@ -205,6 +206,7 @@ static int store(Qcow2 *s, uint64_t off, const uint8_t *packed, uint32_t bytes)
     }
     if (!ret) {
         ret = qcow2_check_overlap(s, 0, host, bytes);
+        block_event(s->node.file, "write_compressed");
         if (!ret)
             ret = child_pwrite(s->node.file, host, packed, bytes, 0);
         if (!ret)

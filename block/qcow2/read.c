@@ -20,6 +20,7 @@ int qcow2_read_data(Qcow2 *s, uint64_t host, const IoVec *q)
 {
     if (!s->data)
         return -ENOMEDIUM;          /* opened without its data file */
+    block_event(s->data, "read_aio");
     if (host + q->len > s->data_end)
         s->data_end = child_size(s->data);
     if (host + q->len <= s->data_end)
@@ -60,6 +61,7 @@ static int read_below(Qcow2 *s, uint64_t off, const IoVec *q)
     int ret = 0;
     if (there) {
         IoVec part = iov_slice(q, 0, there);
+        block_event(s->node.file, "read_backing_aio");
         ret = child_read(b, off, &part, 0);
     }
     iov_fill(q, there, 0, q->len - there);

@@ -244,6 +244,7 @@ static int block_at(Qcow2 *s, uint64_t rb, uint64_t at)
 
 int qcow2_refblock_make(Qcow2 *s, uint64_t rb)
 {
+    block_event(s->node.file, "refblock_alloc");
     if (rb >= s->rt_size) {
         int ret = qcow2_refcount_grow(s, (rb + 1) << s->rb_bits);
         if (ret)
@@ -279,6 +280,7 @@ static int switch_table(Qcow2 *s, uint64_t off)
     uint64_t *disk = block_buf(s->node.file->node, n * 8);
     if (!disk)
         return -ENOMEM;
+    block_event(s->node.file, "reftable_grow");
     co_lock(&s->write_lock);
     for (uint64_t i = 0; i < n; i++)
         disk[i] = htobe64(s->rt[i]);

@@ -95,6 +95,7 @@ static int l1_move(Qcow2 *s, uint64_t n)
 {
     uint64_t old = s->header.l1_offset, old_bytes = (uint64_t)s->header.l1_size * 8;
     uint64_t *table = try_alloc((n + 63) / 64 * 64, 8), *dirty = try_alloc(n / 4096 + 1, 8);
+    block_event(s->node.file, "l1_grow_alloc_table");
     int64_t off = table && dirty ? qcow2_alloc(s, n * 8) : -ENOMEM;
     int ret = off < 0 ? off : 0;
     if (!ret && s->l1)
@@ -187,6 +188,7 @@ static int write_new_l2(Qcow2 *s, uint64_t off, uint64_t old)
                                        : read_l2(s, old, buf);
     else
         memset(buf, 0, s->cluster_size);
+    block_event(s->node.file, "l2_alloc_write");
     if (!ret)
         ret = qcow2_pwrite(s, 0, off, buf, s->cluster_size);
     block_buf_free(buf);

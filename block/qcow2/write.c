@@ -23,6 +23,7 @@ int qcow2_pwrite(Qcow2 *s, unsigned except, uint64_t off, const void *buf, size_
 static int write_runs(Qcow2 *s, unsigned kind, const Qcow2Taken *t)
 {
     for (size_t i = 0; i < t->n; i++) {
+        block_event(s->node.file, kind == QCOW2_OL_REFCOUNT_BLOCK ? "refblock_update" : "l2_update");
         int ret = qcow2_pwrite(s, kind, t->runs[i].off, t->runs[i].bytes, t->runs[i].len);
         if (ret)
             return ret;
@@ -86,6 +87,7 @@ static void table_end(TableCopy *t, uint64_t *dirty, uint64_t off, bool *any, bo
 static int table_write(Qcow2 *s, unsigned kind, const TableCopy *t)
 {
     for (size_t i = 0; i < t->n; i++) {
+        block_event(s->node.file, kind == QCOW2_OL_REFCOUNT_TABLE ? "reftable_update" : "l1_update");
         int ret = qcow2_pwrite(s, kind, t->runs[i].off, t->runs[i].bytes, t->runs[i].len);
         if (ret)
             return ret;
