@@ -109,7 +109,6 @@ int node_zero(BlockNode *n, uint64_t off, uint64_t len, unsigned flags);
 int node_discard(BlockNode *n, uint64_t off, uint64_t len);
 int node_flush(BlockNode *n);
 int node_copy(BlockNode *from, uint64_t from_off, BlockNode *to, uint64_t to_off, uint64_t len);
-MUST_USE Err *node_resize(BlockNode *n, uint64_t len, bool exact, Preallocation p);
 uint64_t node_size_now(BlockNode *n);
 bool node_grows(const BlockNode *n);
 /* Is it a read or write that may be: 0, or -EINVAL, -EIO. */

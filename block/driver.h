@@ -223,6 +223,8 @@ int child_discard(BlockChild *c, uint64_t off, uint64_t len);
 int child_flush(BlockChild *c);
 int child_copy(BlockChild *from, uint64_t from_off, BlockChild *to, uint64_t to_off, uint64_t len);
 MUST_USE Err *child_resize(BlockChild *c, uint64_t len, bool exact, Preallocation p);
+/* All that disk_resize does, for a driver that changes its own node's size (amend). */
+MUST_USE Err *node_resize(BlockNode *n, uint64_t len, bool exact, Preallocation p);
 uint64_t child_size(BlockChild *c);             /* asks the driver: a file may have grown */
 /* Plain buffers. A read that meets the end of the node is -EIO. */
 int child_pread (BlockChild *c, uint64_t off, void *buf, size_t len);

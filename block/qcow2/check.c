@@ -47,41 +47,17 @@ static void read_snapshots(Check *c)
 static int rewrite_snapshots(Check *c)
 {
     Qcow2 *s = c->s;
-    Qcow2Header was = s->header;
-    uint64_t old_bytes = MAX(s->snapshots_bytes, 1);
-    uint32_t n = c->faults.read;
-    size_t len;
-    uint8_t *table = qcow2_snapshot_table_print(s->snapshots, n, &len);
-    int64_t off = !table ? -EFBIG : n ? qcow2_alloc(s, len) : 0;
-    int ret = off < 0 ? (int)off : 0;
+    uint32_t n = c->faults.read, was = s->header.nb_snapshots;
+    int ret = qcow2_snapshot_table_replace(s, n);
 
-    if (!ret && n)
-        ret = qcow2_pwrite(s, 0, (uint64_t)off, table, len);
-    if (!ret)
-        ret = qcow2_write_refcounts(s);
-    if (!ret)
-        ret = qcow2_barrier(s);
-    if (!ret) {
-        s->header.nb_snapshots = n;
-        s->header.snapshots_offset = (uint64_t)off;
-        ret = qcow2_write_fields(s, offsetof(Qcow2Header, nb_snapshots), offsetof(Qcow2Header, incompatible));
-    }
-    if (!ret)
-        ret = child_flush(s->node.file);
-    free(table);
     if (ret) {
-        s->header = was;
         check_say(c, "ERROR failed to update the snapshot table: %s", strerror(-ret));
         return ret;
     }
-    s->snapshots_bytes = len;
-    qcow2_overlap_changed(s);
-    if (meta_find(&c->meta, was.snapshots_offset >> s->cluster_bits))
-        qcow2_free(s, was.snapshots_offset, old_bytes, QCOW2_FREE_OTHER);
-    check_say(c, "Repairing the snapshot table: %" PRIu32 " of %" PRIu32 " entries, now at %#" PRIx64, n, was.nb_snapshots,
-              (uint64_t)off);
-    c->r->corruptions -= c->faults.faults + (n < was.nb_snapshots);
-    c->r->corruptions_fixed += c->faults.faults + (n < was.nb_snapshots);
+    check_say(c, "Repairing the snapshot table: %" PRIu32 " of %" PRIu32 " entries, now at %#" PRIx64, n, was,
+              s->header.snapshots_offset);
+    c->r->corruptions -= c->faults.faults + (n < was);
+    c->r->corruptions_fixed += c->faults.faults + (n < was);
     return 0;
 }
 

@@ -88,7 +88,7 @@ static Err *check_options(const Qcow2Create *c, bool backing, uint32_t *version)
     if (c->encryption || (c->encrypt_format && !strcmp(c->encrypt_format, "aes")))
         return err_hint(err(ERR_UNSUPPORTED, "AES-CBC encryption of qcow2 images is broken by design; no new ones are made"),
                         "encrypt.format=luks is what replaces it.");
-    return NULL;
+    return qcow2_crypt_check(c);
 }
 
 Err *qcow2_options_header(const Qcow2Create *c, uint64_t size, Qcow2 *s)

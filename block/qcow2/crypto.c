@@ -141,26 +141,21 @@ static LuksOptions luks_options(const Qcow2Create *o)
     };
 }
 
-/* Which method the options ask for; QCOW2_CRYPT_NONE: none. */
-static Err *method_of(const Qcow2Create *o, uint32_t *out)
+Err *qcow2_crypt_check(const Qcow2Create *o)
 {
-    const char *f = o->encrypt_format;
-    bool others = o->encrypt_key_secret || o->encrypt_cipher_alg || o->encrypt_cipher_mode || o->encrypt_hash_alg ||
-                  o->encrypt_ivgen_alg || o->encrypt_ivgen_hash_alg || o->encrypt_iter_time;
+    LuksOptions lo = luks_options(o);
+    Luks l;
+    bool others = lo.key_secret || lo.cipher_alg || lo.cipher_mode || lo.hash_alg || lo.ivgen_alg || lo.ivgen_hash_alg ||
+                  lo.iter_time;
 
-    *out = QCOW2_CRYPT_NONE;
-    if (others && !f && !o->encryption)
+    if (!o->encrypt_format && others)
         return err_hint(err(ERR_INVALID, "Parameter 'encrypt.format' is missing"), "encrypt.format=luks is meant, mostly.");
-    if (o->encryption && f)
-        return err(ERR_INVALID, "Options encryption and encrypt.format are mutually exclusive");
-    if (o->encryption || (f && !strcmp(f, "aes")))
-        *out = QCOW2_CRYPT_AES;
-    else if (f && !strcmp(f, "luks"))
-        *out = QCOW2_CRYPT_LUKS;
-    else if (f)
-        return err_hint(err(ERR_INVALID, "Parameter 'encrypt.format' does not accept value '%s'", f),
-                        "There are 'luks' and, for old images, 'aes'.");
-    return NULL;
+    if (!o->encrypt_format)
+        return NULL;
+    if (strcmp(o->encrypt_format, "luks"))
+        return err_hint(err(ERR_INVALID, "Parameter 'encrypt.format' does not accept value '%s'", o->encrypt_format),
+                        "It is 'luks'.");
+    return luks_plan(&lo, &l);
 }
 
 /* The clusters of the header, all zero, refcounts raised; crypt_ext says where. */
@@ -181,34 +176,20 @@ Err *qcow2_crypt_create(Qcow2 *s, const Qcow2Create *o)
     LuksOptions lo = luks_options(o);
     LuksStore st;
     Luks l;
-    uint32_t method;
 
-    TRY(method_of(o, &method));
-    if (method == QCOW2_CRYPT_AES) {
-        Crypt *c = NULL;
-
-        TRY(aes_key(graph_objects(s->node.graph), o->encrypt_key_secret, &c));
-        crypt_free(c);
-    } else if (method == QCOW2_CRYPT_LUKS) {
-        TRY(luks_plan(&lo, &l));
-        TRY(make_room(s, (uint64_t)l.payload * CRYPT_SECTOR));
-        st = store_of(s);
-        TRY(luks_create(&l, &lo, graph_objects(s->node.graph), &st));
-    }
-    s->header.crypt_method = method;
+    TRY(luks_plan(&lo, &l));
+    TRY(make_room(s, (uint64_t)l.payload * CRYPT_SECTOR));
+    st = store_of(s);
+    TRY(luks_create(&l, &lo, graph_objects(s->node.graph), &st));
+    s->header.crypt_method = QCOW2_CRYPT_LUKS;
     return NULL;
 }
 
 Err *qcow2_crypt_measure(const Qcow2Create *o, uint64_t *bytes)
 {
     LuksOptions lo = luks_options(o);
-    uint32_t method;
     Luks l;
 
-    *bytes = 0;
-    TRY(method_of(o, &method));
-    if (method != QCOW2_CRYPT_LUKS)
-        return NULL;
     TRY(luks_plan(&lo, &l));
     *bytes = (uint64_t)l.payload * CRYPT_SECTOR;
     return NULL;

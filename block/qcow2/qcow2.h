@@ -557,6 +557,7 @@ void qcow2_crypt_close(Qcow2 *s);
 /* In place; len a multiple of 512. host: of the first byte in the file; LUKS counts its sectors by it, AES by the guest's. */
 int qcow2_encrypt(Qcow2 *s, uint64_t host, uint64_t guest, void *buf, size_t len);
 int qcow2_decrypt(Qcow2 *s, uint64_t host, uint64_t guest, void *buf, size_t len);
+MUST_USE Err *qcow2_crypt_check(const Qcow2Create *o);      /* do the options make sense? */
 /* On the new, open image: LUKS header, its extension and method (qcow2_update_header is the caller's). */
 MUST_USE Err *qcow2_crypt_create(Qcow2 *s, const Qcow2Create *o);
 MUST_USE Err *qcow2_crypt_measure(const Qcow2Create *o, uint64_t *bytes);   /* of the header */

@@ -24,6 +24,8 @@ typedef struct Qcow2SnapshotFaults {
 MUST_USE Err *qcow2_snapshot_table_read(Qcow2 *s, Qcow2SnapshotFaults *faults);
 /* The table of `n` snapshots as bytes; NULL: it would be too large, or memory is short. */
 uint8_t *qcow2_snapshot_table_print(const Qcow2Snapshot *list, uint32_t n, size_t *len);
+/* Writes the first n snapshots of memory into a new table, which the header names then; the old one is freed. */
+int qcow2_snapshot_table_replace(Qcow2 *s, uint32_t n);
 void qcow2_snapshot_clear(Qcow2Snapshot *sn);
 /* By id, then by name; -1: there is none. */
 int64_t qcow2_snapshot_find(const Qcow2 *s, const char *id_or_name);

@@ -224,6 +224,51 @@ uint8_t *qcow2_snapshot_table_print(const Qcow2Snapshot *list, uint32_t n, size_
     return out;
 }
 
+static int write_table(Qcow2 *s, uint32_t n, uint64_t *off, size_t *len)
+{
+    uint8_t *table = qcow2_snapshot_table_print(s->snapshots, n, len);
+    int64_t at = !table ? -EFBIG : n ? qcow2_alloc(s, *len) : 0;
+    int ret = at < 0 ? (int)at : n ? qcow2_pwrite(s, 0, (uint64_t)at, table, *len) : 0;
+
+    free(table);
+    *off = at < 0 ? 0 : (uint64_t)at;
+    if (!ret)
+        ret = qcow2_write_refcounts(s);
+    if (!ret)
+        ret = qcow2_barrier(s);
+    if (ret && at > 0)
+        qcow2_unalloc(s, *off, *len);
+    return ret;
+}
+
+int qcow2_snapshot_table_replace(Qcow2 *s, uint32_t n)
+{
+    Qcow2Header was = s->header;
+    uint64_t old_bytes = s->snapshots_bytes, off, count = 0;
+    size_t len;
+    int ret = write_table(s, n, &off, &len);
+
+    if (ret)
+        return ret;
+    s->header.nb_snapshots = n;
+    s->header.snapshots_offset = off;
+    ret = qcow2_write_fields(s, offsetof(Qcow2Header, nb_snapshots), QCOW2_V2_LENGTH);
+    if (!ret)
+        ret = child_flush(s->node.file);
+    if (ret) {
+        s->header = was;
+        return ret;
+    }
+    for (uint32_t i = n; i < was.nb_snapshots; i++)
+        qcow2_snapshot_clear(&s->snapshots[i]);
+    s->snapshots_bytes = len;
+    qcow2_overlap_changed(s);
+    /* After a repair the old table may have been no table, and count for nothing. */
+    if (old_bytes && !qcow2_refcount_get(s, was.snapshots_offset >> s->cluster_bits, &count) && count)
+        qcow2_free(s, was.snapshots_offset, old_bytes, QCOW2_FREE_OTHER);
+    return 0;
+}
+
 /* ---- in memory */
 
 void qcow2_snapshot_clear(Qcow2Snapshot *sn)

@@ -7,4 +7,4 @@ src += block/qcow2/switch.c block/qcow2/snapshot.c block/qcow2/snapshot_table.c
 src += block/qcow2/check.c block/qcow2/check_counts.c block/qcow2/check_walk.c block/qcow2/check_refblocks.c
 src += block/qcow2/check_flags.c block/qcow2/check_rebuild.c
 src += block/qcow2/bitmaps.c block/qcow2/bitmap_dir.c block/qcow2/crypto.c
-src += block/qcow2/parts.c
+src += block/qcow2/amend.c block/qcow2/amend_refcounts.c block/qcow2/amend_zeroes.c
