@@ -29,18 +29,6 @@ static int compress_write(BlockNode *n, uint64_t off, const IoVec *q, unsigned f
     return pass_write_compressed(n, off, &part);
 }
 
-static int compress_read(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags)
-{
-    uint64_t size = child_size(n->file);
-
-    if (off + q->len <= size)
-        return pass_read(n, off, q, flags);
-    IoVec part = iov_slice(q, 0, size - off);
-    int ret = pass_read(n, off, &part, flags);
-    iov_fill(q, part.len, 0, q->len - part.len);
-    return ret;
-}
-
 static int compress_zero(BlockNode *n, uint64_t off, uint64_t len, unsigned flags)
 {
     uint64_t size = child_size(n->file);
@@ -57,6 +45,6 @@ static int compress_discard(BlockNode *n, uint64_t off, uint64_t len)
 
 BLOCK(compress) = {
     .name = "compress", .doc = "writes compressed", .kind = DRIVER_FILTER, .size = sizeof(BlockNode),
-    .open = compress_open, .read = compress_read, .write = compress_write, .write_compressed = pass_write_compressed,
+    .open = compress_open, .read = pass_read, .write = compress_write, .write_compressed = pass_write_compressed,
     .zero = compress_zero, .discard = compress_discard, .size_now = pass_size_now,
 };

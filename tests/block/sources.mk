@@ -5,3 +5,5 @@ check-scripts += tests/block/test_io.py
 check-scripts += tests/block/nbd.py
 # image formats of others
 check-scripts += tests/block/formats.py
+# the graph and its filters
+check-scripts += tests/block/graph.py
