@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+enum { ONE_WRITE = 1 << 20 };
+
 static const char *const compressions[] = { "zlib", "zstd", NULL };
 
 const Field qcow2_create_fields[] = {
@@ -126,49 +128,62 @@ static bool place_tables(Qcow2 *s)
     return clusters <= UINT64_C(1) << s->rb_bits;
 }
 
-static int write_part(Disk *d, uint64_t off, const void *buf, size_t len)
+/* Header, table, block and the L1 table's end, into zeroed memory or behind one another into the file. */
+typedef struct Out { Disk *d; uint8_t *all; } Out;
+
+static int put(const Out *o, uint64_t off, const void *buf, size_t len)
 {
-    return disk_write(d, off, &IOV_BUF(buf, len), 0);
+    if (!o->all)
+        return disk_write(o->d, off, &IOV_BUF(buf, len), 0);
+    memcpy(o->all + off, buf, len);
+    return 0;
 }
 
-static int write_tables(Qcow2 *s, Disk *d, uint8_t *buf)
+static int put_tables(const Qcow2 *s, const Out *o, uint8_t *buf)
 {
     uint64_t l1 = (uint64_t)s->header.l1_size * 8, clusters = 3 + (qcow2_cluster_up(s, l1) >> s->cluster_bits);
     uint64_t block = 2 * (uint64_t)s->cluster_size, be = htobe64(block);
-    /* The block first: its size and the table's make the file as long as it must be. */
     memset(buf, 0, s->cluster_size);
     for (uint64_t i = 0; i < clusters; i++)
         qcow2_refcount_poke(s, buf, i, 1);
-    size_t bytes = MIN(s->cluster_size, (clusters * s->refcount_bits / 8 + 512) / 512 * 512);
-    int ret = write_part(d, block, buf, bytes);
-    memset(buf, 0, 512);
-    memcpy(buf, &be, 8);
+    int ret = put(o, block, buf, MIN(s->cluster_size, (clusters * s->refcount_bits / 8 + 512) / 512 * 512));
     if (!ret)
-        ret = write_part(d, s->cluster_size, buf, 512);
-    memset(buf, 0, 8);
-    if (!ret)
-        ret = l1 ? write_part(d, s->header.l1_offset + l1 - 8, buf, 8) : write_part(d, 3 * (uint64_t)s->cluster_size - 8, buf, 8);
+        ret = put(o, s->cluster_size, &be, sizeof(be));
+    be = 0;
+    if (!ret && l1)
+        ret = put(o, s->header.l1_offset + l1 - sizeof(be), &be, sizeof(be));
     return ret;
+}
+
+/* All of it in one write; where that would be long, the clusters are zeroed and the little that is in them written. */
+static Err *write_parts(Qcow2 *s, Disk *d)
+{
+    uint64_t len = 3 * (uint64_t)s->cluster_size + (uint64_t)s->header.l1_size * 8;
+    Out o = { .d = d, .all = len <= ONE_WRITE ? g_malloc0(len) : NULL };
+    g_autofree uint8_t *buf = g_try_malloc(s->cluster_size), *all = o.all;
+    size_t header;
+    if (!buf)
+        return err(ERR_IO, "no memory for a cluster of %u bytes", s->cluster_size);
+    TRY(qcow2_header_bytes(s, buf, &header));
+    int ret = all ? 0 : disk_zero(d, 0, 3 * (uint64_t)s->cluster_size, 0);
+    if (!ret)
+        ret = put(&o, 0, buf, header);
+    if (!ret)
+        ret = put_tables(s, &o, buf);
+    if (!ret && all)
+        ret = disk_write(d, 0, &IOV_BUF(all, len), 0);
+    return ret ? err_errno(-ret, "Could not write qcow2 header and tables") : NULL;
 }
 
 static Err *write_image(Qcow2 *s, BlockNode *file)
 {
     Disk *d = NULL;
-    size_t len;
-    uint8_t *buf = g_try_malloc(s->cluster_size);
-    if (!buf)
-        return err(ERR_IO, "no memory for a cluster of %u bytes", s->cluster_size);
     Err *e = disk_new(file, PERM_WRITE | PERM_RESIZE, PERM_CONSISTENT_READ, "create", &d);
     if (!e) {
         disk_set_growing(d, true);
-        int ret = write_tables(s, d, buf);
-        e = ret ? err_errno(-ret, "Could not write qcow2 tables") : qcow2_header_bytes(s, buf, &len);
-        ret = e ? 0 : write_part(d, 0, buf, len);
-        if (ret)
-            e = err_errno(-ret, "Could not write qcow2 header");
+        e = write_parts(s, d);
     }
     disk_free(d);
-    g_free(buf);
     return e;
 }
 
@@ -260,7 +275,9 @@ static int source_data(const Qcow2 *s, BlockNode *source, uint64_t *out)
     *out = 0;
     while (off < size) {
         Extent x;
-        int ret = node_extent_above(source, NULL, true, off, size - off, &x);
+        int ret = node_extent_above(source, NULL, false, off, size - off, &x);
+        if (!ret && x.flags & EXTENT_RECURSE)
+            ret = node_extent_above(source, NULL, true, off, size - off, &x);
         if (ret)
             return ret;
         if (!(x.flags & EXTENT_ZERO) && x.flags & EXTENT_DATA) {
@@ -281,7 +298,7 @@ Err *qcow2_measure(const void *opts, BlockNode *source, uint64_t size, Measure *
     TRY(qcow2_options_header(c, size, &s));
     if (c->encrypt_format)
         TRY(qcow2_crypt_measure(c, &luks));
-    int ret = source && !c->data_file ? source_data(&s, source, &data) : 0;
+    int ret = source ? source_data(&s, source, &data) : 0;
     if (ret)
         return err_errno(-ret, "Unable to get block status");
     if (c->preallocation == PREALLOC_FULL || c->preallocation == PREALLOC_FALLOC)

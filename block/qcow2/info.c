@@ -7,6 +7,37 @@
 
 #include <string.h>
 
+/*
+ * Does the file occupy much less than the clusters that are in use? Then they
+ * were laid out before they were written, and the file's holes tell what was.
+ * Asked once; reads refcounts only where the file has holes at all.
+ */
+static bool laid_out(Qcow2 *s)
+{
+    if (s->laid_out)
+        return s->laid_out > 0;
+    s->laid_out = -1;
+    uint64_t per = UINT64_C(1) << s->rb_bits, used = 0;
+    int64_t real = node_allocated(s->node.file->node);
+    uint64_t clusters = qcow2_cluster_up(s, child_size(s->node.file)) >> s->cluster_bits, enough;
+    if (real < 0)
+        return false;
+    uint64_t there = (uint64_t)real >> s->cluster_bits;
+    enough = MAX(there * 10 / 9, there + 2);
+    if (enough > clusters || qcow2_refcount_load(s))
+        return false;
+    for (uint64_t rb = 0; rb < s->rt_size && rb * per < clusters && used < enough; rb++) {
+        Qcow2Entry *e;
+        if (qcow2_refblock_get(s, rb, &e) || !e)
+            continue;
+        for (uint64_t i = 0; i < per && rb * per + i < clusters; i++)
+            used += qcow2_refcount_peek(s, e->data, i) != 0;
+        qcow2_cache_put(e);
+    }
+    s->laid_out = used >= enough ? 1 : -1;
+    return s->laid_out > 0;
+}
+
 int qcow2_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out)
 {
     Qcow2 *s = qcow2_of(n);
@@ -29,6 +60,8 @@ int qcow2_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out)
         out->flags |= EXTENT_OFFSET;
         out->host = m.host;
         out->host_node = s->data->node;
+        if (m.kind == QCOW2_NORMAL && laid_out(s))
+            out->flags |= EXTENT_RECURSE;
     }
     return 0;
 }

@@ -244,6 +244,7 @@ struct Qcow2 {
     uint64_t snapshots_bytes;                       /* length of the table in the file */
     Qcow2Crypt *crypt;                              /* NULL: not encrypted, or no key asked for */
     void *zeroes;                                   /* a cluster of them, made when needed */
+    int laid_out;                                   /* of clusters before they were written: 1, -1: no, 0: not known (info.c) */
     uint64_t data_end;                              /* s->data is at least this long */
     uint8_t *unpacked; uint64_t unpacked_entry;     /* the compressed cluster read last, and its entry; 0: none */
     struct Qcow2Press *presses;                     /* idle compressors (packed.c) */

@@ -326,7 +326,7 @@ static bool map_next(const Qcow2 *s, uint64_t off, uint64_t entry, uint64_t bitm
         return false;
     if (n.kind == QCOW2_NORMAL && (n.host != m->host + m->len || n.copied != m->copied))
         return false;
-    if (n.kind == QCOW2_ZERO_ALLOC && n.host != m->host + m->len)
+    if ((n.kind == QCOW2_ZERO_ALLOC || n.kind == QCOW2_RESERVED) && n.host != m->host + m->len)
         return false;
     m->len += n.len;
     return n.len == s->cluster_size;

@@ -7,3 +7,5 @@ check-scripts += tests/block/nbd.py
 check-scripts += tests/block/formats.py
 # the graph and its filters
 check-scripts += tests/block/graph.py
+# qcow2
+check-scripts += tests/block/qcow2_diff.py
