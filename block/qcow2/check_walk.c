@@ -231,6 +231,18 @@ static void judge(Table *t, uint64_t e, uint64_t bitmap)
         check_bad(c, "ERROR offset=%" PRIx64 ": Data cluster is not properly aligned; L2 entry corrupted.", host);
 }
 
+/* Allocated, and perhaps not behind the one before it in the same table. */
+static void count_allocated(Table *t, uint64_t host)
+{
+    Check *c = t->c;
+
+    if (!t->active)
+        return;
+    c->r->allocated_clusters++;
+    c->r->fragmented_clusters += c->next_contiguous && host != c->next_contiguous;
+    c->next_contiguous = host + c->s->cluster_size;
+}
+
 static int plain_entry(Table *t, uint64_t e, uint64_t bitmap, uint64_t i)
 {
     Check *c = t->c;
@@ -243,19 +255,15 @@ static int plain_entry(Table *t, uint64_t e, uint64_t bitmap, uint64_t i)
         if ((e & QCOW2_COPIED || host) && host != guest)
             check_bad(c, "ERROR offset=%" PRIx64 ": the data file has to hold this cluster at %" PRIx64
                       ", where the guest sees it", host, guest);
-        c->r->allocated_clusters += t->active && (host || e & QCOW2_COPIED);
+        if (host || e & QCOW2_COPIED)
+            count_allocated(t, host);
         c->flags_differ |= host && !(e & QCOW2_COPIED);
         return 0;
     }
     if (!host)
         return 0;
     c->flags_differ |= t->active && e & QCOW2_COPIED && host >= c->file_len;     /* it cannot have a refcount */
-    if (t->active) {
-        c->r->allocated_clusters++;
-        if (c->next_contiguous && host != c->next_contiguous)
-            c->r->fragmented_clusters++;
-        c->next_contiguous = host + s->cluster_size;
-    }
+    count_allocated(t, host);
     return check_ref_data(c, host, s->cluster_size, t->k,
                           !t->active ? 0 : e & QCOW2_COPIED ? COUNTS_COPIED : COUNTS_NOT_COPIED);
 }
