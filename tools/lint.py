@@ -8,6 +8,7 @@
   words    nothing unfinished, no path of somebody's own machine
   shape    no tabs or trailing blanks in C, and no file that nobody could read
   paths    a file that a page names in `backticks`, folder and all, is there
+  pages    a folder with C files has a README.md
 """
 import os
 import re
@@ -100,10 +101,20 @@ def check_page(root, path):
                 yield n, f"'{name}' is not there"
 
 
+def check_pages(files):
+    """Yields folders that have C files and no README.md."""
+    folders = {os.path.dirname(f) for f in files if f.endswith(".c")}
+    yield from sorted(d for d in folders if os.path.join(d, "README.md") not in files)
+
+
 def main():
     root = sys.argv[1] if len(sys.argv) > 1 else "."
     bad = 0
-    for path in sorted(tracked(root)):
+    files = set(tracked(root))
+    for folder in check_pages(files):
+        print(f"{folder}: it has C files and no README.md: what lives here, what never does, what to read first")
+        bad += 1
+    for path in sorted(files):
         name = os.path.basename(path)
         if os.path.splitext(path)[1] in TEXT_FILES or name in ("configure", "Makefile", "run"):
             for line, why in check_file(root, path):

@@ -2,7 +2,6 @@
 # the network
 check-scripts += tests/block/nbd.py tests/block/nbd_tls.py tests/block/curl.py
 check-scripts += tests/block/test_io.py
-check-scripts += tests/block/nbd.py
 # image formats of others
 check-scripts += tests/block/formats.py
 # the graph and its filters
