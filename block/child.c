@@ -62,13 +62,13 @@ int child_flush(BlockChild *c)
     return node_flush(c->node);
 }
 
-int child_copy(BlockChild *from, uint64_t from_off, BlockChild *to, uint64_t to_off, uint64_t len)
+int child_copy(BlockNode *from, uint64_t from_off, BlockChild *to, uint64_t to_off, uint64_t len)
 {
-    int ret = request_check(from_off, len, node_size_now(from->node));
+    int ret = request_check(from_off, len, node_size_now(from));
 
     if (!ret)
         ret = check_change(to, to_off, len, 0);
-    return ret ? ret : node_copy(from->node, from_off, to->node, to_off, len);
+    return ret ? ret : node_copy(from, from_off, to->node, to_off, len);
 }
 
 Err *child_resize(BlockChild *c, uint64_t len, bool exact, Preallocation p)

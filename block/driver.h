@@ -221,7 +221,7 @@ int child_write(BlockChild *c, uint64_t off, const IoVec *q, unsigned flags);
 int child_zero (BlockChild *c, uint64_t off, uint64_t len, unsigned flags);
 int child_discard(BlockChild *c, uint64_t off, uint64_t len);
 int child_flush(BlockChild *c);
-int child_copy(BlockChild *from, uint64_t from_off, BlockChild *to, uint64_t to_off, uint64_t len);
+int child_copy(BlockNode *from, uint64_t from_off, BlockChild *to, uint64_t to_off, uint64_t len);
 MUST_USE Err *child_resize(BlockChild *c, uint64_t len, bool exact, Preallocation p);
 /* All that disk_resize does, for a driver that changes its own node's size (amend). */
 MUST_USE Err *node_resize(BlockNode *n, uint64_t len, bool exact, Preallocation p);

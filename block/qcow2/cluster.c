@@ -42,7 +42,7 @@ void qcow2_alloc_end(Qcow2 *s, Qcow2Alloc *a)
 }
 
 /* Where the data comes from: memory, or a place in another node. */
-typedef struct Source { const IoVec *q; BlockChild *from; uint64_t from_off; } Source;
+typedef struct Source { const IoVec *q; BlockNode *from; uint64_t from_off; } Source;
 
 /* A run of clusters that get new L2 entries. */
 typedef struct Run {
@@ -457,37 +457,17 @@ int qcow2_write(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags)
     return ret;
 }
 
-/* ---- copying between images without looking at the data */
+/* ---- bytes that the host moves, from another file */
 
-/* One part of the source that has one kind. */
-static int copy_part(Qcow2 *from, const Qcow2Map *m, uint64_t off, Qcow2 *to, uint64_t to_off)
+int qcow2_copy(BlockNode *from, uint64_t from_off, BlockNode *n, uint64_t off, uint64_t len)
 {
-    if (m->kind == QCOW2_ZERO_PLAIN || m->kind == QCOW2_ZERO_ALLOC)
-        return qcow2_zero_guest(to, to_off, m->len, 0);
-    if (m->kind != QCOW2_NORMAL)
-        return -ENOTSUP;
-    return write_source(to, to_off, m->len, &(Source){ .from = from->data, .from_off = m->host });
-}
+    Qcow2 *s = qcow2_of(n);
+    Qcow2Request r;
 
-int qcow2_copy(BlockNode *fn, uint64_t from_off, BlockNode *tn, uint64_t to_off, uint64_t len)
-{
-    Qcow2 *from = qcow2_of(fn), *to = qcow2_of(tn);
-    if (from->header.crypt_method || to->header.crypt_method || !from->data || from == to)
+    if (s->header.crypt_method || !s->data || from == s->data->node || from == n)
         return -ENOTSUP;
-    Qcow2Request r[2];
-    int ret = 0;
-    qcow2_request_begin(from, &r[0]);
-    qcow2_request_begin(to, &r[1]);
-    while (len && !ret) {
-        Qcow2Map m;
-        ret = qcow2_map(from, from_off, len, &m);
-        if (!ret)
-            ret = copy_part(from, &m, from_off, to, to_off);
-        from_off += m.len;
-        to_off += m.len;
-        len -= m.len;
-    }
-    qcow2_request_end(to, &r[1]);
-    qcow2_request_end(from, &r[0]);
+    qcow2_request_begin(s, &r);
+    int ret = write_source(s, off, len, &(Source){ .from = from, .from_off = from_off });
+    qcow2_request_end(s, &r);
     return ret;
 }
