@@ -109,10 +109,10 @@ bool check_may_write(Check *c, CheckUse use, uint64_t off, uint64_t len)
 static uint64_t skip_equal(const Check *c, const void *block, uint64_t in, uint64_t first, uint64_t n, uint64_t *highest)
 {
     const uint8_t *page = c->counts.pages[first >> COUNTS_PAGE_BITS];
-    const uint16_t *rc = (const uint16_t *)block + in;
+    const uint16_t *rc = block ? (const uint16_t *)block + in : NULL;
     uint64_t i = 0;
 
-    if (c->s->refcount_bits != 16 || !page || !block)
+    if (c->s->refcount_bits != 16 || !page || !rc)
         return 0;
     page += first & (COUNTS_PAGE - 1);
     for (; i < n; i++) {
@@ -171,9 +171,13 @@ static uint64_t part_end(const Check *c, uint64_t i, uint64_t end)
 /* Nothing counted, no blocks: where the next of either may begin. */
 static uint64_t skip_empty(const Check *c, uint64_t i, uint64_t end)
 {
-    while (i < end && !c->counts.pages[i >> COUNTS_PAGE_BITS] &&
-           (i >> c->s->rb_bits >= c->s->rt_size || !c->s->rt[i >> c->s->rb_bits]))
-        i = part_end(c, i, end);
+    while (i < end && !c->counts.pages[i >> COUNTS_PAGE_BITS]) {
+        bool behind = i >> c->s->rb_bits >= c->s->rt_size;     /* a cluster far out, and a short table: in long steps */
+
+        if (!behind && c->s->rt[i >> c->s->rb_bits])
+            break;
+        i = behind ? MIN(end, ((i >> COUNTS_PAGE_BITS) + 1) << COUNTS_PAGE_BITS) : part_end(c, i, end);
+    }
     return i;
 }
 
