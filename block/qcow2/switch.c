@@ -31,6 +31,7 @@ int qcow2_switch_begin(Qcow2 *s, Qcow2Switch *t)
     t->drop = g_array_new(FALSE, FALSE, sizeof(Qcow2Range));
     t->lowered = g_array_new(FALSE, FALSE, sizeof(Qcow2Range));
     s->lazy = false;                        /* what is allocated now is counted on disk or not at all */
+    s->byte_off = 0;                        /* nothing more is packed into a cluster that may be going */
     return 0;
 }
 

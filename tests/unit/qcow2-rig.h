@@ -244,7 +244,7 @@ static void own_l2(const Qcow2 *s, const GByteArray *m, GArray *owners, uint64_t
 }
 
 /* Owners of clusters by the tables, against refcounts. refcounts false: the dirty bit excuses them. */
-static Checked check_image(const GByteArray *m, bool say)
+static inline Checked check_image(const GByteArray *m, bool say)
 {
     Checked out = { 0 };
     Qcow2 s = { 0 };
