@@ -34,7 +34,7 @@ static const Field fnode_fields[] = {
          .doc = "lock bytes of the file, so that no two programs write to it"),
     PROP(File, aio, .names = file_aio_names, .def = "auto",
          .doc = "who does what has to wait: worker threads or the host's io_uring "
-                "(auto: io_uring for cache.direct=on, else threads; native: io_uring)"),
+                "(auto: io_uring where it is quicker, for cache.direct=on; native: io_uring)"),
     PROP(File, max_batch, .as = "aio-max-batch", .def = "0",
          .doc = "most requests given to io_uring at once, 0: those of a turn of the loop"),
     PROP(File, drop_cache, .def = "on", .doc = "drop the host's cache of the file when a migration brings it here"),
@@ -184,13 +184,18 @@ static Err *check_kind(File *f, bool want_device)
     return NULL;
 }
 
-/* By the options of `o`, which is f itself or what it shall become. */
-static Err *choose_aio(const File *f, const File *o, AioKind *kind)
+/*
+ * By the options of `o`, which is f itself or what it shall become. For auto:
+ * io_uring starts a direct write to a plain file without waiting, which fails
+ * as the file's time of change must be noted first, and leaves it to threads of
+ * the kernel: half as fast as threads of ours.
+ */
+static Err *choose_aio(const File *f, const File *o, AioKind *reads, AioKind *writes)
 {
     Loop *loop = graph_loop(f->node.graph);
     uint8_t aio = o->aio;
 
-    *kind = AIO_THREADS;
+    *reads = *writes = AIO_THREADS;
     if (aio == FILE_AIO_THREADS || (aio == FILE_AIO_AUTO && !o->node.cache_direct))
         return NULL;
 
@@ -205,7 +210,8 @@ static Err *choose_aio(const File *f, const File *o, AioKind *kind)
     if (aio == FILE_AIO_NATIVE)
         err_note("'%s': aio=native is done by io_uring", f->path);
     aio_max_batch(loop, o->max_batch);
-    *kind = AIO_URING;
+    *reads = AIO_URING;
+    *writes = aio == FILE_AIO_AUTO && !f->device ? AIO_THREADS : AIO_URING;
     return NULL;
 }
 
@@ -236,7 +242,7 @@ static Err *open_any(BlockNode *n, bool want_device)
     TRY(open_fd(f));
     TRY(check_kind(f, want_device));
     TRY(find_limits(f));
-    TRY(choose_aio(f, f, &f->kind));
+    TRY(choose_aio(f, f, &f->kind, &f->write_kind));
     TRY(choose_locking(f));
     n->size = UINT64_MAX;
     n->size = fnode_size_now(n);
@@ -321,13 +327,13 @@ static Err *fnode_reopen(BlockNode *n, const void *new_opts, bool read_only)
     File *f = (File *)n;
     const File *now = new_opts;
     bool direct = now->node.cache_direct;
-    AioKind kind;
+    AioKind reads, writes;
     int fd;
 
     if (g_strcmp0(now->path, f->path) || now->locking != f->locking)
         return err_hint(err(ERR_UNSUPPORTED, "Cannot change the option '%s' of an open file",
                             now->locking != f->locking ? "locking" : "filename"), "Close it and open it again");
-    TRY(choose_aio(f, now, &kind));
+    TRY(choose_aio(f, now, &reads, &writes));
     TRY(new_descriptor(f, now, read_only, &fd));
 
     BlockLimits was = n->limits;
@@ -349,7 +355,8 @@ static Err *fnode_reopen(BlockNode *n, const void *new_opts, bool read_only)
         }
         close(old);
     }
-    f->kind = kind;
+    f->kind = reads;
+    f->write_kind = writes;
     return NULL;
 }
 

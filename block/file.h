@@ -27,7 +27,7 @@ typedef struct File {
     uint32_t max_batch;
 
     int fd;
-    AioKind kind;
+    AioKind kind, write_kind;       /* who reads; who writes, allocates, flushes */
     bool device, block_device;      /* device: no plain file; block_device: and a disk */
     bool locks;                     /* bytes are locked, and the host can */
     bool no_zero_range, no_punch, no_discard, no_copy;      /* the host has said so */

@@ -130,7 +130,7 @@ Err *fnode_resize(BlockNode *n, uint64_t len, bool exact, Preallocation p)
     if (f->device)
         return resize_device(f, len, exact, p);
     /* Zeroes are written from a block's beginning on: the kernel's own reading makes up the rest. */
-    e = set_length(f->fd, f->path, f->kind, n->cache_direct, was, len, p);
+    e = set_length(f->fd, f->path, f->write_kind, n->cache_direct, was, len, p);
     fnode_changed(f, MIN(was, len), UINT64_MAX - MIN(was, len));
     if (!e)
         n->size = len;
@@ -193,7 +193,7 @@ static Err *check_options(const CreateOptions *c, const FileCreate *o)
 Err *fnode_create(BlockGraph *g, const CreateOptions *c, const void *opts, BlockNode *file)
 {
     const FileCreate *o = opts;
-    File f = { .path = (char *)c->filename, .kind = AIO_THREADS };
+    File f = { .path = (char *)c->filename, .write_kind = AIO_THREADS };
     bool ours = true;           /* it was not there before: nobody misses it */
 
     TRY(check_options(c, o));

@@ -65,10 +65,10 @@ static int write_all(File *f, uint64_t off, const IoVec *q, unsigned flags)
 
     /* Those that go to the disk at once do so together. */
     if (how & AIO_DSYNC) {
-        ret = aio_pwrite(f->kind, f->fd, off, q, how);
+        ret = aio_pwrite(f->write_kind, f->fd, off, q, how);
     } else {
         write_begin(f);
-        ret = aio_pwrite(f->kind, f->fd, off, q, how);
+        ret = aio_pwrite(f->write_kind, f->fd, off, q, how);
         write_end(f);
     }
     return ret < 0 ? (int)ret : 0;
@@ -78,7 +78,7 @@ static int allocate(File *f, int mode, uint64_t off, uint64_t len)
 {
     write_begin(f);
 
-    int ret = aio_fallocate(f->kind, f->fd, mode, off, len);
+    int ret = aio_fallocate(f->write_kind, f->fd, mode, off, len);
 
     write_end(f);
     return ret;
@@ -143,7 +143,7 @@ int fnode_flush(BlockNode *n)
 
     if (f->flush_error)
         return f->flush_error;
-    ret = aio_fdatasync(f->kind, f->fd);
+    ret = aio_fdatasync(f->write_kind, f->fd);
     if (ret == -EINVAL && f->device)        /* a device that caches nothing */
         return 0;
     if (ret && !n->cache_direct)

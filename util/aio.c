@@ -7,8 +7,10 @@
  * and small writes into the page cache, which take a microsecond or two there
  * and ten by way of a thread. A write may wait after all, when too much is
  * dirty or a page must be read first; one that took long sends those that
- * follow to the workers for a while, for longer each time. A coroutine that has had many requests
- * done at once lets the others of its loop run.
+ * follow to the workers for a while, for longer each time. What waits is done
+ * in the loop's thread, too, when that has nothing else to wait for: the one
+ * request of a program that makes one after the other. A coroutine that has had
+ * many requests done at once lets the others of its loop run.
  */
 #include "util/aio.h"
 
@@ -75,6 +77,11 @@ static ssize_t op_call(Op *op)
     return ret < 0 ? -errno : ret;
 }
 
+static ssize_t op_here(void *opaque)
+{
+    return op_call(opaque);
+}
+
 static void op_run(Work *w)
 {
     Op *op = (Op *)w;
@@ -119,18 +126,19 @@ static void op_prepare(struct io_uring_sqe *sqe, void *opaque)
     }
 }
 
+static const RingCall ring_call = { op_prepare, op_here };
+
 static ssize_t op_wait(AioKind kind, Op *op)
 {
     if (kind == AIO_URING && op->kind != OP_COPY && co_loop()->ring) {
         ssize_t ret;
 
         do
-            ret = ring_do(op_prepare, op);
+            ret = ring_do(&ring_call, op);
         while (ret == -EINTR || ret == -EAGAIN);
         return ret;
     }
-    op->work.run = op_run;
-    op->work.done = op_done;
+    op->work = (Work){ .run = op_run, .done = op_done, .here = true };
     op->co = co_self();
     work_ask(co_loop(), &op->work);
     co_until(&op->done);
@@ -214,7 +222,7 @@ static ssize_t transfer(OpKind what, AioKind kind, int fd, uint64_t off, const I
             return what == OP_READ ? (ssize_t)done : -ENOSPC;
         done += (size_t)ret;
         /* Within a sector, only a file ends; the host may not even take the rest of it as a request. */
-        if (what == OP_READ && (flags & AIO_DIRECT) && ret % 512)
+        if (what == OP_READ && (flags & AIO_DIRECT) && (size_t)ret < bytes && ret % 512)
             break;
     }
     return (ssize_t)done;

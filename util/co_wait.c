@@ -225,7 +225,7 @@ static void offload_done(Work *w)
 
 void co_offload(void (*fn)(void *), void *arg)
 {
-    Offload o = { { offload_run, offload_done, NULL }, co_self(), fn, arg, false };
+    Offload o = { { .run = offload_run, .done = offload_done }, co_self(), fn, arg, false };
 
     work_ask(co_loop(), &o.work);
     co_until(&o.done);

@@ -57,6 +57,10 @@ struct Loop {
     struct Pool *pool;              /* also parts; NULL until needed */
     struct Ring *ring;
     unsigned threads;               /* at most so many workers; 0: as many as suits */
+    unsigned outstanding;           /* asked of the parts and not ended */
+    unsigned watching;              /* descriptors, but for the parts' own */
+    bool may_wait;                  /* the turn that runs may sleep */
+    bool was_called;                /* another thread has called, and may do so again at any time */
     unsigned eager;                 /* requests done at once since the turn began (aio.c) */
     int64_t no_eager_until;         /* a write that was done at once has waited: not again before (aio.c) */
     unsigned slow_writes;           /* such ones one after the other */
@@ -85,6 +89,12 @@ void loop_leave(Loop *loop, Loop *outer);
 void loop_add_part(Loop *loop, LoopPart *part);
 /* Any thread: something to reap is there. */
 void loop_poke(Loop *loop);
+
+/*
+ * One request is all that the loop waits for, and nothing else can happen
+ * before it ends: then the loop's thread may as well do it itself.
+ */
+bool loop_is_alone(Loop *loop);
 
 /* co.c: what loop_free gives back. */
 void co_pool_free(Loop *loop);

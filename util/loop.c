@@ -25,6 +25,7 @@
 
 enum {
     FIRST_ROOM = 64,
+    NEAR = 10000000,    /* ns: a timer that is due sooner must not be kept waiting by a system call */
     LOOK_AFTER = 64,    /* calls and requests done at once between two looks at the descriptors */
 };
 
@@ -163,6 +164,7 @@ static void queue_call(Loop *loop, Call c)
 static void take_posts(Loop *loop)
 {
     pthread_mutex_lock(&loop->lock);
+    loop->was_called |= loop->n_posts > 0;
     for (unsigned i = 0; i < loop->n_posts; i++)
         queue_call(loop, loop->posts[i]);
     loop->n_posts = 0;
@@ -227,6 +229,7 @@ Err *watch_add(Watch *w, Loop *loop, int fd, uint32_t events, void (*ready)(void
         w->fd = -1;
         return watch_error(errno, fd);
     }
+    loop->watching++;
     return NULL;
 }
 
@@ -251,6 +254,8 @@ void watch_events(Watch *w, uint32_t events)
     struct epoll_event ev = { .events = events, .data.ptr = w };
 
     epoll_ctl(w->loop->epoll_fd, op, w->fd, &ev);
+    w->loop->watching += op == EPOLL_CTL_ADD;
+    w->loop->watching -= op == EPOLL_CTL_DEL;
     w->events = events;
     if (!events)
         forget_events(w);
@@ -404,6 +409,13 @@ static bool fire_alarms(Loop *loop)
 
 /* ---- turning */
 
+bool loop_is_alone(Loop *loop)
+{
+    return loop->may_wait && loop->outstanding == 1 && !loop->n && !loop->watching && !loop->was_called &&
+           loop->timer_fd < 0 && !atomic_load_explicit(&loop->posted, memory_order_relaxed) &&
+           (!loop->alarms || loop->heap[0]->when - loop_now() > NEAR);
+}
+
 static bool run_due(Loop *loop)
 {
     bool ran = false;
@@ -468,23 +480,26 @@ static bool look(Loop *loop, int64_t ns, bool *ran)
 bool loop_turn(Loop *loop, bool wait)
 {
     Loop *outer = loop_enter(loop);
-    bool ran, go_on = true;
+    bool may_wait = loop->may_wait, ran, go_on = true;
 
     do {
         ran = run_due(loop);
+        loop->may_wait = wait;
 
         int64_t most = push_parts(loop);
 
+        loop->may_wait = false;
         loop->unlooked += loop->eager + 1;
-        if (ran && loop->unlooked < LOOK_AFTER)
+        if ((ran || loop->n) && loop->unlooked < LOOK_AFTER)
             break;
         most = ran || loop->n || !wait ? 0 : until_alarm(loop, most);
         go_on = look(loop, most, &ran);
         if (!ran && (!wait || !go_on))      /* a request that ended interrupts as a signal does */
             ran = run_due(loop);
     } while (!ran && wait && go_on);
+    loop->may_wait = may_wait;
     loop_leave(loop, outer);
-    return ran;
+    return ran || loop->n;
 }
 
 /* ---- inside another loop */

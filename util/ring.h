@@ -10,13 +10,16 @@
 
 #include "util/co.h"
 
-/* Fills in the request; may be called again for another place in the ring. */
-typedef void RingPrepare(struct io_uring_sqe *sqe, void *opaque);
+/* A request: how the ring is told of it, and the system call that does the same. */
+typedef struct RingCall {
+    void (*prepare)(struct io_uring_sqe *sqe, void *opaque);
+    ssize_t (*here)(void *opaque);
+} RingCall;
 
 /* NULL: this loop has one now. */
 MUST_USE Err *ring_check(Loop *loop);
 void ring_max_batch(Loop *loop, unsigned most);
 /* In a coroutine of a loop that has one: the request's result, or -errno. May yield. */
-int ring_do(RingPrepare *prepare, void *opaque);
+ssize_t ring_do(const RingCall *call, void *opaque);
 
 #endif

@@ -8,6 +8,7 @@
  * more than the call. The pool measures what a call takes. While calls are
  * short, few workers are awake, they take one piece after the other, and tell
  * the loop of several at once; while they are long, each piece wakes a worker.
+ * A loop that can do nothing but wait for one piece does it itself (Work.here).
  * When what looked short is not, the loop's next look (NUDGE) wakes the others.
  */
 #include "util/work.h"
@@ -231,10 +232,26 @@ static int64_t nudge(Pool *p)
     return all_busy ? -1 : NUDGE;
 }
 
+static void end(Pool *p, Work *w)
+{
+    p->loop->outstanding--;
+    w->done(w);
+}
+
 static int64_t pool_push(LoopPart *part)
 {
     Pool *p = (Pool *)part;
 
+    if (p->n_asked == 1 && p->asked->here && loop_is_alone(p->loop)) {
+        Work *w = p->asked;
+
+        p->asked = NULL;
+        p->asked_last = &p->asked;
+        p->n_asked = 0;
+        w->run(w);
+        end(p, w);
+        return -1;
+    }
     if (p->asked) {
         pthread_mutex_lock(&p->lock);
         *p->last = p->asked;
@@ -273,7 +290,7 @@ static bool pool_reap(LoopPart *part)
     }
     while ((w = in_order)) {
         in_order = w->next;
-        w->done(w);
+        end(p, w);
     }
     return true;
 }
@@ -324,4 +341,5 @@ void work_ask(Loop *loop, Work *w)
     *p->asked_last = w;
     p->asked_last = &w->next;
     p->n_asked++;
+    loop->outstanding++;
 }

@@ -12,6 +12,7 @@
 typedef struct Work {
     void (*run)(struct Work *);     /* in a worker */
     void (*done)(struct Work *);    /* in the loop's thread */
+    bool here;                      /* `run` may as well be called in the loop's thread, if that only waits for it */
     struct Work *next;              /* the workers' own */
 } Work;
 

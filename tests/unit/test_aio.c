@@ -218,6 +218,39 @@ static void greedy_co(void *opaque)
 
 static void greedy(void) { co_run(loop, greedy_co, NULL); }
 
+/* One request after the other needs no thread; several at once, or a timer that is due soon, do. */
+static unsigned threads(void)
+{
+    GDir *d = g_dir_open("/proc/self/task", 0, NULL);
+    unsigned n = 0;
+
+    while (d && g_dir_read_name(d))
+        n++;
+    if (d)
+        g_dir_close(d);
+    return n;
+}
+
+static void lonely_co(void *opaque)
+{
+    Page p = { .nr = 1 }, q = { .nr = 2 };
+    CoCrowd c = { 0 };
+    unsigned before = threads();
+
+    for (int i = 0; i < 10; i++)
+        CHECK_EQ(read_page(&p), 0);
+    CHECK_EQ(aio_fdatasync(kind, fd), 0);
+    CHECK_EQ(threads(), before);
+    for (int i = 0; i < 10; i++) {
+        crowd_start(&c, read_page, &p);
+        crowd_start(&c, read_page, &q);
+        crowd_wait(&c);
+    }
+    CHECK(kind == AIO_URING || threads() > before);
+}
+
+static void lonely(void) { co_run(loop, lonely_co, NULL); }
+
 int main(void)
 {
     for (kind = AIO_THREADS; kind <= AIO_URING; kind++) {
@@ -233,6 +266,8 @@ int main(void)
         }
         fd = temp_file();
         model = g_malloc0(SIZE);
+        CHECK(!ftruncate(fd, SIZE));
+        RUN(lonely);
         RUN(reads_and_writes);
         RUN(ends);
         RUN(errors);
