@@ -29,7 +29,7 @@ struct Disk {
     BlockChild *root;               /* NULL: no medium */
     char *who;
     unsigned perm, shared;          /* kept while there is no medium */
-    unsigned in_flight;
+    unsigned in_flight, held;       /* held: by disk_hold, part of in_flight */
     bool writethrough, growing, told_drain;
     const DiskOps *ops;             /* never NULL */
     void *opaque;

@@ -153,6 +153,14 @@ int disk_write(Disk *d, uint64_t off, const IoVec *q, unsigned flags);
 int disk_zero (Disk *d, uint64_t off, uint64_t len, unsigned flags);
 int disk_discard(Disk *d, uint64_t off, uint64_t len);
 int disk_flush(Disk *d);
+/*
+ * For jobs that lock a range for more than one request: waits until none of the
+ * disks is held back by a drain, and counts as a request of each until
+ * disk_release. No drain ends meanwhile, and none holds back the requests that
+ * belong to it: those of the disks, or what a filter asks of its children.
+ */
+void disk_hold(Disk *const *d, unsigned n);
+void disk_release(Disk *const *d, unsigned n);
 /* Lets the host move the bytes (reflink, copy_file_range); -ENOTSUP: read and write instead. */
 int disk_copy(Disk *from, uint64_t from_off, Disk *to, uint64_t to_off, uint64_t len);
 

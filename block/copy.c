@@ -38,7 +38,7 @@ typedef struct View {
 struct Copy {
     CopyConfig c;
     CopyStats stats;
-    BlockNode *source, *target;     /* of c.from and c.to; the disks hold them */
+    BlockNode *source, *target;     /* of from and to, which hold them */
     uint64_t end;                   /* of the range, in the source */
     uint32_t unit;                  /* power of two, at most chunk */
     bool offload;
@@ -68,6 +68,29 @@ typedef struct Piece {
 CopyConfig copy_defaults(Disk *from, Disk *to)
 {
     return (CopyConfig){ .from = from, .to = to, .len = UINT64_MAX, .sparse = 4 * KIB };
+}
+
+/* ---- disks or children */
+
+static int do_read(const Copy *c, uint64_t off, const IoVec *q)
+{
+    return c->c.from ? disk_read(c->c.from, off, q, c->c.read_flags) : child_read(c->c.from_child, off, q, c->c.read_flags);
+}
+
+static int do_write(const Copy *c, uint64_t off, const IoVec *q, unsigned flags)
+{
+    flags |= c->c.write_flags;
+    return c->c.to ? disk_write(c->c.to, off, q, flags) : child_write(c->c.to_child, off, q, flags);
+}
+
+static int do_zero(const Copy *c, uint64_t off, uint64_t len)
+{
+    return c->c.to ? disk_zero(c->c.to, off, len, c->c.zero_flags) : child_zero(c->c.to_child, off, len, c->c.zero_flags);
+}
+
+static uint64_t size_of(Disk *d, BlockChild *c)
+{
+    return d ? disk_size(d) : child_size(c);
 }
 
 /* ---- making */
@@ -103,16 +126,16 @@ static Err *choose_sizes(Copy *c)
 Err *copy_new(const CopyConfig *config, Copy **out)
 {
     Copy *c = g_new0(Copy, 1);
-    uint64_t size = disk_size(config->from);
+    uint64_t size = size_of(config->from, config->from_child);
     Err *e;
 
     *out = NULL;
     c->c = *config;
-    c->source = disk_node(c->c.from);
-    c->target = disk_node(c->c.to);
+    c->source = c->c.from ? disk_node(c->c.from) : c->c.from_child->node;
+    c->target = c->c.to ? disk_node(c->c.to) : c->c.to_child->node;
     c->end = c->c.off >= size ? c->c.off : c->c.len > size - c->c.off ? size : c->c.off + c->c.len;
     c->stats.total = c->end - c->c.off;
-    c->offload = c->c.offload && !c->c.compress && c->c.sparse;
+    c->offload = c->c.offload && c->c.from && c->c.to && !c->c.compress && c->c.sparse;
     e = choose_sizes(c);
     if (e) {
         g_free(c);
@@ -217,7 +240,7 @@ static void obey_rate(Copy *c, uint64_t len)
 static int read_plain(Copy *c, uint64_t off, uint8_t *buf, uint64_t len)
 {
     IoVec q = IOV_BUF(buf, len);
-    int ret = disk_read(c->c.from, off, &q, c->c.read_flags);
+    int ret = do_read(c, off, &q);
 
     if (ret >= 0)
         c->stats.read += len;
@@ -273,7 +296,7 @@ static int write_zeroes(Copy *c, uint64_t off, uint64_t len)
     for (uint64_t n; len && ret >= 0; to += n, off += n, len -= n) {
         n = MIN(len, ZERO_MAX);
         obey_rate(c, 0);
-        ret = disk_zero(c->c.to, to, n, c->c.zero_flags);
+        ret = do_zero(c, to, n);
     }
     if (ret < 0)
         note_failure(c, false, to);
@@ -283,14 +306,14 @@ static int write_zeroes(Copy *c, uint64_t off, uint64_t len)
 /* A cluster that is not written whole, at either end of the range, is not compressed. */
 static bool compresses(const Copy *c, uint64_t to, uint64_t len)
 {
-    return c->c.compress && !(to % c->unit) && (!(len % c->unit) || to + len == disk_size(c->c.to));
+    return c->c.compress && !(to % c->unit) && (!(len % c->unit) || to + len == size_of(c->c.to, c->c.to_child));
 }
 
 static int write_run(Copy *c, uint64_t off, uint8_t *buf, uint64_t len)
 {
     uint64_t to = off - c->c.off + c->c.to_off;
     IoVec q = IOV_BUF(buf, len);
-    int ret = disk_write(c->c.to, to, &q, c->c.write_flags | (compresses(c, to, len) ? REQ_COMPRESSED : 0));
+    int ret = do_write(c, to, &q, compresses(c, to, len) ? REQ_COMPRESSED : 0);
 
     if (ret < 0)
         note_failure(c, false, to);

@@ -13,7 +13,7 @@
 #ifndef BLOCK_COPY_H
 #define BLOCK_COPY_H
 
-#include "block/block.h"
+#include "block/driver.h"
 
 typedef struct CopyStats {
     uint64_t done, total;           /* bytes of the range, whatever became of them */
@@ -24,6 +24,7 @@ typedef struct CopyStats {
 
 typedef struct CopyConfig {
     Disk *from, *to;                /* borrowed */
+    BlockChild *from_child, *to_child;      /* instead of them, for filters: requests that no drain holds back */
     uint64_t off, len, to_off;      /* len: cut at the end of `from`; 0 is nothing to do, UINT64_MAX all */
     /*
      * above: what lies in layers over `base` alone; the rest is left as it is

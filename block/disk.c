@@ -137,7 +137,7 @@ uint64_t disk_size(const Disk *d)
 /* Waits while the node is drained; the node, or NULL: no medium. Balanced by leave in any case. */
 static BlockNode *enter(Disk *d)
 {
-    while (d->told_drain)
+    while (d->told_drain && !d->held)
         co_queue_wait(&d->resumed);
     d->in_flight++;
     return d->root->node;
@@ -151,6 +151,28 @@ static int leave(Disk *d, int ret)
             co_queue_wake_all(&d->graph->drained);
     }
     return ret;
+}
+
+void disk_hold(Disk *const *d, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (!d[i]->told_drain)
+            continue;
+        co_queue_wait(&d[i]->resumed);
+        i = (unsigned)-1;       /* the others may have been drained while we slept */
+    }
+    for (unsigned i = 0; i < n; i++) {
+        d[i]->in_flight++;
+        d[i]->held++;
+    }
+}
+
+void disk_release(Disk *const *d, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        d[i]->held--;
+        leave(d[i], 0);
+    }
 }
 
 static int check_end(const Disk *d, BlockNode *n, uint64_t off, uint64_t len)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/filter/blkdebug.h"
 #include "cmd/img/img.h"
 #include "cmd/io/io.h"
 
@@ -173,28 +174,45 @@ int io_map(Io *io, int argc, char **argv)
 
 /* ---- requests that stand still */
 
+/* Prints why, as a system's error would say it. */
+static int break_failed(Err *e, const char *what, const char *tag)
+{
+    int code = err_class(e) == ERR_NOT_FOUND ? ENOENT : ENOTSUP;
+
+    printf("Could not %s", what);
+    if (tag)
+        printf(" %s", tag);
+    printf(": %s\n", strerror(code));
+    err_free(e);
+    return -code;
+}
+
 int io_break(Io *io, int argc, char **argv)
 {
-    printf("Could not set breakpoint: %s\n", strerror(ENOTSUP));
-    return -ENOTSUP;
+    Err *e = debug_break(disk_node(io->disk), argv[1], argv[2]);
+
+    return e ? break_failed(e, "set breakpoint", NULL) : 0;
 }
 
 int io_remove_break(Io *io, int argc, char **argv)
 {
-    printf("Could not remove breakpoint %s: %s\n", argv[1], strerror(ENOTSUP));
-    return -ENOTSUP;
+    Err *e = debug_remove_break(disk_node(io->disk), argv[1]);
+
+    return e ? break_failed(e, "remove breakpoint", argv[1]) : 0;
 }
 
 int io_resume(Io *io, int argc, char **argv)
 {
-    printf("Could not resume request: %s\n", strerror(ENOTSUP));
-    return -ENOTSUP;
+    Err *e = debug_resume(disk_node(io->disk), argv[1]);
+
+    return e ? break_failed(e, "resume request", NULL) : 0;
 }
 
 int io_wait_break(Io *io, int argc, char **argv)
 {
-    printf("Could not wait for breakpoint %s: %s\n", argv[1], strerror(ENOTSUP));
-    return -ENOTSUP;
+    while (!debug_is_suspended(disk_node(io->disk), argv[1]))
+        co_sleep(1000000);
+    return 0;
 }
 
 /* ---- this program */

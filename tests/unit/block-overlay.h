@@ -39,7 +39,7 @@ static Err *overlay_open(BlockNode *n)
     Overlay *l = (Overlay *)n;
 
     n->size = l->opt_size;
-    l->units = (n->size + l->unit - 1) / l->unit + 64;      /* room to grow */
+    l->units = (n->size + l->unit - 1) / l->unit + (1 << 20) / l->unit;     /* room to grow */
     l->mem = calloc(l->units, l->unit);
     l->state = calloc(l->units, 1);
     n->limits.request_align = n->limits.zero_align = n->limits.cluster = l->unit;
@@ -179,6 +179,11 @@ static Err *overlay_resize(BlockNode *n, uint64_t len, bool exact, Preallocation
 
     if (len > l->units * l->unit)
         return err(ERR_INVALID, "too much for this test");
+    for (uint64_t at = MIN(n->size, len); at < l->units * l->unit; at++) {      /* new bytes are zero */
+        l->mem[at] = 0;
+        if (at % l->unit == 0)
+            l->state[at / l->unit] = OVERLAY_ZERO;
+    }
     n->size = len;
     return NULL;
 }

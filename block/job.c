@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of jobs: states, pauses, speed, errors, transactions. See
+ * block/job.h; what the jobs do is in the files named after them.
+ *
+ * A job's run() is one coroutine, which alone calls job_point. It may have
+ * others work for it (job_sweep); those wait in pause_here as well when the job
+ * stands still.
+ *
+ * A transaction ends when all its jobs have run: well, and then all prepare and
+ * commit; or as soon as one has failed: the others are cancelled by force, and
+ * all abort. The coroutine that sees the end does it for all.
+ */
+#include "block/job-priv.h"
+
+const char *const job_status_names[] = {
+    "created", "running", "paused", "ready", "standby", "waiting", "pending", "aborting", "concluded", "null", NULL,
+};
+
+struct JobTxn {
+    unsigned refs;              /* the jobs', and the maker's */
+    Job *jobs;                  /* by txn_next, in the order of joining */
+    bool aborting;
+    CoQueue run_over;           /* the aborter waits for the others */
+};
+
+static void set_status(Job *j, JobStatus s)
+{
+    JobStatus was = j->status;
+
+    if (was == s)
+        return;
+    j->status = s;
+    if (j->event)
+        j->event(j->opaque, j, was);
+}
+
+/* ---- transactions: holds */
+
+struct JobTxn *jobtxn_new(void)
+{
+    struct JobTxn *t = g_new0(struct JobTxn, 1);
+
+    t->refs = 1;
+    return t;
+}
+
+void jobtxn_unref(struct JobTxn *t)
+{
+    if (t && !--t->refs)
+        g_free(t);
+}
+
+static void txn_join(struct JobTxn *t, Job *j)
+{
+    Job **at = &t->jobs;
+
+    while (*at)
+        at = &(*at)->txn_next;
+    *at = j;
+    j->txn = t;
+    t->refs++;
+}
+
+static void txn_part(Job *j)
+{
+    Job **at = &j->txn->jobs;
+
+    while (*at != j)
+        at = &(*at)->txn_next;
+    *at = j->txn_next;
+    jobtxn_unref(j->txn);
+    j->txn = NULL;
+}
+
+/* ---- making and freeing */
+
+static Err *check_id(BlockGraph *g, const char *id)
+{
+    static const char may[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
+
+    if (!g_ascii_isalpha(*id) || id[strspn(id, may)])
+        return err_hint(err(ERR_INVALID, "Invalid job ID '%s'", id),
+                        "An ID begins with a letter and has letters, digits, '-', '.' and '_'.");
+    return job_find(g, id) ? err(ERR_INVALID, "Job ID '%s' already in use", id) : NULL;
+}
+
+static char *make_id(BlockGraph *g)
+{
+    for (unsigned i = 0;; i++) {
+        char *id = g_strdup_printf("#job%03u", i);
+
+        if (!job_find(g, id))
+            return id;
+        g_free(id);
+    }
+}
+
+static void alarm_fired(void *opaque)
+{
+    Job *j = opaque;
+
+    co_queue_wake_all(&j->kicked);
+}
+
+Err *job_new(BlockGraph *g, const JobDriver *drv, const JobConfig *c, Job **out)
+{
+    struct JobTxn *own = NULL;
+    Job *j, **at;
+
+    *out = NULL;
+    if (c->id)
+        TRY(check_id(g, c->id));
+    j = g_malloc0(drv->size);
+    j->drv = drv;
+    j->graph = g;
+    j->id = c->id ? g_strdup(c->id) : make_id(g);
+    j->speed = c->speed;
+    j->auto_finalize = !c->manual_finalize;
+    j->auto_dismiss = !c->manual_dismiss;
+    j->on_read_error = c->on_read_error;
+    j->on_write_error = c->on_write_error;
+    j->event = c->event;
+    j->io_error = c->io_error;
+    j->opaque = c->opaque;
+    j->refs = 1;
+    alarm_init(&j->alarm, g->loop, alarm_fired, j);
+    if (!c->txn)
+        own = jobtxn_new();
+    txn_join(c->txn ? c->txn : own, j);
+    jobtxn_unref(own);
+    for (at = &g->jobs; *at; at = &(*at)->next)
+        ;
+    *at = j;
+    *out = j;
+    return NULL;
+}
+
+static void job_unref(Job *j)
+{
+    if (--j->refs)
+        return;
+    err_free(j->error);
+    g_free(j->id);
+    g_free(j);
+}
+
+/* Out of the list; the last hold but for those who wait. */
+static void bury(Job *j)
+{
+    Job **at = &j->graph->jobs;
+
+    while (*at != j)
+        at = &(*at)->next;
+    *at = j->next;
+    set_status(j, JOB_NULL);
+    job_unref(j);
+}
+
+void job_drop(Job *j)
+{
+    txn_part(j);
+    bury(j);
+}
+
+Job *job_find(BlockGraph *g, const char *id)
+{
+    for (Job *j = g->jobs; j; j = j->next)
+        if (!strcmp(j->id, id))
+            return j;
+    return NULL;
+}
+
+Job *job_next(BlockGraph *g, Job *after)
+{
+    return after ? after->next : g->jobs;
+}
+
+/* ---- within run() */
+
+bool job_cancelled(const Job *j)
+{
+    return j->cancelled && j->force;
+}
+
+static void kick(Job *j)
+{
+    alarm_del(&j->alarm);
+    co_queue_wake_all(&j->kicked);
+}
+
+static void pause_here(Job *j)
+{
+    while (j->pauses && !job_cancelled(j)) {
+        if (j->status == JOB_RUNNING || j->status == JOB_READY)
+            set_status(j, j->status == JOB_RUNNING ? JOB_PAUSED : JOB_STANDBY);
+        co_queue_wait(&j->resumed);
+    }
+    if (j->status == JOB_PAUSED || j->status == JOB_STANDBY)
+        set_status(j, j->status == JOB_PAUSED ? JOB_RUNNING : JOB_READY);
+}
+
+/* Until `when`, or a kick. */
+static void sleep_until(Job *j, int64_t when)
+{
+    alarm_set(&j->alarm, when);
+    co_queue_wait(&j->kicked);
+    alarm_del(&j->alarm);
+}
+
+bool job_point(Job *j, uint64_t bytes)
+{
+    int64_t now = loop_now();
+
+    if (j->speed) {
+        int64_t due = MAX(j->next_due, now);
+
+        j->next_due = due + (int64_t)((double)bytes * 1e9 / (double)j->speed);
+        while (j->speed && j->next_due > loop_now() && !job_cancelled(j) && !j->pauses)
+            sleep_until(j, j->next_due);
+    }
+    pause_here(j);
+    return job_cancelled(j);
+}
+
+bool job_sleep(Job *j, int64_t ns)
+{
+    if (!job_cancelled(j) && !j->pauses)
+        sleep_until(j, loop_now() + ns);
+    return job_point(j, 0);
+}
+
+void job_ready(Job *j)
+{
+    if (j->status == JOB_RUNNING)
+        set_status(j, JOB_READY);
+}
+
+void job_fail(Job *j, Err *why)
+{
+    if (j->error)
+        err_free(why);
+    else
+        j->error = why;
+}
+
+static bool stops(OnError how, int error)
+{
+    return how == ON_ERROR_STOP || ((how == ON_ERROR_ENOSPC || how == ON_ERROR_AUTO) && error == ENOSPC);
+}
+
+bool job_io_error(Job *j, bool read, int error, bool *ignore)
+{
+    OnError how = read ? j->on_read_error : j->on_write_error;
+
+    *ignore = false;
+    if (job_cancelled(j))
+        return false;
+    if (j->io_error)
+        j->io_error(j->opaque, j, read, error);
+    *ignore = how == ON_ERROR_IGNORE;
+    if (!stops(how, error))
+        return false;
+    if (!j->io_status)
+        j->io_status = error;
+    if (!j->user_paused) {
+        j->user_paused = true;
+        j->pauses++;
+    }
+    pause_here(j);
+    return !job_cancelled(j);
+}
+
+/* ---- the end */
+
+static void conclude(Job *j)
+{
+    if (j->drv->clean)
+        j->drv->clean(j);
+    txn_part(j);
+    set_status(j, JOB_CONCLUDED);
+    co_queue_wake_all(&j->finished);
+    if (j->auto_dismiss)
+        bury(j);
+}
+
+static void abort_one(Job *j)
+{
+    if (j->ret >= 0)
+        j->ret = -ECANCELED;
+    set_status(j, JOB_ABORTING);
+    if (j->drv->abort)
+        j->drv->abort(j);
+    conclude(j);
+}
+
+/* Asks it to come to an end by force; one that never began has. */
+static void stop_one(Job *j)
+{
+    j->cancelled = j->force = true;
+    if (!j->started)
+        j->run_over = true;
+    co_queue_wake_all(&j->resumed);
+    kick(j);
+}
+
+static bool all_over(const struct JobTxn *t)
+{
+    for (const Job *j = t->jobs; j; j = j->txn_next)
+        if (!j->run_over)
+            return false;
+    return true;
+}
+
+static void txn_abort(struct JobTxn *t)
+{
+    if (t->aborting)
+        return;                 /* somebody does already, and waits for us */
+    t->refs++;
+    t->aborting = true;
+    for (Job *j = t->jobs; j; j = j->txn_next)
+        if (!j->run_over)
+            stop_one(j);
+    while (!all_over(t))
+        co_queue_wait(&t->run_over);
+    while (t->jobs)
+        abort_one(t->jobs);
+    jobtxn_unref(t);
+}
+
+static void txn_finalize(struct JobTxn *t)
+{
+    for (Job *j = t->jobs; j; j = j->txn_next) {
+        int ret = j->drv->prepare ? j->drv->prepare(j) : 0;
+
+        if (ret < 0) {
+            j->ret = ret;
+            txn_abort(t);
+            return;
+        }
+    }
+    t->refs++;
+    while (t->jobs) {
+        Job *j = t->jobs;
+
+        if (j->drv->commit)
+            j->drv->commit(j);
+        conclude(j);
+    }
+    jobtxn_unref(t);
+}
+
+static void txn_ran(struct JobTxn *t)
+{
+    bool manual = false;
+
+    for (Job *j = t->jobs; j; j = j->txn_next) {
+        if (j->status != JOB_WAITING)
+            return;
+        manual |= !j->auto_finalize;
+    }
+    for (Job *j = t->jobs; j; j = j->txn_next)
+        set_status(j, JOB_PENDING);
+    if (!manual)
+        txn_finalize(t);
+}
+
+static void ran(Job *j)
+{
+    struct JobTxn *t = j->txn;
+
+    j->run_over = true;
+    if (j->ret >= 0 && job_cancelled(j))
+        j->ret = -ECANCELED;
+    if (t->aborting) {
+        co_queue_wake_all(&t->run_over);
+        return;
+    }
+    if (j->ret < 0) {
+        txn_abort(t);
+        return;
+    }
+    set_status(j, JOB_WAITING);
+    txn_ran(t);
+}
+
+static void job_main(void *arg)
+{
+    Job *j = arg;
+
+    co_pause();                 /* whoever started it has its say first */
+    if (!job_cancelled(j))
+        pause_here(j);
+    j->ret = job_cancelled(j) ? -ECANCELED : j->drv->run(j);
+    if (j->ret >= 0)
+        pause_here(j);          /* one that stands still does not end either */
+    ran(j);
+    job_unref(j);
+}
+
+void job_start(Job *j)
+{
+    j->started = true;
+    j->refs++;
+    set_status(j, JOB_RUNNING);
+    co_start(j->graph->loop, job_main, j);
+}
+
+/* ---- users */
+
+static Err *wrong_state(const Job *j, const char *verb)
+{
+    return err(ERR_BUSY, "Job '%s' in state '%s' cannot accept command verb '%s'", j->id, job_status_names[j->status], verb);
+}
+
+static bool is_working(const Job *j)
+{
+    return j->status < JOB_WAITING;
+}
+
+Err *job_pause(Job *j)
+{
+    if (!is_working(j))
+        return wrong_state(j, "pause");
+    if (j->user_paused)
+        return err(ERR_BUSY, "Job is already paused");
+    j->user_paused = true;
+    j->pauses++;
+    kick(j);
+    return NULL;
+}
+
+Err *job_resume(Job *j)
+{
+    if (!is_working(j))
+        return wrong_state(j, "resume");
+    if (!j->user_paused)
+        return err(ERR_BUSY, "Can't resume a job that was not paused");
+    j->user_paused = false;
+    j->io_status = 0;
+    if (!--j->pauses)
+        co_queue_wake_all(&j->resumed);
+    return NULL;
+}
+
+Err *job_cancel(Job *j, bool force)
+{
+    if (j->status >= JOB_ABORTING)
+        return wrong_state(j, "cancel");
+    if (j->user_paused)
+        err_free(job_resume(j));
+    j->cancelled = true;
+    j->force |= force || (j->status != JOB_READY && j->status != JOB_STANDBY);
+    if (j->run_over || !j->started) {
+        j->force = j->run_over = true;
+        j->ret = -ECANCELED;
+        txn_abort(j->txn);
+        return NULL;
+    }
+    co_queue_wake_all(&j->resumed);
+    kick(j);
+    return NULL;
+}
+
+Err *job_complete(Job *j)
+{
+    if (!j->drv->complete)
+        return err(ERR_INVALID, "Job '%s' cannot be completed: its kind has no such phase", j->id);
+    if (j->status != JOB_READY || j->cancelled)
+        return err_hint(err(ERR_BUSY, "The active block job '%s' cannot be completed", j->id),
+                        "It has to be ready; it is '%s'.", job_status_names[j->status]);
+    TRY(j->drv->complete(j));
+    j->completing = true;
+    kick(j);
+    return NULL;
+}
+
+Err *job_finalize(Job *j)
+{
+    if (j->status != JOB_PENDING)
+        return wrong_state(j, "finalize");
+    txn_finalize(j->txn);
+    return NULL;
+}
+
+Err *job_dismiss(Job *j)
+{
+    if (j->status != JOB_CONCLUDED)
+        return wrong_state(j, "dismiss");
+    bury(j);
+    return NULL;
+}
+
+Err *job_set_speed(Job *j, uint64_t speed)
+{
+    if (!is_working(j))
+        return wrong_state(j, "set-speed");
+    if (speed > INT64_MAX)
+        return err(ERR_INVALID, "Parameter 'speed' expects a non-negative value");
+    j->speed = speed;
+    j->next_due = 0;
+    kick(j);
+    return NULL;
+}
+
+int job_wait(Job *j, Err **why)
+{
+    int ret;
+
+    j->refs++;
+    while (j->status < JOB_CONCLUDED)
+        co_queue_wait(&j->finished);
+    ret = j->ret;
+    if (why) {
+        *why = j->error;
+        j->error = NULL;
+        if (!*why && ret < 0)
+            *why = err_errno(-ret, "job '%s'", j->id);
+    }
+    if (j->status == JOB_CONCLUDED)
+        bury(j);
+    job_unref(j);
+    return ret;
+}
+
+/* ---- sweeps */
+
+typedef struct Stretch {
+    JobSweep *sweep;
+    uint64_t off, len;
+} Stretch;
+
+static int stretch_run(void *arg)
+{
+    Stretch *t = arg;
+    JobSweep *s = t->sweep;
+    bool again = true;
+    int64_t ret = 0;
+
+    while (again) {
+        bool read_failed = false, ignore = false;
+
+        ret = s->work(s, t->off, t->len, &read_failed);
+        again = ret < 0 && job_io_error(s->job, read_failed, (int)-ret, &ignore);
+        if (ignore)
+            ret = 0;
+    }
+    if (ret >= 0) {
+        s->job->done += t->len;
+        s->moved += (uint64_t)ret;
+    }
+    g_free(t);
+    return (int)MIN(ret, 0);
+}
+
+int job_sweep(JobSweep *s, uint64_t off, uint64_t end)
+{
+    CoCrowd crowd = { 0 };
+    int ret = 0, status;
+
+    while (off < end && !crowd.status && !ret) {
+        Stretch *t;
+        uint64_t moved = s->moved, chunk = job_chunk(s->job, s->chunk);
+
+        s->moved = 0;
+        if (job_point(s->job, moved)) {
+            ret = -ECANCELED;
+            break;
+        }
+        t = g_new(Stretch, 1);
+        *t = (Stretch){ .sweep = s, .off = off, .len = MIN(chunk - off % chunk, end - off) };
+        off += t->len;
+        crowd.max = job_workers(s->job, s->workers);
+        crowd_start(&crowd, stretch_run, t);
+    }
+    status = crowd_wait(&crowd);
+    if (status < 0 || ret < 0)
+        return status < 0 ? status : ret;
+    return job_point(s->job, s->moved) ? -ECANCELED : 0;
+}
