@@ -174,10 +174,17 @@ int io_map(Io *io, int argc, char **argv)
 
 /* ---- requests that stand still */
 
-/* Prints why, as a system's error would say it. */
-static int break_failed(Err *e, const char *what, const char *tag)
+static bool has_blkdebug(BlockNode *n)
 {
-    int code = err_class(e) == ERR_NOT_FOUND ? ENOENT : ENOTSUP;
+    while (n && strcmp(node_format(n), "blkdebug"))
+        n = n->file ? n->file->node : NULL;
+    return n != NULL;
+}
+
+/* Prints why, as a system's error would say it. */
+static int break_failed(Io *io, Err *e, const char *what, const char *tag)
+{
+    int code = has_blkdebug(disk_node(io->disk)) ? ENOENT : ENOTSUP;
 
     printf("Could not %s", what);
     if (tag)
@@ -191,27 +198,31 @@ int io_break(Io *io, int argc, char **argv)
 {
     Err *e = debug_break(disk_node(io->disk), argv[1], argv[2]);
 
-    return e ? break_failed(e, "set breakpoint", NULL) : 0;
+    return e ? break_failed(io, e, "set breakpoint", NULL) : 0;
 }
 
 int io_remove_break(Io *io, int argc, char **argv)
 {
     Err *e = debug_remove_break(disk_node(io->disk), argv[1]);
 
-    return e ? break_failed(e, "remove breakpoint", argv[1]) : 0;
+    return e ? break_failed(io, e, "remove breakpoint", argv[1]) : 0;
 }
 
 int io_resume(Io *io, int argc, char **argv)
 {
     Err *e = debug_resume(disk_node(io->disk), argv[1]);
 
-    return e ? break_failed(e, "resume request", NULL) : 0;
+    if (e)
+        return break_failed(io, e, "resume request", NULL);
+    printf("blkdebug: Resuming request '%s'\n", argv[1]);
+    return 0;
 }
 
 int io_wait_break(Io *io, int argc, char **argv)
 {
     while (!debug_is_suspended(disk_node(io->disk), argv[1]))
         co_sleep(1000000);
+    printf("blkdebug: Suspended request '%s'\n", argv[1]);
     return 0;
 }
 

@@ -88,6 +88,14 @@ static bool one_length(const char *text, uint64_t *out)
     return false;
 }
 
+static bool in_sectors(const Request *r, uint64_t n, const char *text, const char *what)
+{
+    if (!r->vm_state || n % 512 == 0)
+        return true;
+    printf("%s is not a sector-aligned value for '%s'\n", text, what);
+    return false;
+}
+
 int request_range(Request *r, int argc, char **argv, bool several)
 {
     r->off = io_number(argv[optind]);
@@ -106,6 +114,8 @@ int request_range(Request *r, int argc, char **argv, bool several)
             return -EINVAL;
         }
     }
+    if (!in_sectors(r, r->off, argv[optind], "offset") || !in_sectors(r, r->len, argv[argc - 1], "count"))
+        return -EINVAL;
     return 0;
 }
 
