@@ -10,7 +10,6 @@ tests += unit/test_qcow2_snapshot
 
 tests += unit/test_bitmap
 tests += unit/test_iov unit/test_loop unit/test_co unit/test_aio unit/test_block_file
-tests += unit/test_iov unit/test_loop unit/test_co
 tests += unit/test_formats
 tests += unit/test_block_io
 tests += unit/test_block_graph
