@@ -247,7 +247,7 @@ char *nbd_make_name(BlockNode *node)
         return NULL;
     if (a->type == SOCKET_UNIX && !a->abstract) {
         g_autofree char *path = g_uri_escape_string(a->path, "/", FALSE);
-        return g_strdup_printf("nbd+unix:///%s?socket=%s", export, path);
+        return g_strdup_printf("nbd+unix://%s%s?socket=%s", *export ? "/" : "", export, path);
     }
     if (a->type != SOCKET_INET || a->numeric || a->keep_alive || a->family)
         return NULL;

@@ -141,6 +141,59 @@ def windows():
         fails("", "qemu-io", "-f", "raw", "-c", "write 0 512", s.uri())
 
 
+def contexts():
+    """Bitmaps and depths of a qcow2 file with a backing file, as qemu-nbd shows them."""
+    base, top = fresh(".qcow2"), fresh(".qcow2")
+    ok("qemu-img", "create", "-q", "-f", "qcow2", base, "4M")
+    ok("qemu-io", "-f", "qcow2", "-c", "write 0 1M", base)
+    ok("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", top)
+    for name, grain in ("b0", "65536"), ("b1", "4096"):
+        ok("qemu-img", "bitmap", "--add", "-g", grain, top, name)
+    ok("qemu-io", "-f", "qcow2", "-c", "write 512k 64k", "-c", "write 2M 5000", "-c", "write -z 3M 64k", top)
+    args = ["-t", "-e", "0", "-r", "-A", "-B", "b0", "-B", "b1", "-f", "qcow2", top]
+    names = ["base:allocation", "qemu:allocation-depth", "qemu:dirty-bitmap:b0", "qemu:dirty-bitmap:b1"]
+
+    def told(server):
+        listed = [l.strip() for l in ok("qemu-nbd", "-L", "-k", server.sock).split("\n")[-5:-1]]
+        assert sorted(listed) == names, listed
+        through = ok("qemu-img", "map", "--output=json", "--image-opts",
+                     f"driver=nbd,server.type=unix,server.path={server.sock},x-dirty-bitmap=qemu:dirty-bitmap:b0")
+        return [ok("nbdinfo", f"--map={n}", server.uri()) for n in names] + [through]
+
+    with lyre(*args) as s:
+        mine = told(s)
+    with qemu(*args) as s:
+        assert mine == told(s), mine
+    # Written to through a server, and looked at again.
+    with lyre("-t", "-e", "0", "-B", "b0", "-f", "qcow2", top) as s:
+        ok("qemu-io", "-f", "raw", "-c", "write 1M 1k", s.uri())
+        assert "1048576       65536    1  dirty" in ok("nbdinfo", "--map=qemu:dirty-bitmap:b0", s.uri())
+    assert "1048576       65536    1  dirty" not in mine[2]
+    with qemu("-t", "-e", "0", "-r", "-B", "b0", "-f", "qcow2", top) as s:
+        assert "1048576       65536    1  dirty" in ok("nbdinfo", "--map=qemu:dirty-bitmap:b0", s.uri())
+    ok("qemu-img", "check", "-q", top)
+
+
+def overlays():
+    path = fresh(".qcow2")
+    ok("qemu-img", "create", "-q", "-f", "qcow2", path, "2M")
+    ok("qemu-io", "-f", "qcow2", "-c", "write -P 1 0 1M", path)
+    with open(path, "rb") as f:
+        before = f.read()
+    with lyre("-t", "-s", "-f", "qcow2", path, env=dict(os.environ, TMPDIR=DIR)) as s:
+        ok("qemu-io", "-f", "raw", "-c", "write -P 2 512k 1M", "-c", "read -P 1 0 512k", "-c", "read -P 2 512k 1M", s.uri())
+        assert not [n for n in os.listdir(DIR) if n.startswith("lyre-nbd-")]
+    with open(path, "rb") as f:
+        assert before == f.read()
+    ok("qemu-img", "snapshot", "-c", "first", path)
+    ok("qemu-io", "-f", "qcow2", "-c", "write -P 3 0 1M", path)
+    for name in "first", "1", "snapshot.name=first", "snapshot.id=1":
+        with lyre("-t", "-l", name, "-f", "qcow2", path) as s:
+            ok("qemu-io", "-r", "-f", "raw", "-c", "read -P 1 0 1M", s.uri())
+            fails("", "qemu-io", "-f", "raw", "-c", "write 0 512", s.uri())
+    fails("Failed to load snapshot", LYRE, "-k", fresh(), "-l", "none", "-f", "qcow2", path)
+
+
 def tcp():
     path = image(MIB)
     port = "10000"
@@ -340,5 +393,5 @@ def open_timeout():
 
 if __name__ == "__main__":
     main([info_like_qemu, list_like_qemu, copy_round_trip, copy_between_servers, map_like_qemu, qemu_io_works,
-          parallel_clients, shared_limit, windows, tcp, ends_with_its_client, stop_with_clients, forks, activation, wrong_lines,
+          parallel_clients, shared_limit, windows, contexts, overlays, tcp, ends_with_its_client, stop_with_clients, forks, activation, wrong_lines,
           manual, through_qemu, through_nbdkit, errors_come_through, export_not_there, reconnects, open_timeout])

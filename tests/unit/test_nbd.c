@@ -522,6 +522,7 @@ static void test_names(BlockGraph *g)
         { "nbd://[::1]:99", "{\"server\": {\"host\": \"::1\", \"port\": \"99\", \"type\": \"inet\"}}" },
         { "nbd+tcp://h:1/a/b%20c", "{\"export\": \"a/b c\", \"server\": {\"host\": \"h\", \"port\": \"1\", \"type\": \"inet\"}}" },
         { "nbd+unix:///e?socket=/tmp/s%3f", "{\"export\": \"e\", \"server\": {\"path\": \"/tmp/s?\", \"type\": \"unix\"}}" },
+        { "nbd+unix://?socket=s", "{\"server\": {\"path\": \"s\", \"type\": \"unix\"}}" },
         { "nbds://h/?tls-creds=t", "{\"server\": {\"host\": \"h\", \"port\": \"10809\", \"type\": \"inet\"}, \"tls-creds\": \"t\"}" },
         { "nbd:h:1:exportname=a:b", "{\"export\": \"a:b\", \"server\": {\"host\": \"h\", \"port\": \"1\", \"type\": \"inet\"}}" },
         { "nbd:unix:/s", "{\"server\": {\"path\": \"/s\", \"type\": \"unix\"}}" },
