@@ -47,7 +47,11 @@ BASES = {
              ("subformat=fixed", ["write -P 1 0 300k"], [])],
     "luks": [("key-secret=k,iter-time=1", [], [])],
     "raw": [("", ["write -P 1 0 300k"], [])],
+    "qcow": [("", ["write -P 1 0 300k", "write -P 2 2M 64k"], [])],
+    "qed": [("cluster_size=16k", ["write -P 1 0 300k", "write -P 2 2M 64k"], [])],
+    "parallels": [("cluster_size=64k", ["write -P 1 0 300k", "write -P 2 2M 64k"], [])],
 }
+READ_ONLY = ("qcow", "qed", "parallels")        # made by others
 KEY = ["--object", "secret,id=k,data=123456"]
 
 
@@ -203,7 +207,7 @@ def make_bases(folder, formats):
         for i, (options, writes, more) in enumerate(BASES[fmt]):
             path = os.path.join(folder, f"{fmt}{i}")
             key = KEY if fmt == "luks" else []
-            run = [[IMG, "create", "-q", "-f", fmt, *key, *(["-o", options] if options else []), path, SIZE]]
+            run = [[QEMU_IMG if fmt in READ_ONLY else IMG, "create", "-q", "-f", fmt, *key, *(["-o", options] if options else []), path, SIZE]]
             if writes:
                 run.append([QEMU_IO, "-f", fmt, *(w for c in writes for w in ("-c", c)), path])
             run += [[QEMU_IMG, m[0], *m[1:-1], *([m[-1], path] if m[0] == "snapshot" else [path, m[-1]])] for m in more]
@@ -220,7 +224,7 @@ def make_bases(folder, formats):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("formats", nargs="*", metavar="FORMAT")
-    p.add_argument("--count", type=int, default=12)
+    p.add_argument("--count", type=int, default=4)
     p.add_argument("--seed", type=int, default=int(time.time()))
     p.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     args = p.parse_args()

@@ -4,6 +4,9 @@ check-scripts += tests/block/nbd.py tests/block/nbd_tls.py tests/block/curl.py
 check-scripts += tests/block/test_io.py
 # image formats of others
 check-scripts += tests/block/formats.py
+# damage
+check-scripts += tests/block/mutate.py
+check-slow-scripts += tests/block/mutate-slow.sh
 # the graph and its filters
 check-scripts += tests/block/graph.py
 # qcow2
