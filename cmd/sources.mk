@@ -19,3 +19,4 @@ lib-programs += lyre-nbd
 lyre-nbd-main := cmd/nbd/main.c
 src += cmd/nbd/args.c cmd/nbd/serve.c cmd/nbd/list.c cmd/nbd/device.c cmd/nbd/daemon.c
 src += cmd/img/rebase.c cmd/img/resize.c cmd/img/resume.c cmd/img/snapshot.c
+check-scripts += tests/cmd/wrong_img.py

@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: MIT
-bench-scripts += tests/bench/bench
+bench-scripts += tests/bench/bench tests/bench/block_bench
 check-scripts += tests/bench/test_bench.py

@@ -11,3 +11,5 @@ check-slow-scripts += tests/block/mutate-slow.sh
 check-scripts += tests/block/graph.py
 # qcow2
 check-scripts += tests/block/qcow2_diff.py
+# lyre-img
+check-scripts += tests/block/test_img.py
