@@ -102,7 +102,11 @@ static inline void node_idle(BlockNode *n)
         node_idle_now(n);
 }
 
-/* block/io.c: requests on a node. The caller has checked who may, and where the end is. */
+/*
+ * block/io.c: requests on a node. The caller has checked who may, and where the end is; a write that may go beyond it
+ * says so, as the end may come nearer while the request waits for its turn.
+ */
+enum { REQ_GROWS = 1 << 16 };
 int node_read(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags);
 int node_write(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags);
 int node_zero(BlockNode *n, uint64_t off, uint64_t len, unsigned flags);

@@ -13,9 +13,9 @@ static bool may_write(const BlockChild *c, unsigned flags)
 }
 
 /* 0, or why a change of these bytes cannot be. */
-static int check_change(BlockChild *c, uint64_t off, uint64_t len, unsigned flags)
+static int check_change(BlockChild *c, uint64_t off, uint64_t len, unsigned *flags)
 {
-    if (!may_write(c, flags))
+    if (!may_write(c, *flags))
         return -EPERM;
     if (len > BLOCK_MAX_SIZE || off > BLOCK_MAX_SIZE - len)
         return -EINVAL;
@@ -23,6 +23,7 @@ static int check_change(BlockChild *c, uint64_t off, uint64_t len, unsigned flag
         return 0;
     if (!(c->perm & PERM_RESIZE))
         return -EIO;
+    *flags |= REQ_GROWS;
     return node_grows(c->node) ? 0 : -ENOSPC;
 }
 
@@ -37,14 +38,14 @@ int child_read(BlockChild *c, uint64_t off, const IoVec *q, unsigned flags)
 
 int child_write(BlockChild *c, uint64_t off, const IoVec *q, unsigned flags)
 {
-    int ret = check_change(c, off, q->len, flags);
+    int ret = check_change(c, off, q->len, &flags);
 
     return ret ? ret : node_write(c->node, off, q, flags);
 }
 
 int child_zero(BlockChild *c, uint64_t off, uint64_t len, unsigned flags)
 {
-    int ret = check_change(c, off, len, flags);
+    int ret = check_change(c, off, len, &flags);
 
     return ret ? ret : node_zero(c->node, off, len, flags);
 }
@@ -65,9 +66,10 @@ int child_flush(BlockChild *c)
 int child_copy(BlockNode *from, uint64_t from_off, BlockChild *to, uint64_t to_off, uint64_t len)
 {
     int ret = request_check(from_off, len, node_size_now(from));
+    unsigned flags = 0;
 
     if (!ret)
-        ret = check_change(to, to_off, len, 0);
+        ret = check_change(to, to_off, len, &flags);
     return ret ? ret : node_copy(from, from_off, to->node, to_off, len);
 }
 

@@ -175,7 +175,7 @@ void disk_release(Disk *const *d, unsigned n)
     }
 }
 
-static int check_end(const Disk *d, BlockNode *n, uint64_t off, uint64_t len)
+static int check_end(const Disk *d, BlockNode *n, uint64_t off, uint64_t len, unsigned *flags)
 {
     int ret = request_check(off, len, n->size);
 
@@ -184,6 +184,7 @@ static int check_end(const Disk *d, BlockNode *n, uint64_t off, uint64_t len)
     ret = request_check(off, len, node_size_now(n));
     if (ret != -EIO || !d->growing || !(d->root->perm & PERM_RESIZE))
         return ret;
+    *flags |= REQ_GROWS;
     return node_grows(n) ? 0 : -ENOSPC;
 }
 
@@ -195,13 +196,13 @@ static int check_read(BlockNode *n, uint64_t off, uint64_t len)
     return ret == -EIO ? request_check(off, len, node_size_now(n)) : ret;
 }
 
-static int check_write(const Disk *d, BlockNode *n, uint64_t off, uint64_t len, unsigned flags)
+static int check_write(const Disk *d, BlockNode *n, uint64_t off, uint64_t len, unsigned *flags)
 {
-    unsigned need = flags & REQ_UNCHANGED ? PERM_WRITE | PERM_WRITE_UNCHANGED : PERM_WRITE;
+    unsigned need = *flags & REQ_UNCHANGED ? PERM_WRITE | PERM_WRITE_UNCHANGED : PERM_WRITE;
 
     if (!(d->root->perm & need))
         return n->read_only ? -EROFS : -EPERM;
-    return check_end(d, n, off, len);
+    return check_end(d, n, off, len, flags);
 }
 
 int disk_read(Disk *d, uint64_t off, const IoVec *q, unsigned flags)
@@ -217,7 +218,7 @@ int disk_read(Disk *d, uint64_t off, const IoVec *q, unsigned flags)
 int disk_write(Disk *d, uint64_t off, const IoVec *q, unsigned flags)
 {
     BlockNode *n = enter(d);
-    int ret = n ? check_write(d, n, off, q->len, flags) : -ENOMEDIUM;
+    int ret = n ? check_write(d, n, off, q->len, &flags) : -ENOMEDIUM;
 
     if (!ret)
         ret = node_write(n, off, q, flags | (d->writethrough ? REQ_FUA : 0));
@@ -227,7 +228,7 @@ int disk_write(Disk *d, uint64_t off, const IoVec *q, unsigned flags)
 int disk_zero(Disk *d, uint64_t off, uint64_t len, unsigned flags)
 {
     BlockNode *n = enter(d);
-    int ret = n ? check_write(d, n, off, len, flags) : -ENOMEDIUM;
+    int ret = n ? check_write(d, n, off, len, &flags) : -ENOMEDIUM;
 
     if (!ret)
         ret = node_zero(n, off, len, flags | (d->writethrough ? REQ_FUA : 0));
@@ -237,7 +238,8 @@ int disk_zero(Disk *d, uint64_t off, uint64_t len, unsigned flags)
 int disk_discard(Disk *d, uint64_t off, uint64_t len)
 {
     BlockNode *n = enter(d);
-    int ret = n ? check_write(d, n, off, len, 0) : -ENOMEDIUM;
+    unsigned flags = 0;
+    int ret = n ? check_write(d, n, off, len, &flags) : -ENOMEDIUM;
 
     if (!ret && off + len > n->size)
         ret = -EIO;
@@ -270,10 +272,11 @@ static int copy_from_host(BlockNode *from, uint64_t off, BlockNode *to, uint64_t
 int disk_copy(Disk *from, uint64_t from_off, Disk *to, uint64_t to_off, uint64_t len)
 {
     BlockNode *a = enter(from), *b = enter(to);
+    unsigned flags = 0;
     int ret = a && b ? check_read(a, from_off, len) : -ENOMEDIUM;
 
     if (!ret)
-        ret = check_write(to, b, to_off, len, 0);
+        ret = check_write(to, b, to_off, len, &flags);
     if (!ret)
         ret = copy_from_host(a, from_off, b, to_off, len);
     if (!ret && to->writethrough)

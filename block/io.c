@@ -170,6 +170,12 @@ static int read_unaligned(BlockNode *n, uint64_t off, const IoVec *q, unsigned f
     return ret;
 }
 
+/* The node has become shorter while the request waited. */
+static bool cut_off(BlockNode *n, uint64_t off, uint64_t len, unsigned flags)
+{
+    return off + len > n->size && !(flags & REQ_GROWS) && off + len > node_size_now(n);
+}
+
 int node_read(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags)
 {
     const uint64_t len = q->len;
@@ -182,7 +188,10 @@ int node_read(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags)
         return -ENOTSUP;
     node_busy(n);
     range_enter(&n->tracked, &r, off, len, flags & REQ_SERIALISING);
-    ret = is_aligned(n, off, len) ? transfer(n, false, off, q, flags) : read_unaligned(n, off, q, flags);
+    if (cut_off(n, off, len, flags))
+        ret = -EIO;
+    else
+        ret = is_aligned(n, off, len) ? transfer(n, false, off, q, flags) : read_unaligned(n, off, q, flags);
     range_leave(&n->tracked, &r);
     node_idle(n);
     return ret;
@@ -337,6 +346,7 @@ int node_write(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags)
 {
     const uint64_t len = q->len;
     const uint32_t align = n->limits.request_align;
+    const uint64_t from = down(off, align);
     bool aligned = is_aligned(n, off, len), zeroes;
     Range r;
     int ret;
@@ -346,16 +356,12 @@ int node_write(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags)
     if (!n->drv->write)
         return -ENOTSUP;
     node_busy(n);
-    zeroes = n->detect_zeroes;      /* which calls it was may change while we wait */
-    if (aligned) {
-        range_enter(&n->tracked, &r, off, len, flags & REQ_SERIALISING);
-        ret = write_aligned(n, off, q, flags);
-    } else {
-        uint64_t from = down(off, align);
-
-        range_enter(&n->tracked, &r, from, up(off + len, align) - from, true);
-        ret = write_unaligned(n, off, q, flags);
-    }
+    range_enter(&n->tracked, &r, from, up(off + len, align) - from, !aligned || flags & REQ_SERIALISING);
+    zeroes = n->detect_zeroes;      /* which calls it is may change meanwhile */
+    if (cut_off(n, off, len, flags))
+        ret = -EIO;
+    else
+        ret = aligned ? write_aligned(n, off, q, flags) : write_unaligned(n, off, q, flags);
     event(n, "pwritev_done");
     wrote(n, off, len, flags, ret);
     range_leave(&n->tracked, &r);
@@ -393,9 +399,17 @@ static int zero_unaligned(BlockNode *n, uint64_t off, uint64_t len, unsigned fla
     return ret;
 }
 
+/* Within a request that is tracked. */
+static int zero_any(BlockNode *n, uint64_t off, uint64_t len, unsigned flags)
+{
+    return is_aligned(n, off, len) ? zero_aligned(n, off, len, flags) : zero_unaligned(n, off, len, flags);
+}
+
 int node_zero(BlockNode *n, uint64_t off, uint64_t len, unsigned flags)
 {
     const uint32_t align = n->limits.request_align;
+    bool aligned = is_aligned(n, off, len);
+    uint64_t from = down(off, align);
     Range r;
     int ret;
 
@@ -406,15 +420,8 @@ int node_zero(BlockNode *n, uint64_t off, uint64_t len, unsigned flags)
     if (!n->discard)
         flags &= ~(unsigned)REQ_UNMAP;
     node_busy(n);
-    if (is_aligned(n, off, len)) {
-        range_enter(&n->tracked, &r, off, len, flags & REQ_SERIALISING);
-        ret = zero_aligned(n, off, len, flags);
-    } else {
-        uint64_t from = down(off, align);
-
-        range_enter(&n->tracked, &r, from, up(off + len, align) - from, true);
-        ret = zero_unaligned(n, off, len, flags);
-    }
+    range_enter(&n->tracked, &r, from, up(off + len, align) - from, !aligned || flags & REQ_SERIALISING);
+    ret = cut_off(n, off, len, flags) ? -EIO : zero_any(n, off, len, flags);
     wrote(n, off, len, flags, ret);
     range_leave(&n->tracked, &r);
     ret = finish_fua(n, flags, n->zero_flags & n->write_flags, ret);
@@ -453,8 +460,11 @@ int node_discard(BlockNode *n, uint64_t off, uint64_t len)
         return 0;
     node_busy(n);
     range_enter(&n->tracked, &r, first, last - first, false);
-    int ret = discard_aligned(n, first, last - first);
-    wrote(n, first, MIN(last, n->size) - first, 0, ret);
+    int ret = -EIO;                     /* the node has become shorter while the request waited */
+    if (last <= up(n->size, align)) {
+        ret = discard_aligned(n, first, last - first);
+        wrote(n, first, MIN(last, n->size) - first, 0, ret);
+    }
     range_leave(&n->tracked, &r);
     node_idle(n);
     return ret;
@@ -523,12 +533,13 @@ static int hide_backing(BlockNode *n, uint64_t was)
 {
     uint64_t below = n->backing ? node_size_now(n->backing->node) : 0;
 
-    return below > was && n->size > was ? node_zero(n, was, MIN(below, n->size) - was, 0) : 0;
+    return below > was && n->size > was ? zero_any(n, was, MIN(below, n->size) - was, 0) : 0;
 }
 
 Err *node_resize(BlockNode *n, uint64_t len, bool exact, Preallocation p)
 {
     uint64_t was = n->size;
+    Range r;
     Err *e = NULL;
 
     if (len > BLOCK_MAX_SIZE)
@@ -536,6 +547,8 @@ Err *node_resize(BlockNode *n, uint64_t len, bool exact, Preallocation p)
     if (n->read_only)
         return err(ERR_INVALID, "Image is read-only");
     node_busy(n);
+    /* Nobody is at work on what comes or goes. */
+    range_enter(&n->tracked, &r, MIN(was, len), UINT64_MAX - MIN(was, len), true);
     if (n->drv->resize) {
         e = n->drv->resize(n, len, exact, p);
     } else if (n->drv->kind == DRIVER_FILTER && n->file) {
@@ -552,6 +565,7 @@ Err *node_resize(BlockNode *n, uint64_t len, bool exact, Preallocation p)
         n->write_gen++;
         node_resized(n);
     }
+    range_leave(&n->tracked, &r);
     node_idle(n);
     return e;
 }

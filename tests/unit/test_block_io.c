@@ -160,6 +160,50 @@ static void test_node_end(BlockGraph *g)
     node_unref(n);
 }
 
+/* A disk that shrinks and grows while others write near its end: no request meets the driver beyond it. */
+typedef struct Edge { Disk *d; unsigned seed, left; } Edge;
+static int edge_write(void *arg)
+{
+    Edge *e = arg;
+    uint8_t buf[3000] = { 1 };
+
+    while (e->left) {
+        int ret = disk_write(e->d, 60000 + rand_r(&e->seed) % 60000, &IOV_BUF(buf, 1 + rand_r(&e->seed) % 3000), 0);
+
+        CHECK(ret == 0 || ret == -EIO);
+        co_pause();
+    }
+    return 0;
+}
+
+static int edge_resize(void *arg)
+{
+    Edge *e = arg;
+
+    for (; e->left; e->left--) {
+        CHECK(ok(disk_resize(e->d, e->left % 2 ? 65536 : 131072, true, (Preallocation){ 0 }, 0)));
+        for (unsigned i = rand_r(&e->seed) % 20; i; i--)
+            co_pause();
+    }
+    return 0;
+}
+
+static void test_resize_race(BlockGraph *g)
+{
+    BlockNode *n = open_text(g, "driver=raw,file.driver=ram,file.size=128K,file.yields=on,file.fixed=on,file.align=512", OPEN_RW);
+    Edge e = { .seed = 3, .left = 60 };
+    CoCrowd c = { .max = 6 };
+
+    CHECK(ok(disk_new(n, PERM_ALL, PERM_ALL, "test", &e.d)));
+    for (int i = 0; i < 5; i++)
+        crowd_start(&c, edge_write, &e);
+    crowd_start(&c, edge_resize, &e);
+    crowd_wait(&c);
+    CHECK(!ram_of(n)->bad);
+    disk_free(e.d);
+    node_unref(n);
+}
+
 /* ---- flushes */
 
 static int flush_one(void *arg)
@@ -298,6 +342,7 @@ int main(void)
     RUN_IN_GRAPH(test_no_zero);
     RUN_IN_GRAPH(test_window);
     RUN_IN_GRAPH(test_node_end);
+    RUN_IN_GRAPH(test_resize_race);
     RUN_IN_GRAPH(test_flush);
     RUN_IN_GRAPH(test_errors);
     RUN_IN_GRAPH(test_threads);
