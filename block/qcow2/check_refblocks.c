@@ -61,6 +61,26 @@ int check_refcount_structures(Check *c)
     return ret;
 }
 
+/* After the walk: a block whose cluster something else is as well cannot be written. */
+static void shared_structures(Check *c)
+{
+    Qcow2 *s = c->s;
+
+    for (uint64_t i = 0; i < s->rt_size; i++) {
+        uint64_t cluster = (s->rt[i] & QCOW2_RT_OFFSET) >> s->cluster_bits, n;
+        const CheckMeta *m;
+
+        if (!cluster || c->bad_block[i / 8] >> i % 8 & 1)
+            continue;
+        m = meta_find(&c->meta, cluster);
+        n = counts_get(&c->counts, cluster);
+        if (m && n > m->rc_refs) {
+            check_bad(c, "ERROR refcount block %" PRIu64 " refcount=%" PRIu64, i, n);
+            bad_structure(c, i);
+        }
+    }
+}
+
 int check_block(Check *c, uint64_t rb, const void **out)
 {
     Qcow2 *s = c->s;
@@ -127,6 +147,22 @@ static uint64_t skip_equal(const Check *c, const void *block, uint64_t in, uint6
     return i;
 }
 
+/* More references than as metadata: what else is it? */
+static void tell_uses(Check *c, uint64_t i)
+{
+    static const char *const names[] = { "header", "active L1 table", "L2 table", "refcount table", "refcount block",
+                                         "snapshot table", "L1 table of a snapshot", "bitmap", "encryption header" };
+    const CheckMeta *m = meta_find(&c->meta, i);
+    g_autoptr(GString) uses = g_string_new(NULL);
+
+    if (!m || counts_get(&c->counts, i) <= m->refs)
+        return;
+    for (unsigned k = 0; k < G_N_ELEMENTS(names); k++)
+        if (m->uses >> k & 1)
+            g_string_append_printf(uses, "%s, ", names[k]);
+    check_say(c, "    offset %#" PRIx64 " is used as %sand for data", i << c->s->cluster_bits, uses->str);
+}
+
 static void one_differs(Check *c, uint64_t i, uint64_t have, uint64_t want)
 {
     bool leak = have > want;
@@ -137,6 +173,8 @@ static void one_differs(Check *c, uint64_t i, uint64_t have, uint64_t want)
     else
         c->r->corruptions++;
     c->bad_counts += !leak && want <= c->s->refcount_max;
+    if (!leak)
+        tell_uses(c, i);
 }
 
 /* Clusters [first, first+n), in one block and one page. */
@@ -186,6 +224,7 @@ static int report(Check *c)
     uint64_t end = MAX(c->clusters, c->counts.end), highest = 0;
     int ret = 0;
 
+    shared_structures(c);
     for (uint64_t i = skip_empty(c, 0, end); i < end && !ret; i = skip_empty(c, i, end)) {
         uint64_t stop = part_end(c, i, end);
         const void *block;

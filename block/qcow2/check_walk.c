@@ -213,8 +213,8 @@ static int packed_entry(Table *t, uint64_t e, uint64_t bitmap, uint64_t i)
     return check_ref_data(c, host & ~UINT64_C(511), bytes, t->k, 0);
 }
 
-/* An entry that is no plain cluster of data, aligned, without reserved bits: what is wrong with it? */
-static void judge(Table *t, uint64_t e, uint64_t bitmap)
+/* An entry that is no plain cluster of data, aligned, without reserved bits: what is wrong with it? *goes: it will be mended. */
+static void judge(Table *t, uint64_t e, uint64_t bitmap, bool *goes)
 {
     Check *c = t->c;
     Qcow2 *s = c->s;
@@ -225,6 +225,7 @@ static void judge(Table *t, uint64_t e, uint64_t bitmap)
         check_bad(c, "ERROR found l2 entry with reserved bits set: %" PRIx64, e);
     if ((bitmap >> 32 & bitmap) || ((bitmap & QCOW2_SUB_ALL_ALLOC) && !host && !qcow2_has_data_file(s)))
         check_bad(c, "ERROR offset=%" PRIx64 ": Allocated cluster has corrupted subcluster allocation bitmap", host);
+    *goes = qcow2_in_cluster(s, host) && zero && t->active && c->fix & FIX_ERRORS;
     if (qcow2_in_cluster(s, host) && zero)
         bad_entry(t, "ERROR offset=%" PRIx64 ": Preallocated cluster is not properly aligned; L2 entry corrupted.", host);
     else if (qcow2_in_cluster(s, host))
@@ -249,8 +250,12 @@ static int plain_entry(Table *t, uint64_t e, uint64_t bitmap, uint64_t i)
     Qcow2 *s = c->s;
     uint64_t host = e & QCOW2_L2_OFFSET, guest = t->guest + (i << s->cluster_bits);
 
+    bool goes = false;
+
     if (e != (host | (e & QCOW2_COPIED)) || bitmap || qcow2_in_cluster(s, host))
-        judge(t, e, bitmap);
+        judge(t, e, bitmap, &goes);
+    if (goes)
+        return 0;               /* what it names it will not name any more */
     if (qcow2_has_data_file(s)) {
         if ((e & QCOW2_COPIED || host) && host != guest)
             check_bad(c, "ERROR offset=%" PRIx64 ": the data file has to hold this cluster at %" PRIx64
