@@ -9,6 +9,7 @@
   shape    no tabs or trailing blanks in C, and no file that nobody could read
   paths    a file that a page names in `backticks`, folder and all, is there
   pages    a folder with C files has a README.md
+  scripts  a file that begins with #! may be executed
 """
 import os
 import re
@@ -72,6 +73,8 @@ def check_file(root, path):
     with open(os.path.join(root, path), encoding="utf-8", errors="replace") as f:
         lines = f.read().split("\n")
     first = "\n".join(lines[:2])
+    if first.startswith("#!") and not os.access(os.path.join(root, path), os.X_OK):
+        yield 1, "it begins with #! and may not be executed: chmod +x"
     if ext in C_FILES + (".py", ".sh", ".mk", ".S") and "SPDX-License-Identifier: MIT" not in first:
         yield 1, "the file does not open with its SPDX line"
     for n, line in enumerate(lines, 1):
