@@ -168,7 +168,8 @@ static int edge_write(void *arg)
     uint8_t buf[3000] = { 1 };
 
     while (e->left) {
-        int ret = disk_write(e->d, 60000 + rand_r(&e->seed) % 60000, &IOV_BUF(buf, 1 + rand_r(&e->seed) % 3000), 0);
+        size_t len = 1 + rand_r(&e->seed) % sizeof(buf);        /* IOV_BUF looks twice at it */
+        int ret = disk_write(e->d, 60000 + rand_r(&e->seed) % 60000, &IOV_BUF(buf, len), 0);
 
         CHECK(ret == 0 || ret == -EIO);
         co_pause();
