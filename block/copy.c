@@ -4,9 +4,10 @@
  *
  * copy_run is one planner and a crowd of workers. The planner asks the source
  * what it holds and cuts the range into pieces of one kind: data, zeroes, or
- * what lies below `base`. A piece of data is read into one of `workers`
- * buffers, looked through for zeroes, and written in runs; so the memory is
- * workers * chunk, whatever the images are like.
+ * what lies below `base`. A piece of data is read into a buffer, looked through
+ * for zeroes, and written in runs. Pieces are long where the source lets them,
+ * which is quickest, and many where it does not; their memory together is
+ * limited, whatever the images are like.
  *
  * Pieces begin and end at multiples of `unit` in the target (its cluster, say)
  * where the source lets them: a target's cluster is then written once and
@@ -27,6 +28,11 @@
 #define ZERO_MAX (UINT64_C(256) * MIB)
 #define ASK_MAX (UINT64_C(1) << 30)
 
+/* Buffers have sizes of powers of two. */
+#define SMALLEST (64 * KIB)
+#define CLASSES 16
+typedef union Buffer { union Buffer *next; uint8_t bytes[1]; } Buffer;
+
 typedef enum Kind { KIND_DATA, KIND_ZERO, KIND_BELOW } Kind;
 
 /* What the source said last: [off, end) is of that kind. Each planner has its own, as it may be old soon. */
@@ -44,9 +50,8 @@ struct Copy {
     bool offload;
     unsigned offload_refused;       /* in a row */
 
-    /* Buffers that wait for use; `made` of them exist. */
-    void **idle;
-    unsigned idle_count, made;
+    Buffer *idle[CLASSES];          /* by size: SMALLEST << class */
+    uint64_t budget, used, resting; /* bytes of buffers: at most; in use; idle */
     CoQueue buffer_wanted;
 
     /* in_order: pieces are numbered; piece `turn` may begin to write. */
@@ -63,6 +68,7 @@ typedef struct Piece {
     Copy *copy;
     uint64_t off, len, number;
     Kind kind;
+    void *buf;                      /* for `len` bytes; NULL: not taken yet */
 } Piece;
 
 CopyConfig copy_defaults(Disk *from, Disk *to)
@@ -112,12 +118,17 @@ static Err *choose_sizes(Copy *c)
         if (!n->drv->can_compress || !align)
             return err(ERR_UNSUPPORTED, "Compression not supported for this file format");
     }
-    if (!c->c.workers)
-        c->c.workers = c->c.compress ? 2 * cores() + 2 : 8;
     if (!c->c.chunk)
-        c->c.chunk = MAX(MIB, MIN(align, 2 * MIB));
+        c->c.chunk = 2 * MIB;
     if (c->c.chunk & (c->c.chunk - 1) || c->c.chunk < 512 || c->c.chunk > BLOCK_MAX_REQUEST)
         return err(ERR_INVALID, "a copy's chunk must be a power of two from 512 on, not %" PRIu32, c->c.chunk);
+    if (c->c.workers)
+        c->budget = (uint64_t)c->c.workers * MAX(c->c.chunk, SMALLEST);
+    else if (c->c.compress)
+        c->budget = (2 * cores() + 2) * (uint64_t)MAX(c->c.chunk, SMALLEST);
+    else
+        c->budget = MAX(8 * MIB, c->c.chunk);
+    c->crowd.max = c->c.workers ? c->c.workers : c->c.compress ? 2 * cores() + 2 : 16;
     if (!c->unit)
         c->unit = align && !(align & (align - 1)) ? MIN(align, c->c.chunk) : 1;
     return NULL;
@@ -141,19 +152,26 @@ Err *copy_new(const CopyConfig *config, Copy **out)
         g_free(c);
         return e;
     }
-    c->crowd.max = c->c.workers;
-    c->idle = g_new0(void *, c->c.workers);
     *out = c;
     return NULL;
+}
+
+static void free_idle(Copy *c)
+{
+    for (unsigned i = 0; i < CLASSES; i++) {
+        for (Buffer *b; (b = c->idle[i]); ) {
+            c->idle[i] = b->next;
+            block_buf_free(b);
+        }
+    }
+    c->resting = 0;
 }
 
 void copy_free(Copy *c)
 {
     if (!c)
         return;
-    for (unsigned i = 0; i < c->idle_count; i++)
-        block_buf_free(c->idle[i]);
-    g_free(c->idle);
+    free_idle(c);
     g_free(c);
 }
 
@@ -171,23 +189,50 @@ bool copy_failed_reading(const Copy *c, uint64_t *off)
 
 /* ---- what workers share */
 
-static void *buffer_take(Copy *c)
+static unsigned class_of(uint64_t len, uint64_t *size)
 {
-    void *buf;
+    unsigned k = 0;
 
-    while (!c->idle_count && c->made == c->c.workers)
-        co_queue_wait(&c->buffer_wanted);
-    if (c->idle_count)
-        return c->idle[--c->idle_count];
-    buf = block_buf(c->target, c->c.chunk);
-    c->made += buf != NULL;
-    return buf;
+    for (*size = SMALLEST; *size < len; *size *= 2)
+        k++;
+    return k;
 }
 
-static void buffer_give(Copy *c, void *buf)
+/* Waits until there may be one more; NULL: no memory. Whoever is in order asks in that order. */
+static void *buffer_take(Copy *c, uint64_t len)
 {
-    c->idle[c->idle_count++] = buf;
-    co_queue_wake(&c->buffer_wanted);
+    uint64_t size;
+    unsigned k = class_of(len, &size);
+    Buffer *b;
+
+    while (c->used && c->used + size > c->budget)
+        co_queue_wait(&c->buffer_wanted);
+    c->used += size;
+    b = c->idle[k];
+    if (b) {
+        c->idle[k] = b->next;
+        c->resting -= size;
+        return b;
+    }
+    if (c->used + c->resting > c->budget)
+        free_idle(c);
+    b = block_buf(c->target, size);
+    if (!b)
+        c->used -= size;
+    return b;
+}
+
+static void buffer_give(Copy *c, void *buf, uint64_t len)
+{
+    uint64_t size;
+    unsigned k = class_of(len, &size);
+    Buffer *b = buf;
+
+    b->next = c->idle[k];
+    c->idle[k] = b;
+    c->used -= size;
+    c->resting += size;
+    co_queue_wake_all(&c->buffer_wanted);
 }
 
 static void wait_for_turn(Copy *c, const Piece *p)
@@ -393,24 +438,24 @@ static int copy_offloaded(Copy *c, const Piece *p)
 
 /* ---- pieces */
 
-static int copy_data(Copy *c, const Piece *p)
+static int copy_data(Copy *c, Piece *p)
 {
-    void *buf = buffer_take(c);
-    int ret = buf ? read_data(c, p->off, buf, p->len) : -ENOMEM;
+    int ret;
 
+    if (!p->buf)
+        p->buf = buffer_take(c, p->len);
+    ret = p->buf ? read_data(c, p->off, p->buf, p->len) : -ENOMEM;
     wait_for_turn(c, p);
     if (ret >= 0) {
         obey_rate(c, p->len);
         pass_turn(c, p);
-        ret = write_runs(c, p->off, buf, p->len);
+        ret = write_runs(c, p->off, p->buf, p->len);
     }
-    if (buf)
-        buffer_give(c, buf);
     return MIN(ret, 0);
 }
 
 /* sparse 0: zeroes are data like any other. */
-static int copy_zero(Copy *c, const Piece *p)
+static int copy_zero(Copy *c, Piece *p)
 {
     int ret = 0;
 
@@ -419,20 +464,19 @@ static int copy_zero(Copy *c, const Piece *p)
     if (c->c.sparse)
         return write_zeroes(c, p->off, p->len);
     for (uint64_t done = 0, n; done < p->len && ret >= 0; done += n) {
-        void *buf = buffer_take(c);
-
+        n = MIN(c->c.chunk, p->len - done);
+        void *buf = buffer_take(c, n);
         if (!buf)
             return -ENOMEM;
-        n = MIN(c->c.chunk, p->len - done);
         memset(buf, 0, n);
         obey_rate(c, n);
         ret = write_run(c, p->off + done, buf, n);
-        buffer_give(c, buf);
+        buffer_give(c, buf, n);
     }
     return ret;
 }
 
-static int copy_piece(Copy *c, const Piece *p)
+static int copy_piece(Copy *c, Piece *p)
 {
     int ret = 0;
 
@@ -453,6 +497,8 @@ static int copy_piece(Copy *c, const Piece *p)
         break;
     }
     pass_turn(c, p);
+    if (p->buf)
+        buffer_give(c, p->buf, p->len);
     if (ret >= 0)
         advance(c, p->len);
     return ret;
@@ -580,6 +626,8 @@ static int run_all(Copy *c)
         }
         p->number = c->pieces++;
         off += p->len;
+        if (p->kind == KIND_DATA && !c->offload)
+            p->buf = buffer_take(c, p->len);
         crowd_start(&c->crowd, run_piece, p);
     }
     return 0;

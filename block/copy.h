@@ -7,8 +7,8 @@
  *
  * A Copy is what its requests share: buffers, counters, the limit of speed.
  * Either copy_run does all of [off, off + len), or a job says which ranges by
- * copy_range, from as many coroutines as it likes (at most `workers` of them
- * hold a buffer at a time, the others wait).
+ * copy_range, from as many coroutines as it likes (those for whom there is no
+ * buffer wait).
  */
 #ifndef BLOCK_COPY_H
 #define BLOCK_COPY_H
