@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define READ_AHEAD (16 << 10)
+#define GATHER (16 << 10)       /* the longest record of TLS */
 #define IOV_AT_ONCE 64
 
 typedef struct Place {
@@ -31,6 +32,7 @@ struct Wire {
     Alarm alarm;
     const WireFilter *filter;
     void *opaque;
+    char *gather;               /* the writer's, or NULL */
     size_t have, at;            /* bytes in ahead; the first that was not read */
     char ahead[READ_AHEAD];
 };
@@ -100,6 +102,7 @@ void wire_free(Wire *s)
         s->filter->free(s->opaque);
     watch_del(&s->watch);
     close(s->fd);
+    g_free(s->gather);
     g_free(s);
 }
 
@@ -208,13 +211,32 @@ static ssize_t read_some(Wire *s, const struct iovec *v, unsigned n)
     }
 }
 
+/* For a filter, which takes one buffer: a short message's elements together, so that they become one record. */
+static struct iovec filter_buffer(Wire *s, const struct iovec *v, unsigned n)
+{
+    size_t len = 0;
+
+    if (n == 1 || v->iov_len >= GATHER / 4)
+        return *v;
+    if (!s->gather)
+        s->gather = g_malloc(GATHER);
+    for (unsigned i = 0; i < n && len < GATHER; i++) {
+        size_t part = MIN(v[i].iov_len, GATHER - len);
+        memcpy(s->gather + len, v[i].iov_base, part);
+        len += part;
+    }
+    return (struct iovec){ s->gather, len };
+}
+
 static ssize_t write_some(Wire *s, const struct iovec *v, unsigned n)
 {
+    struct iovec one = s->filter ? filter_buffer(s, v, n) : *v;
+
     for (;;) {
         uint32_t events = EPOLLOUT;
         if (s->error)
             return s->error;
-        ssize_t put = s->filter ? s->filter->write(s->opaque, v->iov_base, v->iov_len, &events) : socket_writev(s, v, n);
+        ssize_t put = s->filter ? s->filter->write(s->opaque, one.iov_base, one.iov_len, &events) : socket_writev(s, v, n);
         if (put >= 0)
             return put;
         if (put != -EAGAIN)

@@ -419,7 +419,7 @@ static int host_error(uint32_t error)
 
 int nbd_conn_request(NbdConn *c, NbdRequest *r)
 {
-    Slot *t;
+    Slot *t = NULL;
 
     r->lost = false;
     nbd_conn_ref(c);

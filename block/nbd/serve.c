@@ -16,7 +16,8 @@
 enum {
     STATUS_EXTENTS = 8192,          /* in one answer */
     SPARSE_MIN = 64 << 10,          /* reads of that length may be answered with holes */
-    PIECES_MAX = 256,               /* chunks of such an answer */
+    HOLE_MIN = 32 << 10,            /* .. of this length at least */
+    LOOKS_MAX = 64,                 /* questions to the map for such an answer */
     CACHE_PIECE = 1 << 20,
 };
 
@@ -137,17 +138,22 @@ static int send_hole(const Request *r, uint64_t off, uint32_t len, bool last)
     return send_chunk(r, last ? NBD_REPLY_FLAG_DONE : 0, NBD_REPLY_TYPE_OFFSET_HOLE, b, sizeof(b), NULL, 0);
 }
 
-/* How far the bytes at off are all zeroes by the map (*hole), or not. At least one byte. */
-static uint64_t piece(NbdExport *x, uint64_t off, uint64_t len, bool *hole)
+/*
+ * How far the bytes at off are all zeroes by the map (*hole), or not. At least
+ * one byte. Short holes are not worth a chunk. *looks: how often the map may
+ * still be asked for this request.
+ */
+static uint64_t piece(NbdExport *x, uint64_t off, uint64_t len, unsigned *looks, bool *hole)
 {
     uint64_t n = 0;
 
     *hole = false;
-    for (int looks = 0; n < len && looks < 64; looks++) {
+    while (n < len) {
         Extent e;
-        if (node_extent_above(disk_node(x->disk), NULL, true, off + n, len - n, &e) || !e.len || e.len > len - n)
-            return n && *hole ? n : len;        /* what is not known is read */
-        bool zero = e.flags & EXTENT_ZERO;
+        if (!*looks || node_extent_above(disk_node(x->disk), NULL, true, off + n, len - n, &e) || !e.len || e.len > len - n)
+            return *hole ? n : len;         /* what is not known is read */
+        --*looks;
+        bool zero = e.flags & EXTENT_ZERO && e.len >= HOLE_MIN;
         if (n && zero != *hole)
             break;
         *hole = zero;
@@ -159,23 +165,20 @@ static uint64_t piece(NbdExport *x, uint64_t off, uint64_t len, bool *hole)
 static void read_sparse(const Request *r)
 {
     NbdExport *x = r->c->export;
-    uint64_t end = r->off + r->len;
-    int ret = 0;
+    uint64_t at = r->off, end = r->off + r->len;
+    unsigned looks = LOOKS_MAX;
 
-    for (uint64_t at = r->off, n = 0; at < end && !ret; n++) {
-        bool hole = false;
-        uint64_t len = n < PIECES_MAX ? piece(x, at, end - at, &hole) : end - at;
-        bool last = at + len == end;
-        if (hole) {
-            ret = send_hole(r, at, len, last);
-        } else {
-            int bad = disk_read(x->disk, at, &IOV_BUF(r->buf, len), 0);
-            if (bad) {
-                send_status(r, bad, "reading");
-                return;
-            }
-            ret = send_data(r, at, r->buf, len, last);
+    while (at < end) {
+        bool hole;
+        uint64_t len = piece(x, at, end - at, &looks, &hole);
+        int ret = hole ? 0 : disk_read(x->disk, at, &IOV_BUF(r->buf, len), 0);
+
+        if (ret) {
+            send_status(r, ret, "reading");
+            return;
         }
+        if (hole ? send_hole(r, at, len, at + len == end) : send_data(r, at, r->buf, len, at + len == end))
+            return;
         at += len;
     }
 }
