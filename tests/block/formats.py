@@ -383,11 +383,84 @@ def both_write():
                 expect(b.read("back")[:SIZE] == bytes(model), f"{fmt} {options}: other bytes")
 
 
+def fat_tree(disk):
+    """A FAT file system: path -> bytes, None for folders."""
+    at = 0 if disk[0] == 0xeb else struct.unpack_from("<I", disk, 446 + 8)[0] * 512
+    boot = disk[at:at + 512]
+    per, reserved, fats, slots = boot[13], *struct.unpack_from("<HBH", boot, 14)
+    fat_len = struct.unpack_from("<H", boot, 22)[0] * 512
+    fat = disk[at + reserved * 512:][:fat_len]
+    expect(disk[at + reserved * 512 + fat_len:][:fat_len] == fat, "the tables differ")
+    root = at + reserved * 512 + fats * fat_len
+    data = root + slots * 32
+    wide = boot[54:62] == b"FAT16   "
+
+    def chain(c):
+        out = b""
+        while 2 <= c < (0xfff0 if wide else 0xff0):
+            out += disk[data + (c - 2) * per * 512:][:per * 512]
+            c = struct.unpack_from("<H", fat, c * 2)[0] if wide else \
+                struct.unpack_from("<H", fat, c * 3 // 2)[0] >> 4 * (c & 1) & 0xfff
+        return out
+
+    def folder(entries, path):
+        name = ""
+        for k in range(0, len(entries), 32):
+            e = entries[k:k + 32]
+            if not e[0]:
+                break
+            if e[11] == 15:
+                part = (e[1:11] + e[14:26] + e[28:32]).decode("utf-16-le", "surrogatepass")
+                name = part.split("\0")[0].rstrip("\uffff") + name
+                continue
+            short = e[:8].decode("latin1").rstrip() + ("." + e[8:11].decode("latin1").rstrip()).rstrip(".")
+            first, size = struct.unpack_from("<HI", e, 26)
+            if not e[11] & 8 and short not in (".", ".."):
+                tree[path + (name or short)] = None if e[11] & 16 else chain(first)[:size]
+                if e[11] & 16:
+                    folder(chain(first), path + (name or short) + "/")
+            name = ""
+
+    tree = {}
+    folder(disk[root:data], "")
+    return tree
+
+
+def folders():
+    """fat:DIR: what a FAT reader finds is what is in the folder."""
+    with Bench("formats") as b:
+        r = random.Random(10)
+        want = {}
+        for path in ("A.TXT", "b.txt", "B.TXTx", "dir/", "dir/a name that is long.text", "dir/a name that is longer.text",
+                     "dir/sub.d/", "dir/sub.d/x", "Ünïcode – näme", "empty", ".hidden", "dir/many/",
+                     *(f"dir/many/file number {i}" for i in range(120))):
+            full = b.path("top/" + path)
+            os.makedirs(os.path.dirname(full), exist_ok=True)
+            if path.endswith("/"):
+                os.makedirs(full, exist_ok=True)
+                want[path[:-1]] = None
+                continue
+            want[path] = b"" if path == "empty" else r.randbytes(r.randrange(1, 30000 if path == "b.txt" else 900))
+            with open(full, "wb") as f:
+                f.write(want[path])
+        os.symlink("/etc/passwd", b.path("top/link"))
+        for kind in ("fat:", "fat:floppy:", "fat:12:", "fat:floppy:16:"):
+            b.img("convert", "-O", "raw", kind + b.path("top"), "disk")
+            with open(b.path("disk"), "rb") as f:       # half a GB, nothing behind the first few
+                got = fat_tree(f.read(4 * MIB))
+            expect(got == want, f"{kind}: {sorted(got.items() ^ want.items())[:4] if got.keys() == want.keys() else sorted(got.keys() ^ want.keys())}")
+        b.fails("info", "fat:32:" + b.path("top"), words=["FAT16"])
+        b.fails("info", "fat:/nonexistent", words=["cannot open the folder"])
+        b.write("top/big", (0, b""), size=3 << 20)
+        b.fails("info", "fat:floppy:" + b.path("top"), words=["does not fit in FAT12"])
+
+
 def main():
     if not QEMU_IMG or not QEMU_IO:
         print("no qemu-img and qemu-io to compare with (apt install qemu-utils)")
         return 77
-    return run_cases([theirs_here, ours_there, read_only_formats, creating, parents, descriptors, streamed, esx, logged, both_write],
+    return run_cases([theirs_here, ours_there, read_only_formats, creating, parents, descriptors, streamed, esx, logged, both_write,
+                      folders],
                      sys.argv[1:])
 
 
