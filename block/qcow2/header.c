@@ -140,6 +140,11 @@ static Err *check_places(Qcow2 *s, unsigned flags)
         return qcow2_bad(s, 36, "L1 table is too small: %u entries, the image size takes %" PRIu64, h->l1_size, need);
     if (h->l1_size && !h->l1_offset)
         return qcow2_bad(s, 40, "no active L1 table");
+    if (h->l1_offset + h->l1_size * UINT64_C(8) > child_size(s->node.file))
+        return qcow2_bad(s, h->l1_offset, "active L1 table: beyond the end of the file, which has %" PRIu64 " bytes",
+                         child_size(s->node.file));
+    if (h->refcount_table_offset && h->refcount_table_offset >= child_size(s->node.file) && !(flags & OPEN_CHECK))
+        return qcow2_bad(s, h->refcount_table_offset, "reference count table: beyond the end of the file");
     return NULL;
 }
 

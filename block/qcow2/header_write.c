@@ -138,20 +138,22 @@ int qcow2_write_fields(Qcow2 *s, size_t from, size_t to)
 
 #define FIELD_END(m) (offsetof(Qcow2Header, m) + sizeof(((Qcow2Header *)0)->m))
 
-static int set_incompatible(Qcow2 *s, uint64_t bits)
+/* In memory the bits change when they are on disk: others go by them. */
+static int set_incompatible(Qcow2 *s, uint64_t set, uint64_t clear)
 {
-    uint64_t was = s->header.incompatible;
-    if (was == bits)
-        return 0;
-    s->header.incompatible = bits;
-    Qcow2Header disk = on_disk(s);
     size_t at = offsetof(Qcow2Header, incompatible);
-    /* Not through the overlap check: it may be what found the corruption. */
-    int ret = child_pwrite(s->node.file, at, (uint8_t *)&disk + at, sizeof(disk.incompatible), 0);
+    co_lock(&s->mark_lock);
+    uint64_t bits = (s->header.incompatible | set) & ~clear, be = htobe64(bits);
+    int ret = 0;
+    if (bits != s->header.incompatible) {
+        /* Not through the overlap check: it may be what found the corruption. */
+        ret = child_pwrite(s->node.file, at, &be, sizeof(be), 0);
+        if (!ret)
+            ret = child_flush(s->node.file);
+    }
     if (!ret)
-        ret = child_flush(s->node.file);
-    if (ret)
-        s->header.incompatible = was;
+        s->header.incompatible = bits;
+    co_unlock(&s->mark_lock);
     return ret;
 }
 
@@ -159,7 +161,7 @@ int qcow2_mark_dirty(Qcow2 *s)
 {
     if (s->header.version < 3)
         return -ENOTSUP;
-    return set_incompatible(s, s->header.incompatible | QCOW2_INCOMPAT_DIRTY);
+    return set_incompatible(s, QCOW2_INCOMPAT_DIRTY, 0);
 }
 
 int qcow2_mark_clean(Qcow2 *s)
@@ -169,14 +171,14 @@ int qcow2_mark_clean(Qcow2 *s)
     int ret = qcow2_write_refcounts(s);
     if (!ret)
         ret = qcow2_barrier(s);
-    return ret ? ret : set_incompatible(s, s->header.incompatible & ~QCOW2_INCOMPAT_DIRTY);
+    return ret ? ret : set_incompatible(s, 0, QCOW2_INCOMPAT_DIRTY);
 }
 
 int qcow2_mark_corrupt(Qcow2 *s)
 {
     if (s->header.version < 3)
         return 0;               /* nowhere to say it */
-    return set_incompatible(s, s->header.incompatible | QCOW2_INCOMPAT_CORRUPT);
+    return set_incompatible(s, QCOW2_INCOMPAT_CORRUPT, 0);
 }
 
 int qcow2_mark_consistent(Qcow2 *s)
@@ -184,7 +186,7 @@ int qcow2_mark_consistent(Qcow2 *s)
     if (!(s->header.incompatible & QCOW2_INCOMPAT_CORRUPT))
         return 0;
     int ret = qcow2_write_metadata(s, true);
-    return ret ? ret : set_incompatible(s, s->header.incompatible & ~QCOW2_INCOMPAT_CORRUPT);
+    return ret ? ret : set_incompatible(s, 0, QCOW2_INCOMPAT_CORRUPT);
 }
 
 Err *qcow2_prepare_write(Qcow2 *s)

@@ -217,6 +217,7 @@ struct Qcow2 {
     Alarm clean_alarm;
     CoMutex alloc_lock;                             /* refcounts: find and take in one piece */
     CoMutex table_lock;                             /* making L2 tables, growing the L1 table */
+    CoMutex mark_lock;                              /* feature bits on their way to the disk */
     CoMutex write_lock;                             /* qcow2_write_metadata and what moves tables */
 
     /* Allocation (refcount.c). */
@@ -402,6 +403,7 @@ int qcow2_recycle(Qcow2 *s);
 /* With alloc_lock held: the piece of the cache, NULL where the table names none; the table longer; a block for index `rb`. */
 int qcow2_refblock_get(Qcow2 *s, uint64_t rb, Qcow2Entry **out);
 int qcow2_refcount_grow(Qcow2 *s, uint64_t clusters);
+void qcow2_rt_set(Qcow2 *s, uint64_t rb, uint64_t off);     /* an entry of the table, in memory */
 int qcow2_refblock_make(Qcow2 *s, uint64_t rb);
 int qcow2_refblock_self(Qcow2 *s, uint64_t cluster);     /* a block at the free cluster that is in its range */
 int qcow2_refcount_add_locked(Qcow2 *s, uint64_t first, uint64_t n, int64_t delta);

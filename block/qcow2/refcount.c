@@ -214,12 +214,13 @@ int qcow2_refcount_set(Qcow2 *s, uint64_t cluster, uint64_t value)
 
 /* ---- new blocks and a longer table; with alloc_lock held */
 
-static void rt_set(Qcow2 *s, uint64_t rb, uint64_t off)
+void qcow2_rt_set(Qcow2 *s, uint64_t rb, uint64_t off)
 {
     s->rt[rb] = off;
     s->rt_dirty[rb / 4096] |= UINT64_C(1) << (rb / 64 % 64);
     s->rt_any_dirty = true;
-    qcow2_overlap_add_rb(s, off);
+    if (off)
+        qcow2_overlap_add_rb(s, off);
 }
 
 /* A zeroed block for `rb` at cluster `at`; when that lies in its own range it counts itself. */
@@ -238,7 +239,7 @@ static int block_at(Qcow2 *s, uint64_t rb, uint64_t at)
     qcow2_cache_dirty(s->rb_cache, e, 0, s->cluster_size);
     qcow2_cache_put(e);
     s->fresh = MAX(s->fresh, at + 1);
-    rt_set(s, rb, off);
+    qcow2_rt_set(s, rb, off);
     return 0;
 }
 

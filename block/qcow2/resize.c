@@ -195,6 +195,44 @@ static int last_used(Qcow2 *s, uint64_t *out)
     return 0;
 }
 
+/* Does the block count nothing, but itself perhaps? */
+static bool counts_nothing(const Qcow2 *s, const Qcow2Entry *e, uint64_t rb)
+{
+    uint64_t per = UINT64_C(1) << s->rb_bits, self = e->off >> s->cluster_bits;
+    for (uint64_t i = 0; i < per; i++) {
+        uint64_t count = qcow2_refcount_peek(s, e->data, i);
+        if (count && !(count == 1 && rb * per + i == self))
+            return false;
+    }
+    return true;
+}
+
+/* Refcount blocks that have nothing to count any more, where they would keep the file from ending. *any: there were some. */
+static int drop_blocks(Qcow2 *s, bool *any)
+{
+    int ret = qcow2_refcount_load(s);
+    *any = false;
+    for (uint64_t rb = s->rt_size; !ret && rb-- > 1;) {
+        Qcow2Entry *e;
+        ret = s->rt[rb] ? qcow2_refblock_get(s, rb, &e) : 0;
+        if (ret || !s->rt[rb] || !e)
+            continue;
+        uint64_t off = e->off;
+        bool empty = counts_nothing(s, e, rb);
+        qcow2_cache_put(e);
+        if (!empty)
+            continue;
+        qcow2_cache_drop(s->rb_cache, off, s->cluster_size);
+        qcow2_rt_set(s, rb, 0);
+        s->free_hint = MIN(s->free_hint, rb << s->rb_bits);
+        *any = true;
+        if (off >> (s->cluster_bits + s->rb_bits) != rb)        /* what counts itself is counted no more */
+            qcow2_free(s, off, s->cluster_size, QCOW2_FREE_ALWAYS);
+    }
+    qcow2_overlap_changed(s);
+    return ret ? ret : qcow2_write_metadata(s, true);
+}
+
 static Err *shrink(Qcow2 *s, uint64_t len)
 {
     uint64_t end = s->header.size, from = qcow2_cluster_up(s, len), used = 0;
@@ -203,6 +241,8 @@ static Err *shrink(Qcow2 *s, uint64_t len)
     drop_l2(s, len);
     TRY(write_size(s, len));                /* writes the entries first, then frees what they named */
     TRY(io_err(s, qcow2_write_metadata(s, true), "cannot write metadata"));
+    for (bool any = true; any;)             /* a block may have counted nothing but the next one */
+        TRY(io_err(s, drop_blocks(s, &any), "cannot give refcount blocks back"));
     TRY(io_err(s, last_used(s, &used), "cannot read refcounts"));
     if (qcow2_has_data_file(s) && s->data && child_size(s->data) > len) {
         TRY(child_resize(s->data, len, false, (Preallocation){ PREALLOC_OFF }));

@@ -217,8 +217,9 @@ int qcow2_discard(BlockNode *n, uint64_t off, uint64_t len)
         ret = qcow2_zero_guest(s, off, end - off, REQ_UNMAP);
     } else {
         ret = qcow2_discard_guest(s, off, end - off, QCOW2_FREE_REQUEST, false);
-        uint64_t stop = MIN(end, n->size);
-        if (!ret && qcow2_has_data_file(s) && s->data && s->discard_pass[QCOW2_FREE_REQUEST])
+        bool pass = !ret && qcow2_has_data_file(s) && s->data && s->discard_pass[QCOW2_FREE_REQUEST];
+        uint64_t stop = pass ? MIN(end, child_size(s->data)) : 0;
+        if (stop > off)
             ret = child_discard(s->data, off, stop - off);
     }
     qcow2_request_end(s, &r);

@@ -33,6 +33,8 @@ typedef struct Rec {
     GArray *log;                /* RecOp */
     unsigned seed, reads, writes, flushes;
     int fail_in;                /* this many writes from now one fails; 0: none */
+    uint64_t gate;              /* the next write there waits until it is 0 again */
+    bool at_gate;
 } Rec;
 
 static const Field rec_fields[] = { PROP(Rec, yields), PROP(Rec, record), {0} };
@@ -65,7 +67,10 @@ static void rec_close(BlockNode *n)
 
 static void rec_pause(Rec *r)
 {
-    for (int i = r->yields ? rand_r(&r->seed) % 4 : 0; i > 0; i--)
+    int turns = r->yields ? rand_r(&r->seed) % 4 : 0;
+    if (r->yields && rand_r(&r->seed) % 24 == 0)
+        turns = 60;             /* long enough for the others to free, flush and take again */
+    while (turns-- > 0)
         co_pause();
 }
 
@@ -132,6 +137,12 @@ static int rec_write(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags)
         return ret ? ret : -EFBIG;
     }
     iov_read(q, 0, o.data, q->len);
+    if (r->gate && off <= r->gate && r->gate - off < q->len && !r->at_gate) {
+        r->at_gate = true;
+        while (r->gate)
+            co_pause();
+        r->at_gate = false;
+    }
     rec_note(r, o);
     return 0;
 }
@@ -185,7 +196,7 @@ BLOCK(rec) = {
  * The file after a crash at operation `cut`: what was flushed, and of the rest
  * each with a chance of `keep` in 256, in any order.
  */
-static GByteArray *rec_crash(const Rec *r, const GByteArray *base, guint cut, unsigned keep, unsigned *seed)
+static inline GByteArray *rec_crash(const Rec *r, const GByteArray *base, guint cut, unsigned keep, unsigned *seed)
 {
     GByteArray *mem = g_byte_array_new();
     guint stable = 0;
