@@ -188,14 +188,12 @@ static void adopt_l1(Op *op)
 
 static int read_snapshot_l1(Op *op, const Qcow2Snapshot *sn)
 {
-    Err *e = qcow2_check_table(op->s, sn->l1_offset, sn->l1_size, 8, QCOW2_MAX_L1_BYTES, "Snapshot L1 table");
+    Qcow2 *s = op->s;
 
-    if (e) {
-        (void)qcow2_corrupt(op->s, false, sn->l1_offset, "%s", err_text(e));
-        err_free(e);
-        return -EIO;
-    }
-    return qcow2_read_table(op->s, sn->l1_offset, sn->l1_size, &op->other);
+    if (qcow2_in_cluster(s, sn->l1_offset) || sn->l1_offset > BLOCK_MAX_SIZE || sn->l1_size > QCOW2_MAX_L1_BYTES / 8)
+        return qcow2_corrupt(s, false, sn->l1_offset, "the L1 table of snapshot '%s', %u entries at %#" PRIx64
+                             ", makes no sense", sn->name, sn->l1_size, sn->l1_offset);
+    return qcow2_read_table(s, sn->l1_offset, sn->l1_size, &op->other);
 }
 
 /* ---- the snapshot table */

@@ -118,6 +118,8 @@ static int move_refcounts(Qcow2 *s, Qcow2Switch *t, uint64_t table, const GArray
         if (ret)
             return ret;
         s->rt[i] = to;
+        s->rt_dirty[i / 4096] |= UINT64_C(1) << (i / 64 % 64);      /* some may have been written meanwhile */
+        s->rt_any_dirty = true;
         qcow2_switch_drop(t, from, s->cluster_size);
     }
     return 0;
