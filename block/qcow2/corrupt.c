@@ -87,15 +87,32 @@ static bool set_double(Qcow2ClusterSet *t)
     return true;
 }
 
-static bool set_add(Qcow2ClusterSet *t, uint64_t cluster)
+/* The clusters key << 6 .. whose bits are in mask. */
+static bool set_add_mask(Qcow2ClusterSet *t, uint64_t key, uint64_t mask)
 {
     if (t->used * 2 >= t->slots && !set_double(t))
         return false;
-    size_t i = set_slot(t, cluster >> 6);
+    size_t i = set_slot(t, key);
     t->used += !t->masks[i];
-    t->keys[i] = cluster >> 6;
-    t->masks[i] |= UINT64_C(1) << (cluster & 63);
+    t->keys[i] = key;
+    t->masks[i] |= mask;
     return true;
+}
+
+static bool set_add(Qcow2ClusterSet *t, uint64_t cluster)
+{
+    return set_add_mask(t, cluster >> 6, UINT64_C(1) << (cluster & 63));
+}
+
+/* Those of first..last that are in the word `key` of 64. */
+static uint64_t mask_of(uint64_t key, uint64_t first, uint64_t last)
+{
+    uint64_t mask = ~UINT64_C(0);
+    if (key == first >> 6)
+        mask &= ~UINT64_C(0) << (first & 63);
+    if (key == last >> 6)
+        mask &= ~UINT64_C(0) >> (63 - (last & 63));
+    return mask;
 }
 
 /* Is one of the clusters first..last in the set? *hit: the first of them. */
@@ -104,11 +121,7 @@ static bool set_hits(const Qcow2ClusterSet *t, uint64_t first, uint64_t last, ui
     if (!t->used)
         return false;
     for (uint64_t key = first >> 6; key <= last >> 6; key++) {
-        uint64_t mask = t->masks[set_slot(t, key)];
-        if (key == first >> 6)
-            mask &= ~UINT64_C(0) << (first & 63);
-        if (key == last >> 6)
-            mask &= ~UINT64_C(0) >> (63 - (last & 63));
+        uint64_t mask = t->masks[set_slot(t, key)] & mask_of(key, first, last);
         if (mask) {
             *hit = key << 6 | (unsigned)__builtin_ctzll(mask);
             return true;
@@ -130,8 +143,9 @@ static bool add_range(Qcow2 *s, Qcow2ClusterSet *t, uint64_t off, uint64_t len)
 {
     if (!len)
         return true;
-    for (uint64_t c = off >> s->cluster_bits; c <= (off + len - 1) >> s->cluster_bits; c++) {
-        if (!set_add(t, c))
+    uint64_t first = off >> s->cluster_bits, last = (off + len - 1) >> s->cluster_bits;
+    for (uint64_t key = first >> 6; key <= last >> 6; key++) {
+        if (!set_add_mask(t, key, mask_of(key, first, last)))
             return false;
     }
     return true;
@@ -140,23 +154,14 @@ static bool add_range(Qcow2 *s, Qcow2ClusterSet *t, uint64_t off, uint64_t len)
 static uint64_t l1_bytes(const Qcow2 *s) { return (uint64_t)s->header.l1_size * 8; }
 static uint64_t rt_bytes(const Qcow2 *s) { return (uint64_t)s->header.refcount_table_clusters << s->cluster_bits; }
 
+/* The snapshots' L1 tables; what lies in one range is looked up without a set (range_hit). */
 static bool fill_fixed(Qcow2 *s)
 {
     const Qcow2Header *h = &s->header;
-    Qcow2ClusterSet *t = &s->set_fixed;
     bool ok = true;
-    if (s->overlap & QCOW2_OL_HEADER)
-        ok = ok && add_range(s, t, 0, 1);
-    if (s->overlap & QCOW2_OL_ACTIVE_L1)
-        ok = ok && add_range(s, t, h->l1_offset, l1_bytes(s));
-    if (s->overlap & QCOW2_OL_REFCOUNT_TABLE)
-        ok = ok && add_range(s, t, h->refcount_table_offset, rt_bytes(s));
-    if ((s->overlap & QCOW2_OL_SNAPSHOT_TABLE) && h->nb_snapshots)
-        ok = ok && add_range(s, t, h->snapshots_offset, MAX(s->snapshots_bytes, 1));
-    if ((s->overlap & QCOW2_OL_BITMAP_DIRECTORY) && s->bitmaps_ext.nb_bitmaps)
-        ok = ok && add_range(s, t, s->bitmaps_ext.directory_offset, s->bitmaps_ext.directory_size);
     for (uint32_t i = 0; ok && s->snapshots && (s->overlap & QCOW2_OL_INACTIVE_L1) && i < h->nb_snapshots; i++)
-        ok = add_range(s, t, s->snapshots[i].l1_offset, (uint64_t)s->snapshots[i].l1_size * 8);
+        ok = add_range(s, &s->set_fixed, s->snapshots[i].l1_offset,
+                       MIN((uint64_t)s->snapshots[i].l1_size * 8, QCOW2_MAX_L1_BYTES));      /* more is a lie */
     return ok;
 }
 
@@ -232,31 +237,26 @@ void qcow2_overlap_add_rb(Qcow2 *s, uint64_t off)
 
 /* ---- the check */
 
-static bool within(uint64_t cluster, unsigned bits, uint64_t off, uint64_t len)
-{
-    return len && cluster >= off >> bits && cluster <= (off + len - 1) >> bits;
-}
-
-/* Kinds of what lies in a cluster of the fixed set. */
-static unsigned fixed_kinds(Qcow2 *s, uint64_t c)
+/* Which of `kinds` that are one range each has one of the clusters first..last; *hit: the first of them. 0: none. */
+static unsigned range_hit(const Qcow2 *s, unsigned kinds, uint64_t first, uint64_t last, uint64_t *hit)
 {
     const Qcow2Header *h = &s->header;
-    unsigned b = s->cluster_bits, kinds = 0;
-    if (c == 0)
-        kinds |= QCOW2_OL_HEADER;
-    if (within(c, b, h->l1_offset, l1_bytes(s)))
-        kinds |= QCOW2_OL_ACTIVE_L1;
-    if (within(c, b, h->refcount_table_offset, rt_bytes(s)))
-        kinds |= QCOW2_OL_REFCOUNT_TABLE;
-    if (h->nb_snapshots && within(c, b, h->snapshots_offset, MAX(s->snapshots_bytes, 1)))
-        kinds |= QCOW2_OL_SNAPSHOT_TABLE;
-    if (s->bitmaps_ext.nb_bitmaps && within(c, b, s->bitmaps_ext.directory_offset, s->bitmaps_ext.directory_size))
-        kinds |= QCOW2_OL_BITMAP_DIRECTORY;
-    for (uint32_t i = 0; s->snapshots && i < h->nb_snapshots; i++) {
-        if (within(c, b, s->snapshots[i].l1_offset, (uint64_t)s->snapshots[i].l1_size * 8))
-            kinds |= QCOW2_OL_INACTIVE_L1;
+    const struct { unsigned kind; uint64_t off, len; } ranges[] = {
+        { QCOW2_OL_HEADER, 0, 1 },
+        { QCOW2_OL_ACTIVE_L1, h->l1_offset, l1_bytes(s) },
+        { QCOW2_OL_REFCOUNT_TABLE, h->refcount_table_offset, rt_bytes(s) },
+        { QCOW2_OL_SNAPSHOT_TABLE, h->snapshots_offset, h->nb_snapshots ? MAX(s->snapshots_bytes, 1) : 0 },
+        { QCOW2_OL_BITMAP_DIRECTORY, s->bitmaps_ext.directory_offset,
+          s->bitmaps_ext.nb_bitmaps ? s->bitmaps_ext.directory_size : 0 },
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(ranges); i++) {
+        uint64_t from = ranges[i].off >> s->cluster_bits, to = (ranges[i].off + ranges[i].len - 1) >> s->cluster_bits;
+        if ((kinds & ranges[i].kind) && ranges[i].len && from <= last && first <= to) {
+            *hit = MAX(from, first);
+            return ranges[i].kind;
+        }
     }
-    return kinds & s->overlap;
+    return 0;
 }
 
 static int hit_found(Qcow2 *s, unsigned kinds, uint64_t cluster)
@@ -282,10 +282,11 @@ int qcow2_check_overlap(Qcow2 *s, unsigned except, uint64_t off, uint64_t len)
             return ret;
     }
     uint64_t first = off >> s->cluster_bits, last = (off + len - 1) >> s->cluster_bits, hit;
-    for (uint64_t c = first; c <= last && set_hits(&s->set_fixed, c, last, &hit); c = hit + 1) {
-        if (fixed_kinds(s, hit) & kinds)
-            return hit_found(s, fixed_kinds(s, hit) & kinds, hit);
-    }
+    unsigned kind = range_hit(s, kinds, first, last, &hit);
+    if (kind)
+        return hit_found(s, kind, hit);
+    if ((kinds & QCOW2_OL_INACTIVE_L1) && set_hits(&s->set_fixed, first, last, &hit))
+        return hit_found(s, QCOW2_OL_INACTIVE_L1, hit);
     if ((kinds & QCOW2_OL_ACTIVE_L2) && set_hits(&s->set_l2, first, last, &hit))
         return hit_found(s, QCOW2_OL_ACTIVE_L2, hit);
     if ((kinds & QCOW2_OL_REFCOUNT_BLOCK) && set_hits(&s->set_rb, first, last, &hit))

@@ -239,7 +239,7 @@ struct Qcow2 {
 
     /* Metadata for the overlap check, collected at the first write. */
     bool sets_valid;
-    Qcow2ClusterSet set_fixed, set_l2, set_rb, set_inactive;
+    Qcow2ClusterSet set_fixed, set_l2, set_rb, set_inactive;    /* fixed: L1 tables of snapshots */
 
     Qcow2Snapshot *snapshots;                       /* header.nb_snapshots of them */
     uint64_t snapshots_bytes;                       /* length of the table in the file */
