@@ -5,10 +5,9 @@
  * has come out. Packing and unpacking run in worker threads, as many at a time
  * as there are requests; their contexts are kept for the next.
  *
- * Levels are chosen for speed where size hardly changes. Deflate: short chains
- * (what is looked through ends after 4 KiB anyway) and a small hash, as zlib
- * moves all of it each 4 KiB: 1.5 times the speed of level 6, 1 % larger. Noise,
- * at which deflate is slowest, is not tried with it. Zstd: level 2.
+ * Levels are chosen for speed where size hardly changes. Deflate is our own
+ * (block/deflate.h), as zlib's is slow with a window this small; noise, at which
+ * it is slowest, is not tried with it. Zstd: level 2.
  */
 #include "block/qcow2/qcow2.h"
 
@@ -16,11 +15,11 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "block/deflate.h"
+
 enum {
     WINDOW_BITS = -12,
     INLINE_BYTES = 8 << 10,     /* clusters this small are not worth a thread */
-    DEFLATE_LEVEL = 5,          /* tuned by deflate_begin */
-    DEFLATE_MEMORY = 8,
     ZSTD_LEVEL = 2,
     ZSTD_LOOK = 1,              /* is_noise */
     SAMPLE = 4 << 10,           /* bytes in one row of each quarter: seems_noise */
@@ -28,8 +27,9 @@ enum {
 
 /* What compressing or unpacking needs; one of the two halves may be there. */
 typedef struct Qcow2Press {
-    z_stream deflate, inflate;
-    bool deflating, inflating;
+    Deflate *deflate;
+    z_stream inflate;
+    bool inflating;
     ZSTD_CCtx *cctx;
     ZSTD_DCtx *dctx;
     struct Qcow2Press *next;
@@ -55,8 +55,7 @@ void qcow2_presses_free(Qcow2 *s)
     while (s->presses) {
         Qcow2Press *p = s->presses;
         s->presses = p->next;
-        if (p->deflating)
-            deflateEnd(&p->deflate);
+        deflate_free(p->deflate);
         if (p->inflating)
             inflateEnd(&p->inflate);
         ZSTD_freeCCtx(p->cctx);
@@ -108,29 +107,16 @@ static bool is_noise(Job *j)
            ZSTD_isError(ZSTD_compress2(j->press->cctx, j->out, j->out_len, j->in, j->in_len));
 }
 
-/* The tuning: half of level 5's lengths and three quarters of its chains. A reset forgets it. */
-static bool deflate_begin(Qcow2Press *p)
-{
-    z_stream *z = &p->deflate;
-    if (p->deflating ? deflateReset(z) : deflateInit2(z, DEFLATE_LEVEL, Z_DEFLATED, WINDOW_BITS, DEFLATE_MEMORY,
-                                                      Z_DEFAULT_STRATEGY))
-        return false;
-    p->deflating = true;
-    return deflateTune(z, 4, 6, 32, 24) == Z_OK;
-}
-
 static int64_t zlib_pack(Job *j)
 {
-    z_stream *z = &j->press->deflate;
     if (is_noise(j))
         return -ENOSPC;
-    if (!deflate_begin(j->press))
+    if (!j->press->deflate)
+        j->press->deflate = deflate_new();
+    if (!j->press->deflate)
         return -ENOMEM;
-    z->next_in = (uint8_t *)j->in;
-    z->avail_in = j->in_len;
-    z->next_out = j->out;
-    z->avail_out = j->out_len;
-    return deflate(z, Z_FINISH) == Z_STREAM_END ? (int64_t)(j->out_len - z->avail_out) : -ENOSPC;
+    size_t n = deflate_pack(j->press->deflate, j->in, j->in_len, j->out, j->out_len);
+    return n ? (int64_t)n : -ENOSPC;
 }
 
 static int64_t zstd_pack(Job *j)
