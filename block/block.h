@@ -215,6 +215,7 @@ MUST_USE Err *disk_resize(Disk *d, uint64_t len, bool exact, Preallocation p, un
 int64_t node_allocated(BlockNode *n);
 
 typedef struct NodeInfo {
+    bool unknown;                   /* there is nobody who could tell: neither dirty nor clean */
     uint32_t cluster_size;          /* 0: none */
     uint64_t vm_state_offset;
     bool dirty, encrypted, compressed, live;    /* live: another process has it open for writing */

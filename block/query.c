@@ -47,6 +47,7 @@ Err *node_info(BlockNode *n, NodeInfo *out)
         return no_node();
     out->encrypted = n->encrypted;
     out->cluster_size = n->limits.cluster;
+    out->unknown = !n->drv->info;
     return n->drv->info ? n->drv->info(n, out) : NULL;
 }
 

@@ -244,6 +244,7 @@ static Err *raw_info(BlockNode *n, NodeInfo *out)
 
     if (below->drv->kind != DRIVER_PROTOCOL)
         return node_info(below, out);
+    out->unknown = !below->drv->info;
     return below->drv->info ? below->drv->info(below, out) : NULL;
 }
 

@@ -160,7 +160,8 @@ static json_t *layer_json(const Layer *l)
         json_object_set_new(o, "encrypted", json_true());
     if (l->info.cluster_size)
         json_object_set_new(o, "cluster-size", json_integer(l->info.cluster_size));
-    json_object_set_new(o, "dirty-flag", json_boolean(l->info.dirty));
+    if (!l->info.unknown)
+        json_object_set_new(o, "dirty-flag", json_boolean(l->info.dirty));
     if (l->backing) {
         json_object_set_new(o, "backing-filename", any_string(l->backing));
         json_object_set_new(o, "full-backing-filename", any_string(l->backing_path));

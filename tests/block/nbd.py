@@ -85,6 +85,24 @@ def map_like_qemu():
     assert "hole,zero" in mine, mine
 
 
+def images_like_qemu():
+    """The driver in the other tools: the same words, and the same bytes."""
+    path, img = image(4 * MIB), os.path.join(os.path.dirname(LYRE), "lyre-img")
+    if not os.path.exists(img):
+        raise Skip("there is no lyre-img")
+    with qemu("-e", "0", "-t", "-f", "raw", "-x", "an export", path) as s:
+        for args in (["info"], ["info", "--output=json"], ["map", "--output=json"], ["compare"]):
+            names = [s.uri("an%20export")] + ([path] if args == ["compare"] else [])
+            mine, theirs = ok(img, *args, *names), ok("qemu-img", *args, *names)
+            assert mine.replace("an%20export", "an export") == theirs, mine + theirs
+        out = fresh(".qcow2")
+        ok(img, "convert", "-O", "qcow2", s.uri("an%20export"), out)
+        assert "identical" in ok("qemu-img", "compare", "-F", "raw", out, path)
+        # and back, into the same server
+        ok(img, "convert", "-n", "-O", "raw", out, s.uri("an%20export"))
+    assert "identical" in ok("qemu-img", "compare", "-F", "raw", out, path)
+
+
 def qemu_io_works():
     path = image(8 * MIB, holes=False)
     with lyre("-t", "--discard=unmap", "-f", "raw", path) as s:
@@ -392,6 +410,6 @@ def open_timeout():
 
 
 if __name__ == "__main__":
-    main([info_like_qemu, list_like_qemu, copy_round_trip, copy_between_servers, map_like_qemu, qemu_io_works,
+    main([info_like_qemu, list_like_qemu, copy_round_trip, copy_between_servers, map_like_qemu, images_like_qemu, qemu_io_works,
           parallel_clients, shared_limit, windows, contexts, overlays, tcp, ends_with_its_client, stop_with_clients, forks, activation, wrong_lines,
           manual, through_qemu, through_nbdkit, errors_come_through, export_not_there, reconnects, open_timeout])
