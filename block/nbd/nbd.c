@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #define SECOND INT64_C(1000000000)
 #define HANDSHAKE_SECONDS 30            /* one attempt, where the user sets no limit */
@@ -212,8 +213,6 @@ static void nbd_close(BlockNode *node)
     n->text = NULL;
 }
 
-/* ---- data */
-
 /* Those of the last connection, if there is none now. */
 static uint16_t nbd_flags(Nbd *n)
 {
@@ -221,6 +220,26 @@ static uint16_t nbd_flags(Nbd *n)
         n->flags = nbd_conn_info(n->conn)->flags;
     return n->flags;
 }
+
+/* Where it is cannot change while it is open; how long to wait, and who may write, can. */
+static Err *nbd_reopen(BlockNode *node, const void *new_opts, bool read_only)
+{
+    Nbd *n = nbd_of(node);
+    const Nbd *now = new_opts;
+
+    for (const Field *f = nbd_fields; f->role != FIELD_END; f++) {
+        g_autofree char *was = prop_print(n, f), *is = prop_print(now, f), *name = field_name(f);
+        if (g_strcmp0(was, is) && strcmp(name, "reconnect-delay") && strcmp(name, "open-timeout"))
+            return err(ERR_UNSUPPORTED, "option '%s' of an NBD node cannot be changed while it is open", name);
+    }
+    if (!read_only && nbd_flags(n) & NBD_FLAG_READ_ONLY)
+        return err(ERR_INVALID, "the server's export is read-only");
+    n->reconnect_delay = now->reconnect_delay;
+    n->open_timeout = now->open_timeout;
+    return NULL;
+}
+
+/* ---- data */
 
 static int nbd_read(BlockNode *node, uint64_t off, const IoVec *q, unsigned flags)
 {
@@ -301,7 +320,7 @@ static Err *nbd_resize(BlockNode *node, uint64_t len, bool exact, Preallocation 
 BLOCK(nbd) = {
     .name = "nbd", .doc = "export of an NBD server", .kind = DRIVER_PROTOCOL, .size = sizeof(Nbd),
     .fields = nbd_fields, .schemes = nbd_schemes, .parse_name = nbd_parse_name, .make_name = nbd_make_name,
-    .open = nbd_open, .close = nbd_close,
+    .open = nbd_open, .close = nbd_close, .reopen = nbd_reopen,
     .read = nbd_read, .write = nbd_write, .zero = nbd_zero, .discard = nbd_discard, .flush = nbd_flush,
     .extent = nbd_extent, .resize = nbd_resize,
 };

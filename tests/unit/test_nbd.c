@@ -194,6 +194,41 @@ static void test_read_only(BlockGraph *g)
     serving_end(&s);
 }
 
+static Err *reopen(BlockNode *n, const char *text)
+{
+    json_t *o = keyval(text);
+    Err *e = node_reopen(n, o);
+
+    json_decref(o);
+    return e;
+}
+
+static void test_reopen(BlockGraph *g)
+{
+    Serving s = serve(g, "driver=ram,size=256K");
+    int fd = dial(&s);
+    g_autofree char *text = g_strdup_printf("driver=nbd,server.type=fd,server.str=%d,node-name=n", fd);
+    g_autofree char *rw = g_strconcat(text, ",read-only=off,reconnect-delay=3", NULL);
+    g_autofree char *other = g_strconcat(text, ",read-only=off,export=x", NULL);
+    g_autofree char *ro = g_strconcat(text, ",read-only=on", NULL);
+    BlockNode *n = open_text(g, text, 0);
+    Disk *d;
+
+    close(fd);
+    CHECK(ok(disk_new(n, PERM_CONSISTENT_READ, PERM_ALL, "test", &d)));
+    CHECK(ok(reopen(n, rw)));
+    CHECK(!node_read_only(n));
+    CHECK(fails(reopen(n, other), "'export'"));
+    CHECK(ok(disk_set_perm(d, PERM_CONSISTENT_READ | PERM_WRITE, PERM_ALL)));
+    CHECK_EQ(disk_write(d, 0, &IOV_BUF("abcd", 4), 0), 0);
+    CHECK(ok(disk_set_perm(d, PERM_CONSISTENT_READ, PERM_ALL)));
+    CHECK(ok(reopen(n, ro)));
+    CHECK(node_read_only(n));
+    disk_free(d);
+    node_unref(n);
+    serving_end(&s);
+}
+
 /* ---- names, lists, contexts */
 
 static void test_list(BlockGraph *g)
@@ -556,6 +591,7 @@ int main(void)
     RUN_IN_GRAPH(test_headers);
     RUN_IN_GRAPH(test_storm);
     RUN_IN_GRAPH(test_read_only);
+    RUN_IN_GRAPH(test_reopen);
     RUN_IN_GRAPH(test_list);
     RUN_IN_GRAPH(test_bitmap);
     RUN_IN_GRAPH(test_handshake_timeout);
