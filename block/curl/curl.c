@@ -190,8 +190,11 @@ static void tell(CurlNode *c, const Fetch *f)
     c->told = true;
 }
 
-/* Copies what there is of the bytes at off; how many, 0: it is to be waited for, or -errno. */
-static ssize_t take(CurlNode *c, uint64_t off, const IoVec *q, size_t done)
+/*
+ * Copies what there is of the bytes at off; how many, 0: come again, or -errno.
+ * *tries: how often a connection that broke may still be made anew.
+ */
+static ssize_t take(CurlNode *c, uint64_t off, const IoVec *q, size_t done, unsigned *tries)
 {
     Fetch *f = find(c, off);
 
@@ -211,7 +214,7 @@ static ssize_t take(CurlNode *c, uint64_t off, const IoVec *q, size_t done)
             co_queue_wait(&f->progress);
             f->waiting--;
         }
-        if (f->busy || f->ok)
+        if (f->busy || f->ok || (f->transient && (*tries)--))
             return 0;
         tell(c, f);
         return -EIO;
@@ -226,9 +229,10 @@ static int curl_read(BlockNode *node, uint64_t off, const IoVec *q, unsigned fla
 {
     CurlNode *c = (CurlNode *)node;
     size_t done = 0;
+    unsigned tries = 1;
 
     while (done < q->len) {
-        ssize_t n = take(c, off + done, q, done);
+        ssize_t n = take(c, off + done, q, done, &tries);
         if (n < 0)
             return n;
         done += n;

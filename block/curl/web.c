@@ -112,6 +112,7 @@ static void check_done(Web *w)
         curl_off_t length = -1;
         w->lib.easy_getinfo(m->easy_handle, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
         f->length = length;
+        f->transient = !f->error && code != CURLE_HTTP_RETURNED_ERROR && code != CURLE_OPERATION_TIMEDOUT;
         if (code != CURLE_OK)
             fetch_fail(f, "%s", *f->said ? f->said : w->lib.easy_strerror(code));
         else if (f->got != f->want)
@@ -328,6 +329,9 @@ static bool set_up(Web *w, Fetch *f)
     l->easy_setopt(e, CURLOPT_WRITEDATA, f);
     l->easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, socket_closed);
     l->easy_setopt(e, CURLOPT_CLOSESOCKETDATA, w);
+    /* After a part of a file nobody knows which answer of an FTP server belongs to what. */
+    if (!w->http)
+        l->easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
     if (c->username)
         l->easy_setopt(e, CURLOPT_USERNAME, c->username);
     if (c->password)
@@ -350,7 +354,7 @@ static bool begin(Web *w, Fetch *f, uint64_t off, size_t want)
     f->off = off;
     f->want = want;
     f->got = 0;
-    f->ok = false;
+    f->ok = f->transient = false;
     f->said[0] = 0;
     f->range_start = f->range_total = -1;
     if (want > f->room) {

@@ -49,6 +49,7 @@ typedef struct Fetch {
     size_t want, got, room;         /* room: of buf */
     uint8_t *buf;
     bool busy, ok;                  /* ok: it ended well, got == want */
+    bool transient;                 /* it failed on the way: another try may do better */
     uint64_t used;                  /* the driver's: when, by its own clock */
     unsigned waiting;               /* the driver's: who waits for progress */
     CoQueue progress;               /* wakes when got grows or busy ends */

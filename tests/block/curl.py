@@ -6,6 +6,8 @@ cookies, TLS, time limits."""
 import base64
 import http.server
 import os
+import socket
+import socketserver
 import ssl
 import sys
 import threading
@@ -45,6 +47,8 @@ class Web(http.server.BaseHTTPRequestHandler):
             return self.plain(302, Location="/loop")
         if name.startswith("moved"):
             return self.plain(302, Location="/disk" + name[5:])
+        if name == "toplain":
+            return self.plain(302, Location=WEB.url + "disk")
         if name == "tofile":
             return self.plain(302, Location="file:///etc/passwd")
         if name == "secret" and self.headers.get("Authorization") != "Basic " + base64.b64encode(b"me:pass").decode():
@@ -69,7 +73,8 @@ class Web(http.server.BaseHTTPRequestHandler):
             shown = f"bytes {first}-{last}/{SIZE + 1}"
         if name == "changes" and first:
             etag = '"2"'
-        if name == "breaks" and first and not s.mended:
+        if name == "breaks" and first and not s.mended or name == "breaks-once" and first and not s.broken:
+            s.broken = True
             self.send_response(206)
             self.send_header("Content-Range", shown)
             self.send_header("Content-Length", str(len(body)))
@@ -91,7 +96,7 @@ class Quiet(http.server.ThreadingHTTPServer):
 
 def start(tls=None):
     s = Quiet(("127.0.0.1", 0), Web)
-    s.asked, s.mended, s.daemon_threads = [], False, True
+    s.asked, s.mended, s.broken, s.daemon_threads = [], False, False, True
     if tls:
         c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         c.load_cert_chain(*tls)
@@ -160,6 +165,8 @@ def lies():
             ok("qemu-io", "-f", "raw", "-r", "-c", "read 0 4k", s.uri())
             fails("", "qemu-io", "-f", "raw", "-r", "-c", "read 1M 4k", s.uri())
             assert words in s.said(), s.said()
+    with serve("breaks-once") as s:
+        ok("qemu-io", "-f", "raw", "-r", "-c", "read 2M 4k", s.uri())
     WEB.mended = False
     with serve("breaks") as s:
         fails("", "qemu-io", "-f", "raw", "-r", "-c", "read 2M 4k", s.uri())
@@ -204,7 +211,63 @@ def encrypted():
         out = fresh()
         ok("nbdcopy", s.uri(), out)
         assert same(PATH, out)
+    # There is no way back from TLS.
+    fails("not supported", LYRE, "-k", fresh(), "-r", "--image-opts",
+          f"driver=raw,file.driver=https,file.url={web.url}toplain,file.sslverify=off")
+
+
+class Ftp(socketserver.StreamRequestHandler):
+    """As much of FTP as a reader needs."""
+
+    def say(self, text):
+        self.wfile.write(text.encode() + b"\r\n")
+
+    def handle(self):
+        rest, data = 0, None
+        self.say("220 hello")
+        for line in self.rfile:
+            word, _, arg = line.decode().strip().partition(" ")
+            word = word.upper()
+            if word == "EPSV":
+                data = socket.create_server(("127.0.0.1", 0))
+                self.say(f"229 (|||{data.getsockname()[1]}|)")
+            elif word == "SIZE":
+                self.say(f"213 {SIZE}" if arg == "disk" else "550 no")
+            elif word == "REST":
+                rest = int(arg)
+                self.say("350 go on")
+            elif word == "RETR" and arg == "disk":
+                self.say("150 here")
+                c, _ = data.accept()
+                try:
+                    c.sendall(DATA[rest:])
+                except OSError:
+                    pass
+                c.close()
+                data.close()
+                rest = 0
+                self.say("226 done")
+            elif word == "QUIT":
+                self.say("221 bye")
+                return
+            else:
+                self.say({"USER": "331 and?", "PASS": "230 in", "PWD": '257 "/"', "TYPE": "200 ok", "CWD": "250 ok",
+                          "MDTM": "213 20200101000000", "RETR": "550 no"}.get(word, "500 what?"))
+
+
+def ftp():
+    s = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Ftp)
+    s.daemon_threads = True
+    s.handle_error = lambda *_: None
+    threading.Thread(target=s.serve_forever, daemon=True).start()
+    url = f"ftp://127.0.0.1:{s.server_address[1]}/"
+    with lyre("-t", "-r", "-e", "0", "-f", "raw", url + "disk") as n:
+        out = fresh()
+        ok("nbdcopy", "--synchronous", n.uri(), out)
+        assert same(PATH, out)
+        ok("qemu-io", "-r", "-f", "raw", "-c", "read 1M 4k", n.uri())
+    fails("ftp://", LYRE, "-k", fresh(), "-r", "-f", "raw", url + "nothing")
 
 
 if __name__ == "__main__":
-    main([whole, ahead, random_reads, refused, lies, moved, who_we_are, time_limit, encrypted])
+    main([whole, ahead, random_reads, refused, lies, moved, who_we_are, time_limit, encrypted, ftp])
