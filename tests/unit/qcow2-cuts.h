@@ -46,6 +46,7 @@ typedef struct Cuts {
     /* Is this, after a crash, what was or what shall be? `done`: all of it was written. */
     bool (*look)(void *opaque, BlockNode *n, bool done);
     void *opaque;
+    const char *more;               /* options for opening; NULL: none */
 } Cuts;
 
 static inline void cuts_begin(Cuts *c, BlockGraph *g, Rec *file)
@@ -63,11 +64,13 @@ static inline bool cut_once(Cuts *c, guint cut, unsigned keep, unsigned *seed)
     GByteArray *bytes = rec_crash(c->file, c->base, cut, keep, seed);
     Rec *r = rec_of_bytes(c->g, "crashed", bytes);
     bool dirty = r->mem->data[7] >= 3 && r->mem->data[79] & QCOW2_INCOMPAT_DIRTY;
+    g_autofree char *rw = g_strdup_printf("discard=unmap%s", c->more ? c->more : "");
+    g_autofree char *ro = g_strdup_printf("read-only=on%s", c->more ? c->more : "");
     BlockNode *n;
 
     if (dirty)                      /* lazy refcounts: opening for writing mends them */
-        node_unref(qcow2_on(c->g, r, "discard=unmap", OPEN_RW));
-    n = qcow2_on(c->g, r, "read-only=on", 0);
+        node_unref(qcow2_on(c->g, r, rw, OPEN_RW));
+    n = qcow2_on(c->g, r, ro, 0);
     bool good = n && image_ok(n, true) && c->look(c->opaque, n, cut == c->file->log->len && keep == 256);
 
     if (!good) {

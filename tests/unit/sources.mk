@@ -6,7 +6,7 @@ tests += unit/test_config
 tests += unit/test_socket unit/test_nbd unit/test_nbd_peers
 # block/crypto, and what stands on the qcow2 core
 tests += unit/test_crypt unit/test_luks
-tests += unit/test_qcow2_snapshot unit/test_qcow2_check
+tests += unit/test_qcow2_snapshot unit/test_qcow2_check unit/test_qcow2_bitmap unit/test_qcow2_amend
 
 tests += unit/test_bitmap
 tests += unit/test_iov unit/test_loop unit/test_co unit/test_aio unit/test_block_file
