@@ -249,8 +249,16 @@ int64_t qcow2_alloc_bytes(Qcow2 *s, uint32_t bytes)
     return ret;
 }
 
+/* Nothing more is packed into a cluster that may be going. */
+static void leave_byte_off(Qcow2 *s, uint64_t first, uint64_t last)
+{
+    if (s->byte_off && s->byte_off >> s->cluster_bits >= first && s->byte_off >> s->cluster_bits <= last)
+        s->byte_off = 0;
+}
+
 void qcow2_unalloc(Qcow2 *s, uint64_t off, uint64_t len)
 {
+    leave_byte_off(s, off >> s->cluster_bits, (off + len - 1) >> s->cluster_bits);
     (void)qcow2_refcount_add(s, off, len, -1);     /* what fails stays leaked */
 }
 
@@ -277,8 +285,7 @@ void qcow2_free(Qcow2 *s, uint64_t off, uint64_t len, Qcow2Free who)
         return;
     uint64_t first = off >> s->cluster_bits, last = (off + len - 1) >> s->cluster_bits;
     s->unpacked_entry = 0;
-    if (s->byte_off && s->byte_off >> s->cluster_bits >= first && s->byte_off >> s->cluster_bits <= last)
-        s->byte_off = 0;        /* nothing more is packed into a cluster that may be going */
+    leave_byte_off(s, first, last);
     freed_add(s, first, last - first + 1, who);
 }
 

@@ -198,10 +198,10 @@ int qcow2_read_packed(Qcow2 *s, uint64_t entry, uint8_t *out)
     if (!ret) {
         Job j = { .in = in, .in_len = bytes, .out = out, .out_len = s->cluster_size };
         ret = run_job(s, unpack, &j);
+        if (ret == -EIO)
+            qcow2_corrupt(s, false, host, "compressed cluster does not unpack");
     }
     block_buf_free(in);
-    if (ret == -EIO)
-        qcow2_corrupt(s, false, host, "compressed cluster does not unpack");
     return ret;
 }
 

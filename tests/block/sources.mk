@@ -13,3 +13,6 @@ check-scripts += tests/block/graph.py
 check-scripts += tests/block/qcow2_diff.py
 # lyre-img
 check-scripts += tests/block/test_img.py
+# crashes and faults
+tests += block/crash
+check-slow-scripts += tests/block/crash-slow.sh
