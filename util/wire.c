@@ -222,7 +222,8 @@ static struct iovec filter_buffer(Wire *s, const struct iovec *v, unsigned n)
         s->gather = g_malloc(GATHER);
     for (unsigned i = 0; i < n && len < GATHER; i++) {
         size_t part = MIN(v[i].iov_len, GATHER - len);
-        memcpy(s->gather + len, v[i].iov_base, part);
+        if (part)
+            memcpy(s->gather + len, v[i].iov_base, part);
         len += part;
     }
     return (struct iovec){ s->gather, len };
@@ -253,7 +254,8 @@ static size_t take_ahead(Wire *s, void *buf, size_t len)
 {
     size_t n = MIN(len, s->have - s->at);
 
-    memcpy(buf, s->ahead + s->at, n);
+    if (n)
+        memcpy(buf, s->ahead + s->at, n);
     s->at += n;
     if (s->at == s->have)
         s->at = s->have = 0;

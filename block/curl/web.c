@@ -290,7 +290,8 @@ static size_t data_came(char *data, size_t size, size_t count, void *opaque)
         if (f->error)
             return 0;
     }
-    memcpy(f->buf + f->got, data, len);
+    if (len)
+        memcpy(f->buf + f->got, data, len);
     f->got += len;
     co_queue_wake_all(&f->progress);
     return size * count;
