@@ -17,11 +17,12 @@ enum {
     RECYCLE_PARTS = 16384,          /* or so many pieces */
 };
 
-/* Length of the run of counts that are zero (or not), beginning at `i`, at most `max`. */
-static uint64_t run_of(const Qcow2 *s, const void *block, uint64_t i, uint64_t max, bool *zero)
+/* Length of the run of counts that are zero (or not), beginning at `i`, at most `max`; of zeroes no more than `enough`. */
+static uint64_t run_of(const Qcow2 *s, const void *block, uint64_t i, uint64_t max, uint64_t enough, bool *zero)
 {
     uint64_t n = 1;
     *zero = !qcow2_refcount_peek(s, block, i);
+    max = *zero ? MIN(max, enough) : max;
     if (s->refcount_bits == 16) {       /* nearly every image */
         const uint16_t *p = (const uint16_t *)block + i;
         while (n < max && !p[n] == *zero)
@@ -36,7 +37,7 @@ static uint64_t run_of(const Qcow2 *s, const void *block, uint64_t i, uint64_t m
 /* What cluster c is, and how many after it are the same. covered: a block counts them. */
 typedef struct State { bool free, covered; uint64_t len; } State;
 
-static int state_of(Qcow2 *s, uint64_t c, State *out)
+static int state_of(Qcow2 *s, uint64_t c, uint64_t enough, State *out)
 {
     uint64_t per = UINT64_C(1) << s->rb_bits, max = per - (c & (per - 1));
     if (c < s->reserved_end && c >= s->reserved) {
@@ -52,7 +53,7 @@ static int state_of(Qcow2 *s, uint64_t c, State *out)
     *out = (State){ .free = true, .covered = e, .len = max };
     if (!e)
         return 0;
-    out->len = run_of(s, e->data, c & (per - 1), max, &out->free);
+    out->len = run_of(s, e->data, c & (per - 1), max, enough, &out->free);
     qcow2_cache_put(e);
     return 0;
 }
@@ -65,7 +66,7 @@ static int find(Qcow2 *s, uint64_t n, bool whole, uint64_t *first, uint64_t *got
         if (c >> (56 - s->cluster_bits))
             return -EFBIG;
         State st;
-        int ret = state_of(s, c, &st);
+        int ret = state_of(s, c, n - run, &st);
         if (ret)
             return ret;
         if (st.free) {
@@ -206,7 +207,7 @@ static bool share_cluster(Qcow2 *s, uint32_t bytes, uint64_t *next_cluster)
     uint64_t c = s->byte_off >> s->cluster_bits, n, got;
     if (bytes > room) {         /* it goes on in the next one, if that is free */
         State st;
-        bool fits = !state_of(s, c + 1, &st) && st.free && st.covered && !qcow2_check_overlap(s, 0, (c + 1) << s->cluster_bits, 1);
+        bool fits = !state_of(s, c + 1, 1, &st) && st.free && st.covered && !qcow2_check_overlap(s, 0, (c + 1) << s->cluster_bits, 1);
         if (!fits || qcow2_refcount_add_locked(s, c + 1, 1, 1))
             return false;
         *next_cluster = c + 1;
