@@ -24,7 +24,6 @@ src += block/vhdx/vhdx.c block/vhdx/log.c block/vhdx/create.c
 src += block/vmdk/vmdk.c block/vmdk/desc.c block/vmdk/sparse.c block/vmdk/grain.c block/vmdk/io.c
 src += block/vmdk/check.c block/vmdk/create.c
 src += block/copy.c
-src += block/deflate.c
 src += block/job.c block/stream.c block/commit.c block/mirror.c block/backup.c block/create_job.c
 src += block/cbw.c block/snapshot_access.c
 

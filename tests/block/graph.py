@@ -90,13 +90,13 @@ def preallocate():
 
 def throttle():
     with Bench("throttle") as b:
-        b.write("a.raw", (0, b"x" * (4 * MIB)))
+        b.write("a.raw", (0, b"x" * (16 * MIB)))
         name = tree(driver="raw", file={"driver": "throttle", "throttle-group": "t", "file": file("a.raw")})
-        group = json.dumps({"qom-type": "throttle-group", "id": "t", "limits": {"bps-read": 8 * MIB}})
+        group = json.dumps({"qom-type": "throttle-group", "id": "t", "limits": {"bps-read": 32 * MIB}})
         start = time.monotonic()
         b.img("convert", "--object", group, "-O", "raw", name, "out.raw")
         took = time.monotonic() - start
-        expect(0.2 < took < 5, took)
+        expect(took > 0.2, took)        # half a second, less one request and what a bucket may burst
         expect(b.read("out.raw") == b.read("a.raw"), "other bytes")
         b.fails("info", name, words=["Throttle group 't' does not exist"])
         b.fails("info", "--object", "throttle-group,id=t,x-bps-total=1,x-bps-read=1", "a.raw", words=["cannot be used"])
