@@ -19,7 +19,7 @@ src += block/nbd/server.c block/nbd/shake.c block/nbd/serve.c block/nbd/status.c
 src += block/curl/curl.c block/curl/web.c
 # image formats of others
 src += block/format.c block/vdi.c block/vpc.c
-src += block/qcow1.c block/qed.c block/parallels.c block/vvfat.c
+src += block/qcow1.c block/qed.c block/parallels.c block/vvfat.c block/dmg.c
 src += block/vhdx/vhdx.c block/vhdx/log.c block/vhdx/create.c
 src += block/vmdk/vmdk.c block/vmdk/desc.c block/vmdk/sparse.c block/vmdk/grain.c block/vmdk/io.c
 src += block/vmdk/check.c block/vmdk/create.c

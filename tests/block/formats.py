@@ -5,6 +5,7 @@ the same; what is made here it reads, and finds nothing wrong with; each writes
 into the other's images.
 
     formats.py [CASE...]"""
+import base64
 import json
 import os
 import random
@@ -383,6 +384,49 @@ def both_write():
                 expect(b.read("back")[:SIZE] == bytes(model), f"{fmt} {options}: other bytes")
 
 
+def dmg_of(chunks, sectors, kind_of=lambda k: k):
+    """A DMG: chunks are (type, first sector, bytes of the disk)."""
+    body, rows = b"", b""
+    for kind, first, data in chunks:
+        packed = zlib.compress(data) if kind == 0x80000005 else data if kind == 1 else b""
+        rows += struct.pack(">IIQQQQ", kind_of(kind), 0, first, len(data) // 512, len(body), len(packed))
+        body += packed
+    rows += struct.pack(">IIQQQQ", 0xffffffff, 0, 0, 0, 0, 0)
+    mish = struct.pack(">4sIQQQ", b"mish", 1, 0, sectors, 0).ljust(200, b"\0") + struct.pack(">I", len(rows) // 40) + rows
+    xml = b"<plist><dict><key>resource-fork</key><dict><key>blkx</key><array><dict><key>Data</key><data>\n" + \
+          base64.encodebytes(mish) + b"</data></dict></array></dict></dict></plist>"
+    koly = struct.pack(">4sIII", b"koly", 4, 512, 1).ljust(216, b"\0") + struct.pack(">QQ", len(body), len(xml))
+    koly = koly.ljust(492, b"\0") + struct.pack(">Q", sectors)
+    return body + xml + koly.ljust(512, b"\0")
+
+
+def apple():
+    """dmg: zeroes, plain and zlib chunks, those that nobody here unpacks."""
+    one, two = random.Random(11).randbytes(64 * 512), b"abc!" * 128 * 100
+    chunks = [(0x80000005, 0, two), (1, 200, one), (0, 264, bytes(512 * 36)), (0x80000005, 300, one),
+              (2, 364, bytes(5120)), (2, 100, bytes(51200)), (0, 374, bytes(512 * 26))]
+    chunks.sort(key=lambda c: c[1])                     # the model searches them by halves
+    disk = bytearray(400 * 512)
+    for _, first, data in chunks:
+        disk[first * 512:first * 512 + len(data)] = data
+    with Bench("formats") as b:
+        b.write("a.dmg", (0, dmg_of(chunks, 400)))
+        for f in (b.img, b.qemu):
+            f("convert", "-f", "dmg", "-O", "raw", "a.dmg", "back")
+            # The model's disk ends with the last chunk that has data.
+            got = b.read("back")
+            expect(bytes(disk).startswith(got) and (f == b.qemu or len(got) == len(disk)), f"{f}: other bytes")
+        b.img("info", "a.dmg")
+        b.write("b.dmg", (0, dmg_of(chunks, 400, lambda k: 0x80000006 if k == 0x80000005 else k)))
+        b.fails("info", "b.dmg", words=["bzip2"])
+        b.write("c.dmg", (0, dmg_of(chunks + [(1, 210, one)], 400)))
+        b.fails("info", "c.dmg", words=["overlap"])
+        b.write("d.dmg", (0, dmg_of(chunks, 300)))
+        b.fails("info", "d.dmg", words=["beyond the end of its disk"])
+        b.write("e.dmg", (0, bytes(2000)))
+        expect("raw" in b.img("info", "-f", "raw", "e.dmg"), "raw")
+
+
 def fat_tree(disk):
     """A FAT file system: path -> bytes, None for folders."""
     at = 0 if disk[0] == 0xeb else struct.unpack_from("<I", disk, 446 + 8)[0] * 512
@@ -460,7 +504,7 @@ def main():
         print("no qemu-img and qemu-io to compare with (apt install qemu-utils)")
         return 77
     return run_cases([theirs_here, ours_there, read_only_formats, creating, parents, descriptors, streamed, esx, logged, both_write,
-                      folders],
+                      apple, folders],
                      sys.argv[1:])
 
 

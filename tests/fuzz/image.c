@@ -191,10 +191,10 @@ BLOCK(mem) = {
 };
 
 extern const BlockDriver block_raw, block_qcow2, block_luks, block_vdi, block_vhdx, block_vmdk, block_vpc;
-extern const BlockDriver block_qcow, block_qed, block_parallels;
+extern const BlockDriver block_qcow, block_qed, block_parallels, block_dmg;
 const BlockDriver *const block_set[] = {
     &block_mem, &block_raw, &block_qcow2, &block_luks, &block_vdi, &block_vhdx, &block_vmdk, &block_vpc,
-    &block_qcow, &block_qed, &block_parallels, NULL
+    &block_qcow, &block_qed, &block_parallels, &block_dmg, NULL
 };
 
 /* ---- from the input to a file */

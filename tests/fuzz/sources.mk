@@ -14,7 +14,7 @@ fuzz-kind-initrd   := INITRD
 fuzz-kind-loader   := LOADER
 
 # These are image.c with a format each.
-fuzz-images := image-raw image-qcow2 image-luks image-vdi image-vhdx image-vmdk image-vpc image-qcow image-qed image-parallels
+fuzz-images := image-raw image-qcow2 image-luks image-vdi image-vhdx image-vmdk image-vpc image-qcow image-qed image-parallels image-dmg
 fuzz-targets += $(fuzz-images)
 
 fuzz-link = $(CC) $(CFLAGS) -fsanitize=fuzzer $(if $(fuzz-kind-$*),-DFUZZ_KIND=$(fuzz-kind-$*)) \
