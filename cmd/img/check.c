@@ -12,13 +12,13 @@
 
 enum { STATUS_FAILED = 1, STATUS_CORRUPT = 2, STATUS_LEAKS = 3, STATUS_NO_CHECK = 63 };
 
-/* Findings go where people look for them, and out of the way of JSON. */
+/* Findings are told on stderr, as by qemu-img: scripts read the rest. */
 static void print_finding(void *opaque, const char *line)
 {
     const Img *im = opaque;
 
     if (!im->a.quiet)
-        fprintf(img_json_output(im) ? stderr : stdout, "%s\n", line);
+        fprintf(stderr, "%s\n", line);
 }
 
 static void print_human(Img *im, const CheckResult *c)

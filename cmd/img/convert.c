@@ -26,7 +26,7 @@ typedef struct Convert {
     uint64_t total, before;     /* bytes of all sources; of those that are done */
     uint64_t saved;
     Disk *to;
-    bool created, resumed;
+    bool created, resumed, overlay;
 } Convert;
 
 /* ---- the sources ------------------------------------------------------------------------ */
@@ -52,27 +52,19 @@ static Err *open_sources(Convert *c)
 /* ---- the target --------------------------------------------------------------------------- */
 
 /* What opening a new target needs of the options that made it: the key of an encrypted one. */
-static Err *take_secret(const char *text, json_t *options, bool *encrypted)
+static bool take_secret(const char *given, json_t *options)
 {
-    static const char *const names[] = { "key-secret", "encrypt.key-secret" };
-    json_t *given, *flat;
+    g_autofree char *luks = img_creation_option(given, "key-secret");
+    g_autofree char *key = img_creation_option(given, "encrypt.key-secret");
+    g_autofree char *format = img_creation_option(given, "encrypt.format");
 
-    if (!text)
-        return NULL;
-    TRY(options_from_keyval(text, &given));
-    flat = options_flatten(given);
-    json_decref(given);
-    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-        json_t *secret = json_object_get(flat, names[i]);
-        if (!secret)
-            continue;
-        *encrypted = true;
-        json_object_set(options, names[i], secret);
-        if (i)
-            json_object_set(options, "encrypt.format", json_object_get(flat, "encrypt.format"));
-    }
-    json_decref(flat);
-    return NULL;
+    if (luks)
+        json_object_set_new(options, "key-secret", json_string(luks));
+    if (key)
+        json_object_set_new(options, "encrypt.key-secret", json_string(key));
+    if (key && format)
+        json_object_set_new(options, "encrypt.format", json_string(format));
+    return luks || key;
 }
 
 static bool is_file(const char *name)
@@ -114,9 +106,9 @@ static Err *open_target(Convert *c, bool *zero)
     json_t *o;
 
     TRY(img_options(c->target, c->format, a->target_image_opts, a->cache ? a->cache : "unsafe", &o, &through));
-    Err *e = c->created || c->resumed ? take_secret(a->options, o, &encrypted) : NULL;
-    if (!e)
-        e = disk_open(c->im->graph, o, OPEN_RW | OPEN_RESIZE, "convert", &c->to);
+    if (c->created || c->resumed)
+        encrypted = take_secret(a->options, o);
+    Err *e = disk_open(c->im->graph, o, OPEN_RW | OPEN_RESIZE, "convert", &c->to);
     json_decref(o);
     if (e)
         return e;
@@ -245,12 +237,12 @@ static Err *copy_one(Convert *c, unsigned i, bool zero)
     ResumeEnd end = { 0 };
 
     k.to_off = c->before;
-    k.above = a->backing != NULL;
-    k.base = a->backing ? node_backing(node_skip_filters(disk_node(c->from[i]))) : NULL;
+    k.above = c->overlay;
+    k.base = c->overlay ? node_backing(node_skip_filters(disk_node(c->from[i]))) : NULL;
     k.workers = a->has_workers ? (unsigned)a->workers : 0;
     k.in_order = !a->out_of_order;
     k.compress = a->compress;
-    k.target_is_zero = zero && !a->backing;
+    k.target_is_zero = zero && !c->overlay;
     if (a->has_sparse)
         k.sparse = (uint32_t)a->sparse;
     k.offload = a->offload;
@@ -353,6 +345,8 @@ Err *img_convert(Img *im)
     c.count = a->nfiles - 1;
     c.names = a->files;
     c.target = a->files[c.count];
+    g_autofree char *backing = img_creation_option(a->options, "backing_file");
+    c.overlay = a->backing || backing;
     c.format = a->target_image_opts ? NULL : a->target_format ? a->target_format : "raw";
     c.from = g_new0(Disk *, c.count);
     Err *e = convert(&c);

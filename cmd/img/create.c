@@ -31,9 +31,12 @@ static Err *guard_create(Img *im, const char *file)
 
     if (a->force || !g_file_test(file, G_FILE_TEST_EXISTS))
         return NULL;
-    if (a->backing && !a->unsafe) {
-        g_autofree char *path = img_backing_path(file, a->backing);
-        err_free(img_open_as(im, path, a->backing_format, false, NULL,
+    g_autofree char *name = a->backing ? g_strdup(a->backing) : img_creation_option(a->options, "backing_file");
+    g_autofree char *format = a->backing_format ? g_strdup(a->backing_format)
+                                                : img_creation_option(a->options, "backing_fmt");
+    if (name && !a->unsafe) {
+        g_autofree char *path = img_backing_path(file, name);
+        err_free(img_open_as(im, path, format, false, NULL,
                              OPEN_FORCE_SHARE | OPEN_NO_IO, &backing));
     }
     Err *e = guard(im, file, "overwriting");

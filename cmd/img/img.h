@@ -112,6 +112,8 @@ MUST_USE Err *img_add_objects(Img *im);
 /* From now on the disk reads as that internal snapshot: "ID or name" or "snapshot.id=ID,snapshot.name=NAME". */
 MUST_USE Err *img_load_snapshot(Disk *d, const char *text);
 MUST_USE Err *img_driver(const char *format, const BlockDriver **out);
+/* What the list of -o says of `name` ("encrypt.key-secret"), or NULL; g_free it. */
+char *img_creation_option(const char *options, const char *name);
 /* Size in whole sectors, which is what formats and guests see. */
 uint64_t img_size(Disk *d);
 /* Where `backing` as the header of `image` has it is, seen from here; g_free it. */

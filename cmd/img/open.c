@@ -98,6 +98,25 @@ Err *img_add_objects(Img *im)
     return NULL;
 }
 
+char *img_creation_option(const char *options, const char *name)
+{
+    json_t *tree, *flat;
+    char *value = NULL;
+
+    if (!options)
+        return NULL;
+    Err *e = options_from_keyval(options, &tree);
+    if (e) {                        /* whoever obeys them says what is wrong */
+        err_free(e);
+        return NULL;
+    }
+    flat = options_flatten(tree);
+    value = g_strdup(json_string_value(json_object_get(flat, name)));
+    json_decref(flat);
+    json_decref(tree);
+    return value;
+}
+
 uint64_t img_size(Disk *d)
 {
     return (disk_size(d) + 511) & ~UINT64_C(511);

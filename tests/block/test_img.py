@@ -300,8 +300,9 @@ def convert_more():
         b.fails("convert", "-l", "nope", "-O", "raw", "a", "old", words=["nope"])
         b.img("create", "-q", "-f", "qcow2", "-b", "r", "-F", "raw", "o")
         b.io("o", "write -P 42 5M 1M")
-        for letter in ("-B", "-b", "--backing"):
-            b.img("convert", "-O", "qcow2", letter, "r", "-F", "raw", "o", "o2")
+        for words in (["-B", "r", "-F", "raw"], ["-b", "r", "-F", "raw"], ["--backing", "r", "--backing-format=raw"],
+                      ["-o", "backing_file=r,backing_fmt=raw"]):
+            b.img("convert", "-O", "qcow2", *words, "o", "o2")
             same_contents(b, "o", "o2", "qcow2", "qcow2")
             b.check("o2")
             expect(os.path.getsize(b.path("o2")) < 2 << 20, "the backing file was copied, too")
@@ -315,6 +316,22 @@ def convert_more():
         b.io("m", "write -P 1 1M 64k")
         b.img("convert", "--bitmaps", "--skip-broken-bitmaps", "-O", "qcow2", "m", "m2")
         expect("bits" in b.img("info", "m2"), "the bitmap was not copied")
+
+
+def salvage():
+    """What cannot be read is told, and becomes zeroes."""
+    with room("salvage") as b:
+        b.write("r", (0, bytes(range(256)) * 4096))
+        source = "driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=r," \
+                 "file.inject-error.0.event=read_aio,file.inject-error.0.sector=128,file.inject-error.0.errno=5"
+        errs = b.fails("convert", "--image-opts", "-O", "raw", source, "t", words=["--salvage", "Input/output error"])
+        expect("offset" in errs, errs)
+        r = run(IMG, "convert", "--salvage", "--image-opts", "-O", "raw", source, "t", cwd=b.dir)
+        expect(r.status == 0 and "512 bytes at offset 65536" in r.errs, str(r))
+        whole = b.read("r")
+        expect(b.read("t") == whole[:65536] + bytes(512) + whole[66048:], "it is not the same but for the sector")
+        r = run(IMG, "convert", "-q", "--salvage", "--image-opts", "-O", "raw", source, "t", cwd=b.dir)
+        expect(r.status == 0 and not r.errs, str(r))
 
 
 def progress_form():
@@ -560,12 +577,16 @@ def check():
             for repair in ("leaks", "all"):
                 shutil.copy(b.path("a"), b.path("x"))
                 break_it(b.path("x"))
-                out = b.img("check", "x", status=status)
+                out = b.same("check", "x", status=status)
                 expect("leaked clusters were found" in out or "errors were found" in out, out)
                 b.same("check", "-q", "x", status=status)
-                shutil.copy(b.path("x"), b.path("y"))
+                b.same("check", "--output=json", "x", status=status)
+                for copy in "yz":
+                    shutil.copy(b.path("x"), b.path(copy))
                 after = 0 if repair == "all" or break_it is leak else status
-                out = b.img("check", "-r", repair, "x", status=after)
+                out = b.img("check", "-r", repair, "x", status=after, told=True)
+                if QEMU_IMG:
+                    expect(out == b.qemu("check", "-r", repair, "z", status=after), f"not as qemu-img: {out}")
                 if after == 0:
                     expect("were found and repaired" in out and "Double checking" in out, out)
                     b.check("x")
@@ -712,7 +733,7 @@ def peers():
 
 
 CASES = [help_and_page, front, objects, create_says, create_overlay, info, info_loop, show_map, measure, compare, convert,
-         convert_more, progress_form, dd, resize, snapshots, commit, rebase, amend, bitmap, bench, check, in_use,
+         convert_more, salvage, progress_form, dd, resize, snapshots, commit, rebase, amend, bitmap, bench, check, in_use,
          protected, stopped, terminal, peers]
 
 
