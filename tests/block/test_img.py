@@ -586,7 +586,8 @@ def check():
                 after = 0 if repair == "all" or break_it is leak else status
                 out = b.img("check", "-r", repair, "x", status=after, told=True)
                 if QEMU_IMG and after == 0:     # 7.2 gives up where it is told to mend leaks and finds more
-                    expect(out == b.qemu("check", "-r", repair, "z", status=after), f"not as qemu-img: {out}")
+                    theirs = b.qemu("check", "-r", repair, "z", status=after)     # it may lay refcounts out anew
+                    expect(out.split("Image end")[0] == theirs.split("Image end")[0], f"not as qemu-img: {out}")
                 if after == 0:
                     expect("were found and repaired" in out and "Double checking" in out, out)
                     b.check("x")
