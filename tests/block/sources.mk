@@ -11,6 +11,7 @@ check-slow-scripts += tests/block/mutate-slow.sh
 check-scripts += tests/block/graph.py
 # qcow2
 check-scripts += tests/block/qcow2_diff.py tests/block/qcow2_kill.py
+check-scripts += tests/block/qcow2_diff.py tests/block/qcow2_more.py
 # lyre-img
 check-scripts += tests/block/test_img.py
 # crashes and faults
