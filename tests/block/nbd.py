@@ -308,7 +308,7 @@ def wrong_lines():
             ("tls0", "--tls-creds", "tls0", "-k", fresh(), "-f", "raw", path),
             ("Bitmap 'nobm' is not found", "-k", fresh(), "-B", "nobm", "-f", "raw", path),
             ("exclude each other", "-k", "x", "-p", "10", path), ("/nope/pid", "-k", fresh(), "--pid-file", "/nope/pid", "-f", "raw", path),
-            ("/dev/lyre-none", "-d", "/dev/lyre-none"), ("/dev/lyre-none", "-c", "/dev/lyre-none", "-f", "raw", path),
+            ("/dev/lyre-none", "-d", "/dev/lyre-none"), ("/dev/nbdN", "-d", path), ("/dev/nbdN", "-c", path, "-f", "raw", path), ("/dev/lyre-none", "-c", "/dev/lyre-none", "-f", "raw", path),
             ("no socket", "-k", path, "-f", "raw", path), ("too long", "-k", "/tmp/" + "x" * 200, "-f", "raw", path)):
         errs = fails(words, LYRE, *args, timeout=10)
         assert errs.startswith("lyre-nbd: "), errs
