@@ -168,6 +168,7 @@ static Err *vdi_open(BlockNode *n)
     body_init(&s->body, n->file);
     s->next = next_block(s);
     n->size = round_up(size, 512);
+    n->zero_flags = REQ_UNMAP;
     return n->read_only || n->open_flags & OPEN_CHECK ? NULL : check_writable(s);
 }
 

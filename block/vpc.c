@@ -285,6 +285,7 @@ static Err *vpc_open(BlockNode *n)
     body_init(&s->body, n->file);
     type = ld_be32(s->footer + F_TYPE);
     n->size = disk_bytes(s) / 512 * 512;
+    n->zero_flags = REQ_UNMAP;
     if (n->size / 512 > MAX_SECTORS)
         return err(ERR_UNSUPPORTED, "the VHD's disk of %" PRIu64 " bytes is larger than a VHD's can be", n->size);
     switch (type) {

@@ -311,6 +311,7 @@ static Err *vhdx_open(BlockNode *n)
     TRY(load_bat(s));
     body_init(&s->body, n->file);
     s->next = used_end(s);
+    n->zero_flags = REQ_UNMAP;
     return n->read_only || n->open_flags & OPEN_CHECK ? NULL : check_writable(s);
 }
 

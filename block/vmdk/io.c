@@ -172,25 +172,31 @@ static int read_compressed(Vmdk *s, VmdkExtent *e, uint64_t at, uint32_t in, con
     return 0;
 }
 
-/* Writes a grain's bytes as a marker and deflated data at the file's end. */
+/*
+ * Writes a grain's bytes as a marker and deflated data at the file's end. Several are deflated at a time, but a disk
+ * that is written from its beginning to its end lies so in the file: programs that only stream it count on that.
+ */
 static int write_deflated(Vmdk *s, VmdkExtent *e, uint64_t grain, const uint8_t *plain)
 {
     size_t room = compressBound(e->grain);
     g_autofree uint8_t *out = g_try_malloc0(round_up(M_DATA + room, VMDK_SECTOR));
     Squeeze w = { plain, out ? out + M_DATA : NULL, e->grain, room, false };
-    uint64_t at = e->next;
+    uint64_t at, ticket = e->tickets++;
     size_t len;
     int ret;
 
-    if (!out)
-        return -ENOMEM;
-    co_offload(deflate_grain, &w);
+    if (out)
+        co_offload(deflate_grain, &w);
+    while (e->turn != ticket)
+        co_queue_wait(&e->queue);
+    e->turn++;
+    co_queue_wake_all(&e->queue);
     if (!w.ok)
-        return -EIO;
+        return out ? -EIO : -ENOMEM;
+    at = e->next;
     st_le64(out + M_SECTOR, grain * (e->grain / VMDK_SECTOR));
     st_le32(out + M_SIZE, w.out_len);
     len = round_up(M_DATA + w.out_len, VMDK_SECTOR);
-    at = e->next;               /* others went on meanwhile */
     if (at / VMDK_SECTOR > UINT32_MAX)
         return -EFBIG;
     e->next = at + len;

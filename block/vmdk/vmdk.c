@@ -228,6 +228,9 @@ static Err *vmdk_open(BlockNode *n)
             return e;
     }
     n->limits.opt_transfer = s->count && vmdk_is_sparse(&s->extents[0]) ? s->extents[0].grain : n->limits.opt_transfer;
+    if (s->count == 1 && s->extents[0].compressed)
+        n->limits.cluster = s->extents[0].grain;
+    n->zero_flags = REQ_UNMAP | REQ_NO_FALLBACK;
     return n->read_only ? NULL : check_writable(s);
 }
 
@@ -254,6 +257,12 @@ static void vmdk_close(BlockNode *n)
     s->extents = NULL;
     s->plain = NULL;
     s->count = 0;
+}
+
+/* All that a stream-optimized file holds is compressed. */
+static int vmdk_write_compressed(BlockNode *n, uint64_t off, const IoVec *q)
+{
+    return n->limits.cluster ? vmdk_write(n, off, q, 0) : -ENOTSUP;
 }
 
 static int vmdk_flush(BlockNode *n)
@@ -310,9 +319,10 @@ static const char *const vmdk_own_options[] = { "extents", NULL };
 
 BLOCK(vmdk) = {
     .name = "vmdk", .doc = "VMware virtual disk",
-    .kind = DRIVER_FORMAT, .size = sizeof(Vmdk), .has_backing = true, .own_options = vmdk_own_options,
+    .kind = DRIVER_FORMAT, .size = sizeof(Vmdk), .has_backing = true, .can_compress = true,
+    .own_options = vmdk_own_options,
     .probe = vmdk_probe, .open = vmdk_open, .close = vmdk_close, .reopen = vmdk_reopen,
-    .read = vmdk_read, .write = vmdk_write, .zero = vmdk_zero, .flush = vmdk_flush, .extent = vmdk_extent,
+    .read = vmdk_read, .write = vmdk_write, .write_compressed = vmdk_write_compressed, .zero = vmdk_zero, .flush = vmdk_flush, .extent = vmdk_extent,
     .allocated = vmdk_allocated, .info = vmdk_info, .check = vmdk_check,
     .create_fields = vmdk_create_fields, .create_size = sizeof(VmdkCreate), .check_create = vmdk_check_create,
     .create = vmdk_create,

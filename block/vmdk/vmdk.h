@@ -78,6 +78,8 @@ typedef struct VmdkExtent {
     GArray *meta;                   /* VmdkArea, sorted: header, descriptor, directories, tables */
     Body body;
     uint64_t next;                  /* offset where the next grain goes */
+    uint64_t tickets, turn;         /* compressed grains take their places in the order in which they came */
+    CoQueue queue;
 } VmdkExtent;
 
 /* A grain table in memory. */
