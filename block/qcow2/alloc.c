@@ -15,6 +15,7 @@
 enum {
     RECYCLE_BYTES = 64 << 20,       /* so much waiting is worth a write of metadata */
     RECYCLE_PARTS = 16384,          /* or so many pieces */
+    BEYOND = 1 << 24,               /* clusters behind the end of the file: nobody leaks as many */
 };
 
 /* Length of the run of counts that are zero (or not), beginning at `i`, at most `max`; of zeroes no more than `enough`. */
@@ -65,6 +66,8 @@ static int find(Qcow2 *s, uint64_t n, bool whole, uint64_t *first, uint64_t *got
     for (;;) {
         if (c >> (56 - s->cluster_bits))
             return -EFBIG;
+        if (c > s->fresh + BEYOND)
+            return qcow2_corrupt(s, false, c << s->cluster_bits, "refcounts say that clusters far beyond the end of the file are in use");
         State st;
         int ret = state_of(s, c, n - run, &st);
         if (ret)
@@ -112,7 +115,7 @@ int64_t qcow2_take_clusters(Qcow2 *s, uint64_t n, bool whole, uint64_t *got)
     if (ret)
         return ret;
     for (;;) {
-        uint64_t first;
+        uint64_t first = 0;
         bool covered = false;
         ret = find(s, n, whole, &first, got, &covered);
         if (ret)

@@ -130,7 +130,8 @@ int qcow2_read_guest(Qcow2 *s, uint64_t off, const IoVec *q)
         if (ret)
             break;
         IoVec part = iov_slice(q, done, m.len);
-        bool quick = m.kind == QCOW2_ZERO_PLAIN || m.kind == QCOW2_ZERO_ALLOC || done + m.len == q->len;
+        bool nothing = !s->node.backing && (m.kind == QCOW2_UNALLOCATED || m.kind == QCOW2_RESERVED);
+        bool quick = nothing || m.kind == QCOW2_ZERO_PLAIN || m.kind == QCOW2_ZERO_ALLOC || done + m.len == q->len;
         if (quick) {
             ret = read_part(s, &m, off + done, &part);
         } else {

@@ -133,9 +133,6 @@ static Err *clear_tail(Qcow2 *s, uint64_t was, uint64_t len)
 static Err *grow(Qcow2 *s, uint64_t len, Preallocation p)
 {
     uint64_t was = s->header.size, need = ((len - 1) >> qcow2_l1_shift(s)) + 1;
-    if (p.mode != PREALLOC_OFF && s->node.backing && node_size(s->node.backing->node) > was && !s->extended)
-        return err(ERR_UNSUPPORTED, "%s: preallocation behind a shorter end than the backing file's would show its data",
-                   node_path(&s->node));
     int ret = qcow2_l1_grow(s, need, true);
     if (ret == -EFBIG)
         return err_hint(err(ERR_INVALID, "%s: the size takes a longer L1 table than an image may have", node_path(&s->node)),

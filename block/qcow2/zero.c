@@ -208,7 +208,7 @@ int qcow2_discard(BlockNode *n, uint64_t off, uint64_t len)
     Qcow2 *s = qcow2_of(n);
     uint64_t end = off + len >= n->size ? qcow2_cluster_up(s, off + len) : off + len - qcow2_in_cluster(s, off + len);
     off = qcow2_cluster_up(s, off);
-    if (off >= end || (s->header.version < 3 && n->backing))
+    if (off >= end || (s->header.version < 3 && (n->backing || n->backing_name)))
         return 0;               /* advice that cannot be followed */
     Qcow2Request r;
     qcow2_request_begin(s, &r);

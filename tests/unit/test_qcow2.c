@@ -47,24 +47,24 @@ static uint64_t stamp(uint64_t block, uint32_t seq)
     return seq ? block << 32 | seq : 0;
 }
 
+/* Every other word is noise, so that packing makes pieces of all sizes. */
 static void fill(uint8_t *p, uint64_t block, uint32_t seq)
 {
-    uint64_t v = stamp(block, seq);
-    for (unsigned i = 0; i < BLOCK / 8; i++)
-        memcpy(p + i * 8, &v, 8);
+    uint64_t v = stamp(block, seq), noise = v;
+    for (unsigned i = 0; i < BLOCK / 8; i++) {
+        noise = noise * UINT64_C(6364136223846793005) + (v ? 1442695040888963407u : 0);
+        memcpy(p + i * 8, i % 2 ? &noise : &v, 8);
+    }
 }
 
 /* The block's stamp; UINT64_MAX: torn, or from nowhere. */
 static uint64_t stamp_of(const uint8_t *p)
 {
-    uint64_t v, w;
+    uint8_t want[BLOCK];
+    uint64_t v;
     memcpy(&v, p, 8);
-    for (unsigned i = 1; i < BLOCK / 8; i++) {
-        memcpy(&w, p + i * 8, 8);
-        if (w != v)
-            return UINT64_MAX;
-    }
-    return v;
+    fill(want, v >> 32, v);
+    return memcmp(p, want, BLOCK) ? UINT64_MAX : v;
 }
 
 typedef struct Lane { Model *m; unsigned id, seed, rounds; uint64_t first, blocks; } Lane;
@@ -258,6 +258,7 @@ typedef struct Config {
     const char *create, *open;
     uint64_t cluster, size;
     bool backing, packs, data_file;
+    bool full;                  /* every block is written before the storm: tables grow */
 } Config;
 
 static Rec *make_backing(BlockGraph *g, uint64_t size)
@@ -315,6 +316,24 @@ static void finish(Model *m, Rec *base, Rec *data)
     g_free(m->now);
 }
 
+/* Writes all blocks but the last part's, in long pieces. */
+static void fill_disk(Model *m)
+{
+    uint64_t blocks = m->size / BLOCK - m->chaos, piece = 200;
+    g_autofree uint8_t *buf = g_malloc(piece * BLOCK);
+    Lane l = { .m = m };
+    for (uint64_t b = 0; b < blocks; b += piece) {
+        uint64_t n = MIN(piece, blocks - b);
+        uint32_t seq = m->next_seq++;
+        for (uint64_t i = 0; i < n; i++) {
+            fill(buf + i * BLOCK, b + i, seq);
+            m->now[b + i] = (Cell){ seq };
+        }
+        note(&l, b, n, seq, m->file->log->len);
+        CHECK_EQ(disk_write(m->d, b * BLOCK, &IOV_BUF(buf, n * BLOCK), 0), 0);
+    }
+}
+
 static void storm(BlockGraph *g, const Config *c, unsigned rounds)
 {
     Model m;
@@ -325,6 +344,8 @@ static void storm(BlockGraph *g, const Config *c, unsigned rounds)
         model_open(&m, c, OPEN_RW);
         if (!m.d)
             break;
+        if (c->full && !round)
+            fill_disk(&m);
         run_lanes(&m, rounds);
         read_all(&m);
         model_close(&m);
@@ -355,6 +376,8 @@ static const Config plain[] = {
     { "cluster_size=64k,extended_l2=on,preallocation=metadata", NULL, 65536, 4 << 20 },
     { "cluster_size=2M", NULL, 2 << 20, 10 << 20 },
     { "cluster_size=4k,lazy_refcounts=on", NULL, 4096, 1 << 20, .packs = true },
+    { "cluster_size=512,refcount_bits=64", NULL, 512, 5 << 20, .packs = true, .full = true },
+    { "cluster_size=512,refcount_bits=64", "discard=unmap,l2-cache-size=1024,l2-cache-entry-size=512,refcount-cache-size=1024", 512, 5 << 20, .full = true },
     /* caches so small that they are written and read all the time */
     { "cluster_size=512", "discard=unmap,l2-cache-size=1024,l2-cache-entry-size=512,refcount-cache-size=1024", 512, 200 << 10, .packs = true },
     { "cluster_size=1k,refcount_bits=64", "discard=unmap,l2-cache-size=1024,refcount-cache-size=2048,overlap-check=all", 1024, 300 << 10, .packs = true },
@@ -452,6 +475,8 @@ static void crash_storm(BlockGraph *g, const Config *c, unsigned rounds, unsigne
         m.history[i] = g_array_new(FALSE, FALSE, sizeof(Write));
     g_byte_array_append(begin, m.file->mem->data, m.file->mem->len);
     model_open(&m, c, OPEN_RW);
+    if (c->full)
+        fill_disk(&m);
     run_lanes(&m, rounds);
     model_close(&m);
     guint n = m.file->log->len;
@@ -483,6 +508,7 @@ static const Config crashing[] = {
     { "cluster_size=4k,lazy_refcounts=on", NULL, 4096, 400 << 10, .packs = true },
     { "cluster_size=16k,extended_l2=on", NULL, 16384, 800 << 10, .backing = true, .packs = true },
     { "cluster_size=64k,lazy_refcounts=on", NULL, 65536, 1 << 20, .backing = true },
+    { "cluster_size=512,refcount_bits=64", NULL, 512, 3 << 20, .full = true },
 };
 
 static void test_crash(BlockGraph *g)

@@ -235,38 +235,49 @@ static void test_empty_and_header(BlockGraph *g)
 
 /* ---- the host fails */
 
+/* The `fail`th write fails, once. `first` bytes are there before. */
+static bool failing(BlockGraph *g, const char *create, uint64_t first, uint64_t size, unsigned fail)
+{
+    int bad = test_case_bad;
+    Rec *file = rec_new(g, "file", false);
+    CHECK(qcow2_make(g, file, create, size, NULL));
+    BlockNode *n = qcow2_on(g, file, "l2-cache-size=1k,refcount-cache-size=1k", OPEN_RW);
+    Disk *d = disk_of(n, true);
+    CHECK_EQ(wr(d, 0, 7, first), 0);
+    CHECK_EQ(disk_flush(d), 0);
+    file->fail_in = fail;
+    int ret = 0;
+    for (uint64_t off = first; off + 9000 < size && !ret; off += 9000)
+        ret = wr(d, off, 8, 9000);
+    if (!ret)
+        ret = disk_flush(d);
+    bool failed = !file->fail_in;
+    file->fail_in = 0;
+    CHECK(is(d, 0, 7, first));
+    CHECK_EQ(wr(d, first, 8, size - first), 0);         /* it was but once */
+    CHECK_EQ(disk_flush(d), 0);
+    CHECK(is(d, 0, 7, first));
+    CHECK(is(d, first, 8, size - first));
+    disk_free(d);
+    node_unref(n);
+    Checked k = check_image(file->mem, true);
+    CHECK_EQ(k.corruptions, 0);
+    node_unref(&file->node);
+    if (bad != test_case_bad)
+        printf("  write %u failing, %s\n", fail, create);
+    return failed && bad == test_case_bad;
+}
+
 static void test_failing_host(BlockGraph *g)
 {
     static const char *const kinds[] = { "cluster_size=512", "cluster_size=4k,refcount_bits=64", "cluster_size=512,lazy_refcounts=on" };
-    for (unsigned i = 0; i < 180; i++) {
-        Rec *file = rec_new(g, "file", false);
-        CHECK(qcow2_make(g, file, kinds[i % 3], 200 << 10, NULL));
-        BlockNode *n = qcow2_on(g, file, "l2-cache-size=1k,refcount-cache-size=1k", OPEN_RW);
-        Disk *d = disk_of(n, true);
-        CHECK_EQ(wr(d, 4096, 7, 20000), 0);
-        CHECK_EQ(disk_flush(d), 0);
-        file->fail_in = 1 + i / 3;
-        int ret = 0;
-        for (uint64_t off = 30000; off < 190000 && !ret; off += 9000)
-            ret = wr(d, off, 8, 9000);
-        if (!ret)
-            ret = disk_flush(d);
-        file->fail_in = 0;
-        CHECK(is(d, 4096, 7, 20000));
-        CHECK_EQ(wr(d, 30000, 8, 170000), 0);       /* it was but once */
-        CHECK_EQ(disk_flush(d), 0);
-        CHECK(is(d, 4096, 7, 20000));
-        CHECK(is(d, 30000, 8, 170000));
-        disk_free(d);
-        node_unref(n);
-        Checked k = check_image(file->mem, true);
-        CHECK_EQ(k.corruptions, 0);
-        node_unref(&file->node);
-        if (test_case_bad) {
-            printf("  write %u failing, %s\n", 1 + i / 3, kinds[i % 3]);
-            break;
-        }
+    for (size_t k = 0; k < G_N_ELEMENTS(kinds); k++) {
+        for (unsigned i = 1; failing(g, kinds[k], 20000, 200 << 10, i); i += 1 + i / 20)
+            ;
     }
+    /* Where the refcount table has to grow. */
+    for (unsigned i = 1; failing(g, "cluster_size=512,refcount_bits=64", 1900000, 2300 << 10, i); i += 1 + i / 20)
+        ;
 }
 
 /* ---- options of an open image */
