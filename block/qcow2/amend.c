@@ -135,7 +135,7 @@ static Err *check_all(Amend *a)
 {
     Qcow2 *s = a->s;
 
-    if (s->header.incompatible & QCOW2_INCOMPAT_CORRUPT)
+    if (s->header.incompatible & QCOW2_INCOMPAT_CORRUPT || !s->header.refcount_table_clusters)
         return err_hint(err(ERR_INVALID, "the image is corrupt"), "run: lyre-img check -r all %s", node_path(&s->node));
     if (s->header.nb_snapshots && !s->snapshots)
         return err_hint(err(ERR_INVALID, "the snapshot table is damaged"), "run: lyre-img check -r all %s", node_path(&s->node));

@@ -91,6 +91,11 @@ static int look(Check *c)
     ret = counts_init(&c->counts, c->clusters + 1);
     if (ret)
         return ret;
+    if (s->bad_table) {
+        check_bad(c, "ERROR %s", s->bad_table);
+        c->bad_structures++;
+        c->rebuild = true;
+    }
     read_snapshots(c);
     ret = check_names(c);
     if (!ret)

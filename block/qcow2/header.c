@@ -121,13 +121,26 @@ static Err *check_features(Qcow2 *s, unsigned flags)
     return NULL;
 }
 
+/* For check, which makes another one, an image may have none that makes sense. */
+static Err *check_refcount_table(Qcow2 *s, unsigned flags)
+{
+    Qcow2Header *h = &s->header;
+    Err *e = qcow2_check_table(s, h->refcount_table_offset, h->refcount_table_clusters, s->cluster_size,
+                               MAX(QCOW2_MAX_RT_BYTES, s->cluster_size), "reference count table");
+    if (!e || !(flags & OPEN_CHECK))
+        return e;
+    s->bad_table = g_strdup(err_text(e));
+    err_free(e);
+    h->refcount_table_offset = h->refcount_table_clusters = 0;
+    return NULL;
+}
+
 static Err *check_places(Qcow2 *s, unsigned flags)
 {
     const Qcow2Header *h = &s->header;
     if (h->size > BLOCK_MAX_SIZE)
         return qcow2_bad(s, 24, "image size %" PRIu64 " is too large", h->size);
-    TRY(qcow2_check_table(s, h->refcount_table_offset, h->refcount_table_clusters, s->cluster_size,
-                          MAX(QCOW2_MAX_RT_BYTES, s->cluster_size), "reference count table"));
+    TRY(check_refcount_table(s, flags));
     if (!(flags & OPEN_CHECK) && (!h->refcount_table_clusters || !h->refcount_table_offset))
         return qcow2_bad(s, 56, "image does not contain a reference count table");
     if (h->nb_snapshots > QCOW2_MAX_SNAPSHOTS)
@@ -330,5 +343,6 @@ void qcow2_free_header(Qcow2 *s)
     }
     g_clear_pointer(&s->features, g_free);
     g_clear_pointer(&s->header_tail, g_free);
+    g_clear_pointer(&s->bad_table, g_free);
     g_clear_pointer(&s->data_file_name, g_free);
 }

@@ -174,6 +174,7 @@ struct Qcow2 {
 
     /* The header: host byte order; what is derived from it below. */
     Qcow2Header header;
+    char *bad_table;                                /* why the refcount table was ignored (OPEN_CHECK), or NULL */
     uint8_t *header_tail;                           /* fields beyond our struct, kept: header_length - 112 bytes */
     Qcow2UnknownExt *unknown_exts;
     Qcow2Feature *features; unsigned nb_features;   /* of the image; for messages */

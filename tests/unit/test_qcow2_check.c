@@ -69,6 +69,8 @@ static void rb_missing(Rec *r) { put(r, rt(r), 0, 8); }
 static void rb_twice(Rec *r) { put(r, rt(r) + 8, rb(r), 8); }
 static void rb_is_data(Rec *r) { put(r, rt(r) + 8, host(r, 1) * CLUSTER, 8); }
 static void rt_beyond(Rec *r) { put(r, 48, UINT64_C(1) << 40, 8); }
+static void rt_unaligned(Rec *r) { put(r, 48, rt(r) + 512, 8); }
+static void rt_too_large(Rec *r) { put(r, 56, 1 << 20, 4); }
 static void rt_none(Rec *r) { put(r, 56, 0, 4); }
 static void snap_unaligned(Rec *r) { put(r, snap(r), get(r, snap(r), 8) + 512, 8); }
 static void snap_l1_size(Rec *r) { put(r, snap(r) + 8, 1 << 30, 4); }
@@ -116,6 +118,8 @@ static const Lie lies[] = {
     { "refcount block twice", rb_twice, "ERROR refcount block 1 refcount=2", -1, 0, 0, 0 },
     { "refcount block that is data", rb_is_data, "ERROR refcount block 1 refcount=2", -1, 0, 0, 0 },
     { "refcount table beyond", rt_beyond, "offset 0x10000000000 size 0x1000", -1, 0, 0, 0 },
+    { "refcount table unaligned", rt_unaligned, "reference count table offset invalid", -1, 0, 0, 0 },
+    { "refcount table too large", rt_too_large, "reference count table too large", -1, 0, 0, 0 },
     { "no refcount table", rt_none, "refcount=0 reference=1", -1, 0, 0, 0 },
     { "snapshot's L1 unaligned", snap_unaligned, "ERROR snapshot 1 (a) l1_offset=0x", 1, -1, 1, -1 },
     { "snapshot's L1 too large", snap_l1_size, "ERROR snapshot 1 (a) l1_size=0x40000000", 1, -1, 1, -1 },
@@ -320,6 +324,76 @@ static void test_careful(BlockGraph *g)
     g_byte_array_free(good, TRUE);
 }
 
+/* A repair that fails, or is cut, at any write can be done again, and data is there. */
+static void again(BlockGraph *g, Rec *r)
+{
+    CheckResult c;
+
+    r->fail_in = 0;
+    check(g, r, FIX_LEAKS | FIX_ERRORS, NULL);
+    c = check(g, r, 0, NULL);
+    CHECK(!c.corruptions && !c.leaks && !c.errors);
+    whole(g, r);
+}
+
+static void fail_repair(BlockGraph *g, const GByteArray *broken)
+{
+    for (int k = 1, tired = 0; k < 40 && !tired && !test_case_bad; k++) {
+        Rec *r = rec_of_bytes(g, "file", broken);
+        BlockNode *n = qcow2_on(g, r, "discard=unmap", OPEN_RW | OPEN_CHECK);
+        CheckResult c = { 0 };
+
+        r->fail_in = k;
+        node_check(n, &c, FIX_LEAKS | FIX_ERRORS);
+        tired = r->fail_in != 0;
+        r->fail_in = 0;
+        node_unref(n);
+        again(g, r);
+        node_unref(&r->node);
+    }
+}
+
+static void cut_repair(BlockGraph *g, const GByteArray *broken)
+{
+    static const unsigned keeps[] = { 256, 0, 128 };
+    Rec *r = rec_of_bytes(g, "file", broken);
+    unsigned seed = 1;
+
+    r->record = true;
+    check(g, r, FIX_LEAKS | FIX_ERRORS, NULL);
+    r->record = false;
+    for (guint cut = 0; cut <= r->log->len && !test_case_bad; cut++) {
+        for (unsigned k = 0; k < G_N_ELEMENTS(keeps); k++) {
+            GByteArray *bytes = rec_crash(r, broken, cut, keeps[k], &seed);
+            Rec *crashed = rec_of_bytes(g, "crashed", bytes);
+
+            again(g, crashed);
+            node_unref(&crashed->node);
+            g_byte_array_free(bytes, TRUE);
+        }
+    }
+    node_unref(&r->node);
+}
+
+static void test_again(BlockGraph *g)
+{
+    static void (*const tell[])(Rec *) = { count_zero, rb_missing, rt_beyond, rb_twice, copied_lost, snap_two };
+    GByteArray *good = make(g, "cluster_size=4K", true);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(tell); i++) {
+        Rec *r = rec_of_bytes(g, "broken", good);
+        GByteArray *broken = g_byte_array_new();
+
+        tell[i](r);
+        g_byte_array_append(broken, r->mem->data, r->mem->len);
+        node_unref(&r->node);
+        fail_repair(g, broken);
+        cut_repair(g, broken);
+        g_byte_array_free(broken, TRUE);
+    }
+    g_byte_array_free(good, TRUE);
+}
+
 static void test_numbers(BlockGraph *g)
 {
     GByteArray *good = make(g, "cluster_size=4K", true);
@@ -341,6 +415,7 @@ int main(void)
     RUN_IN_GRAPH(test_rebuild);
     RUN_IN_GRAPH(test_dirty);
     RUN_IN_GRAPH(test_careful);
+    RUN_IN_GRAPH(test_again);
     RUN_IN_GRAPH(test_numbers);
     return test_end();
 }
