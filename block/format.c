@@ -188,12 +188,19 @@ int body_read(Body *s, uint64_t off, const IoVec *q)
     return child_read(s->file, off, &part, 0);
 }
 
+/* The file gets longer by one request at a time: another one's new length would cut off what this one adds. */
 int body_write(Body *s, uint64_t off, const IoVec *q, unsigned flags)
 {
-    int ret = child_write(s->file, off, q, flags);
+    bool grows = off + q->len > s->end;
+    int ret;
 
+    if (grows)
+        co_lock(&s->growing);
+    ret = child_write(s->file, off, q, flags);
     if (!ret)
         s->end = MAX(s->end, off + q->len);
+    if (grows)
+        co_unlock(&s->growing);
     return ret;
 }
 
