@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "block/bitmap.h"
+#include "block/driver.h"
 
 static Err *find(BlockNode *n, const char *name, unsigned use, DirtyBitmap **out)
 {
@@ -17,6 +18,24 @@ static Err *find(BlockNode *n, const char *name, unsigned use, DirtyBitmap **out
     return use ? bitmap_usable(*out, use) : NULL;
 }
 
+Err *img_add_bitmap(BlockNode *n, const char *name, uint32_t granularity, DirtyBitmap **out)
+{
+    DirtyBitmap *b;
+
+    if (!n->drv->bitmap_can_store)
+        return err_hint(err(ERR_UNSUPPORTED, "images of format '%s' hold no bitmaps", node_format(n)),
+                        "qcow2 images do, but for those of compat=0.10.");
+    TRY(bitmap_new(n, name, granularity, &b));
+    Err *e = n->drv->bitmap_can_store(n, name, b->granularity);
+    if (e) {
+        bitmap_free(b);
+        return e;
+    }
+    b->persistent = true;
+    *out = b;
+    return NULL;
+}
+
 static Err *add(Img *im, BlockNode *n, const char *name)
 {
     DirtyBitmap *b;
@@ -24,9 +43,7 @@ static Err *add(Img *im, BlockNode *n, const char *name)
 
     if (g & (g - 1))
         return err_hint(err(ERR_INVALID, "-g %llu is no power of two", (unsigned long long)g), "64K is usual.");
-    TRY(bitmap_new(n, name, (uint32_t)g, &b));
-    b->persistent = true;
-    return NULL;
+    return img_add_bitmap(n, name, (uint32_t)g, &b);
 }
 
 /* --merge SOURCE: of the same image, or of -b's. */

@@ -189,6 +189,8 @@ static Err *compare(Compare *c)
         return e;
     im->status = STATUS_DIFFERENT;
     if (c->differ < off || (!strict && c->differ != UINT64_MAX)) {
+        if (c->differ >= MIN(c->side[0].size, c->side[1].size))     /* said when the common part has passed */
+            img_say(im, "Warning: Image size mismatch!\n");
         img_say(im, "Content mismatch at offset %llu!\n", (unsigned long long)c->differ);
     } else if (strict) {
         img_say(im, "Strict mode: Offset %llu block status mismatch!\n", (unsigned long long)off);

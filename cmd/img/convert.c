@@ -166,8 +166,7 @@ static Err *copy_bitmaps(const Convert *c)
             err_note("the bitmap '%s' was not stored properly, and is left out", b->name);
             continue;
         }
-        TRY(err_in(bitmap_new(to, b->name, b->granularity, &copy), "the bitmap '%s'", b->name));
-        copy->persistent = true;
+        TRY(err_in(img_add_bitmap(to, b->name, b->granularity, &copy), "the bitmap '%s'", b->name));
         copy->disabled = b->disabled;
         TRY(err_in(bitmap_merge(copy, b), "the bitmap '%s'", b->name));
     }

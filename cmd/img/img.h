@@ -109,6 +109,8 @@ MUST_USE Err *img_open_as(Img *im, const char *name, const char *format, bool im
 /* For info, map and check: one that is in use is read all the same, and a note says that it is live. */
 MUST_USE Err *img_open_live(Img *im, const char *name, const char *cache, unsigned flags, Disk **out);
 MUST_USE Err *img_add_objects(Img *im);
+/* A new persistent bitmap, if the format can store it. */
+MUST_USE Err *img_add_bitmap(BlockNode *n, const char *name, uint32_t granularity, DirtyBitmap **out);
 /* From now on the disk reads as that internal snapshot: "ID or name" or "snapshot.id=ID,snapshot.name=NAME". */
 MUST_USE Err *img_load_snapshot(Disk *d, const char *text);
 MUST_USE Err *img_driver(const char *format, const BlockDriver **out);

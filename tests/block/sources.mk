@@ -17,3 +17,4 @@ check-scripts += tests/block/test_img.py
 # crashes and faults
 tests += block/crash
 check-slow-scripts += tests/block/crash-slow.sh
+check-slow-scripts += tests/block/img_diff.py
