@@ -11,10 +11,13 @@ check-slow-scripts += tests/block/mutate-slow.sh
 check-scripts += tests/block/graph.py
 # qcow2
 check-scripts += tests/block/qcow2_diff.py tests/block/qcow2_kill.py
-check-scripts += tests/block/qcow2_diff.py tests/block/qcow2_more.py
+check-scripts += tests/block/qcow2_more.py
 # lyre-img
 check-scripts += tests/block/test_img.py
 # crashes and faults
 tests += block/crash
 check-slow-scripts += tests/block/crash-slow.sh
 check-slow-scripts += tests/block/img_diff.py
+# both tools in turn
+check-scripts += tests/block/rand_img.py
+check-slow-scripts += tests/block/rand_img-slow.sh
