@@ -37,9 +37,9 @@ static const Field fnode_fields[] = {
                 "(auto: io_uring where it is quicker, for cache.direct=on; native: io_uring)"),
     PROP(File, max_batch, .as = "aio-max-batch", .def = "0",
          .doc = "most requests given to io_uring at once, 0: those of a turn of the loop"),
-    PROP(File, drop_cache, .def = "on", .doc = "drop the host's cache of the file when a migration brings it here"),
+    PROP(File, drop_cache, .def = "on", .doc = "drop the host's cache of the file when a migration brings it here (there are none yet)"),
     PROP(File, check_cache_dropped, .as = "x-check-cache-dropped", .def = "off",
-         .doc = "look whether that worked (slow, for tests)"),
+         .doc = "look whether that worked (on: not available)"),
     {0}
 };
 
@@ -239,6 +239,9 @@ static Err *open_any(BlockNode *n, bool want_device)
     if (!f->path || !*f->path)
         return err_hint(err(ERR_INVALID, "The '%s' block driver requires a file name", n->drv->name),
                         "For example: filename=disk.img");
+    if (f->check_cache_dropped)
+        return err_hint(err(ERR_UNSUPPORTED, "x-check-cache-dropped=on: no migration drops the host's cache of a file yet"),
+                        "Leave the option out; cache.direct=on keeps the file out of the host's cache.");
     TRY(open_fd(f));
     TRY(check_kind(f, want_device));
     TRY(find_limits(f));

@@ -135,6 +135,15 @@ void busy_end(BusySet *set, Busy *b)
 
 /* ---- data */
 
+Err *backing_name_read(BlockNode *n, uint64_t off, uint32_t len)
+{
+    n->backing_name = g_malloc0(len + 1);
+
+    int ret = len ? child_pread(n->file, off, n->backing_name, len) : 0;
+
+    return ret < 0 ? err_errno(-ret, "cannot read the name of the backing file at offset %" PRIu64, off) : NULL;
+}
+
 int backing_read(BlockNode *n, uint64_t off, const IoVec *q)
 {
     uint64_t size = n->backing ? child_size(n->backing) : 0;

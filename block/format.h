@@ -79,6 +79,8 @@ void busy_end(BusySet *set, Busy *b);
 
 /* ---- data */
 
+/* Reads the header's backing file name, `len` bytes at `off` that the caller has checked, into n->backing_name. */
+MUST_USE Err *backing_name_read(BlockNode *n, uint64_t off, uint32_t len);
 /* From the backing node; zeroes beyond its end or where there is none. */
 int backing_read(BlockNode *n, uint64_t off, const IoVec *q);
 

@@ -36,15 +36,12 @@ static Err *read_backing_name(Qcow1 *s, const uint8_t *h)
 {
     uint64_t off = ld_be64(h + H_BACKING_OFFSET);
     uint32_t len = ld_be32(h + H_BACKING_SIZE);
-    int ret;
 
     if (!off)
         return NULL;
     if (len > 1023)
         return err(ERR_INVALID, "Backing file name too long");
-    s->n.backing_name = g_malloc0(len + 1);
-    ret = len ? child_pread(s->n.file, off, s->n.backing_name, len) : 0;
-    return ret < 0 ? err_errno(-ret, "cannot read the name of the backing file at offset %" PRIu64, off) : NULL;
+    return backing_name_read(&s->n, off, len);
 }
 
 static Err *qcow1_open(BlockNode *n)

@@ -34,18 +34,15 @@ static int qed_probe(const uint8_t *head, size_t len, const char *filename)
 static Err *read_backing_name(Qed *s, const uint8_t *h)
 {
     uint32_t off = ld_le32(h + H_BACKING), len = ld_le32(h + H_BACKING_LEN);
-    int ret;
 
     if (!(s->features & F_BACKING))
         return NULL;
     if (len > 1023 || off > s->cluster * (uint64_t)ld_le32(h + H_HEADER))
         return err(ERR_INVALID, "the name of the backing file (offset %" PRIu32 ", %" PRIu32 " bytes) is not in the header",
                    off, len);
-    s->n.backing_name = g_malloc0(len + 1);
     if (s->features & F_BACKING_RAW)
         s->n.backing_format = g_strdup("raw");
-    ret = len ? child_pread(s->n.file, off, s->n.backing_name, len) : 0;
-    return ret < 0 ? err_errno(-ret, "cannot read the name of the backing file at offset %" PRIu32, off) : NULL;
+    return backing_name_read(&s->n, off, len);
 }
 
 static Err *qed_open(BlockNode *n)

@@ -16,6 +16,5 @@ tests += unit/test_block_graph
 tests += unit/test_copy
 tests += unit/test_block_filters
 tests += unit/test_block_options unit/test_objects
-tests += unit/test_qcow2
 tests += unit/test_jobs
 tests += unit/test_qcow2 unit/test_qcow2_more

@@ -305,6 +305,7 @@ static void refusals(BlockGraph *g)
     CHECK(ok(create(g, "plain", 512, "")));
     CHECK(fails(open_file(g, "plain", ",locking=maybe", 0, &n), "locking"));
     CHECK(fails(open_file(g, "plain", ",aio=slow", 0, &n), "aio"));
+    CHECK(fails(open_file(g, "plain", ",x-check-cache-dropped=on", 0, &n), "no migration"));
 
     g_autofree char *path = path_of("plain");
     g_autofree char *text = g_strdup_printf("driver=host_device,filename=%s", path);
