@@ -21,6 +21,7 @@ struct JobTxn {
     unsigned refs;              /* the jobs', and the maker's */
     Job *jobs;                  /* by txn_next, in the order of joining */
     bool aborting;
+    bool ending;                /* one coroutine ends it for all, and waits for disks meanwhile: nobody else may */
     CoQueue run_over;           /* the aborter waits for the others */
 };
 
@@ -317,7 +318,7 @@ static void txn_abort(struct JobTxn *t)
     if (t->aborting)
         return;                 /* somebody does already, and waits for us */
     t->refs++;
-    t->aborting = true;
+    t->aborting = t->ending = true;
     for (Job *j = t->jobs; j; j = j->txn_next)
         if (!j->run_over)
             stop_one(j);
@@ -330,6 +331,7 @@ static void txn_abort(struct JobTxn *t)
 
 static void txn_finalize(struct JobTxn *t)
 {
+    t->ending = true;
     for (Job *j = t->jobs; j; j = j->txn_next) {
         int ret = j->drv->prepare ? j->drv->prepare(j) : 0;
 
@@ -445,7 +447,7 @@ Err *job_resume(Job *j)
 
 Err *job_cancel(Job *j, bool force)
 {
-    if (j->status >= JOB_ABORTING)
+    if (j->status >= JOB_ABORTING || (j->txn->ending && !j->txn->aborting))
         return wrong_state(j, "cancel");
     if (j->user_paused)
         err_free(job_resume(j));
@@ -477,7 +479,7 @@ Err *job_complete(Job *j)
 
 Err *job_finalize(Job *j)
 {
-    if (j->status != JOB_PENDING)
+    if (j->status != JOB_PENDING || j->txn->ending)
         return wrong_state(j, "finalize");
     txn_finalize(j->txn);
     return NULL;
