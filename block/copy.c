@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "block/driver.h"
+#include "util/arena.h"
 
 #define KIB 1024u
 #define MIB (1024u * 1024u)
@@ -28,10 +29,7 @@
 #define ZERO_MAX (UINT64_C(256) * MIB)
 #define ASK_MAX (UINT64_C(1) << 30)
 
-/* Buffers have sizes of powers of two. */
-#define SMALLEST (64 * KIB)
-#define CLASSES 16
-typedef union Buffer { union Buffer *next; uint8_t bytes[1]; } Buffer;
+#define SMALLEST (64 * KIB)        /* of buffers that workers are reckoned with */
 
 typedef enum Kind { KIND_DATA, KIND_ZERO, KIND_BELOW } Kind;
 
@@ -50,8 +48,8 @@ struct Copy {
     bool offload;
     unsigned offload_refused;       /* in a row */
 
-    Buffer *idle[CLASSES];          /* by size: SMALLEST << class */
-    uint64_t budget, used, resting; /* bytes of buffers: at most; in use; idle */
+    uint64_t budget;                /* bytes of buffers */
+    Arena *buffers;                 /* made with the first */
     CoQueue buffer_wanted;
 
     /* in_order: pieces are numbered; piece `turn` may begin to write. */
@@ -156,22 +154,11 @@ Err *copy_new(const CopyConfig *config, Copy **out)
     return NULL;
 }
 
-static void free_idle(Copy *c)
-{
-    for (unsigned i = 0; i < CLASSES; i++) {
-        for (Buffer *b; (b = c->idle[i]); ) {
-            c->idle[i] = b->next;
-            block_buf_free(b);
-        }
-    }
-    c->resting = 0;
-}
-
 void copy_free(Copy *c)
 {
     if (!c)
         return;
-    free_idle(c);
+    arena_free(c->buffers);
     g_free(c);
 }
 
@@ -189,49 +176,23 @@ bool copy_failed_reading(const Copy *c, uint64_t *off)
 
 /* ---- what workers share */
 
-static unsigned class_of(uint64_t len, uint64_t *size)
-{
-    unsigned k = 0;
-
-    for (*size = SMALLEST; *size < len; *size *= 2)
-        k++;
-    return k;
-}
-
-/* Waits until there may be one more; NULL: no memory. Whoever is in order asks in that order. */
+/* Waits until there is room for one more; NULL: no memory. Whoever is in order asks in that order. */
 static void *buffer_take(Copy *c, uint64_t len)
 {
-    uint64_t size;
-    unsigned k = class_of(len, &size);
-    Buffer *b;
+    void *buf;
 
-    while (c->used && c->used + size > c->budget)
+    if (!c->buffers)
+        c->buffers = arena_new(c->budget);
+    if (!c->buffers)
+        return NULL;
+    while (!(buf = arena_take(c->buffers, len)))
         co_queue_wait(&c->buffer_wanted);
-    c->used += size;
-    b = c->idle[k];
-    if (b) {
-        c->idle[k] = b->next;
-        c->resting -= size;
-        return b;
-    }
-    if (c->used + c->resting > c->budget)
-        free_idle(c);
-    b = block_buf(c->target, size);
-    if (!b)
-        c->used -= size;
-    return b;
+    return buf;
 }
 
 static void buffer_give(Copy *c, void *buf, uint64_t len)
 {
-    uint64_t size;
-    unsigned k = class_of(len, &size);
-    Buffer *b = buf;
-
-    b->next = c->idle[k];
-    c->idle[k] = b;
-    c->used -= size;
-    c->resting += size;
+    arena_give(c->buffers, buf, len);
     co_queue_wake_all(&c->buffer_wanted);
 }
 

@@ -3,7 +3,7 @@
  * qcow2: compressed clusters. zlib means raw deflate with a window of 4 KiB
  * (windowBits -12), zstd one or more frames; either ends when a cluster of data
  * has come out. Packing and unpacking run in worker threads, as many at a time
- * as there are requests; their contexts are kept for the next.
+ * as keep all cores busy; their contexts, half a megabyte each, are kept for the next.
  *
  * Packing is ISA-L's deflate, ten times as fast as zlib's level 6 for files 5 to
  * 8 % larger; it can keep matches within the window. Zstd: level 2.
@@ -34,12 +34,22 @@ typedef struct Qcow2Press {
     struct Qcow2Press *next;
 } Qcow2Press;
 
+/* One more than cores: it waits at hand when another is done. */
+static bool may_have_another(const Qcow2 *s)
+{
+    return s->presses_out < MAX(g_get_num_processors(), 1) + 1;
+}
+
 static Qcow2Press *press_get(Qcow2 *s)
 {
+    while (!may_have_another(s))
+        co_queue_wait(&s->press_wanted);
     Qcow2Press *p = s->presses;
-    if (!p)
-        return g_new0(Qcow2Press, 1);
-    s->presses = p->next;
+    if (p)
+        s->presses = p->next;
+    else
+        p = g_new0(Qcow2Press, 1);
+    s->presses_out++;
     return p;
 }
 
@@ -47,6 +57,8 @@ static void press_put(Qcow2 *s, Qcow2Press *p)
 {
     p->next = s->presses;
     s->presses = p;
+    s->presses_out--;
+    co_queue_wake(&s->press_wanted);
 }
 
 void qcow2_presses_free(Qcow2 *s)

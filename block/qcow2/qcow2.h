@@ -250,6 +250,8 @@ struct Qcow2 {
     uint64_t data_end;                              /* s->data is at least this long */
     uint8_t *unpacked; uint64_t unpacked_entry;     /* the compressed cluster read last, and its entry; 0: none */
     struct Qcow2Press *presses;                     /* idle compressors (packed.c) */
+    unsigned presses_out;                           /* at work */
+    CoQueue press_wanted;
 };
 
 static inline Qcow2 *qcow2_of(BlockNode *n) { return (Qcow2 *)n; }
