@@ -35,7 +35,7 @@ typedef struct File {
      * The host lets one write to a cached file go on at a time, and those that wait spin: so they wait here,
      * also before a small write would make the loop's thread wait for a long one's worker.
      */
-    CoMutex writing;
+    WorkLane lane;                  /* of what changes it */
     int flush_error;                /* a flush that failed: what was cached may be gone, so all later ones fail */
     unsigned perm, unshared;        /* whose bytes are locked on fd */
     /* The host's last word on holes: [start, end) is data, or a hole. */

@@ -67,7 +67,7 @@ static int write_zeroes(AioKind kind, int fd, uint64_t off, uint64_t end, bool d
 
     while (off < end && !ret) {
         size_t now = MIN(WRITE_ONCE, end - off);
-        ssize_t n = aio_pwrite(kind, fd, off, &IOV_BUF(aligned, now), direct ? AIO_DIRECT : 0);
+        ssize_t n = aio_pwrite(kind, fd, NULL, off, &IOV_BUF(aligned, now), direct ? AIO_DIRECT : 0);
 
         ret = n < 0 ? (int)n : 0;
         off += now;
@@ -93,7 +93,7 @@ static Err *set_length(int fd, const char *path, AioKind kind, bool direct,
         return ret ? err_errno(-ret, "Failed to resize file '%s'", path) : NULL;
     }
     if (p.mode == PREALLOC_FALLOC) {
-        ret = aio_fallocate(kind, fd, 0, was, len - was);
+        ret = aio_fallocate(kind, fd, NULL, 0, was, len - was);
         if (ret)
             e = err_errno(-ret, "Could not preallocate new data");
         if (ret == -EOPNOTSUPP)

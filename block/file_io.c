@@ -41,47 +41,27 @@ static int read_all(File *f, uint64_t off, const IoVec *q)
     return 0;
 }
 
-static bool writes_alone(const File *f)
+/*
+ * What changes a cached file waits for its lock in the host: one after the
+ * other then, and the next without a way by the loop. What goes to the disk at
+ * once does so together.
+ */
+static WorkLane *lane_of(File *f)
 {
-    return !f->node.cache_direct && !f->device;
-}
-
-static void write_begin(File *f)
-{
-    if (writes_alone(f))
-        co_lock(&f->writing);
-}
-
-static void write_end(File *f)
-{
-    if (writes_alone(f))
-        co_unlock(&f->writing);
+    return f->node.cache_direct || f->device ? NULL : &f->lane;
 }
 
 static int write_all(File *f, uint64_t off, const IoVec *q, unsigned flags)
 {
     unsigned how = aio_flags(&f->node, flags);
-    ssize_t ret;
+    ssize_t ret = aio_pwrite(f->write_kind, f->fd, how & AIO_DSYNC ? NULL : lane_of(f), off, q, how);
 
-    /* Those that go to the disk at once do so together. */
-    if (how & AIO_DSYNC) {
-        ret = aio_pwrite(f->write_kind, f->fd, off, q, how);
-    } else {
-        write_begin(f);
-        ret = aio_pwrite(f->write_kind, f->fd, off, q, how);
-        write_end(f);
-    }
     return ret < 0 ? (int)ret : 0;
 }
 
 static int allocate(File *f, int mode, uint64_t off, uint64_t len)
 {
-    write_begin(f);
-
-    int ret = aio_fallocate(f->write_kind, f->fd, mode, off, len);
-
-    write_end(f);
-    return ret;
+    return aio_fallocate(f->write_kind, f->fd, lane_of(f), mode, off, len);
 }
 
 /* O_DIRECT, and memory that the host does not take: by way of a buffer. */
@@ -354,11 +334,9 @@ int fnode_copy(BlockNode *from, uint64_t from_off, BlockNode *to, uint64_t to_of
     if (out->no_copy || in->device || out->device)
         return -ENOTSUP;
     while (done < len && !ret) {
-        write_begin(out);
+        ssize_t n = aio_copy_range(in->fd, from_off + done, out->fd, lane_of(out), to_off + done,
+                                   MIN(len - done, COPY_ONCE));
 
-        ssize_t n = aio_copy_range(in->fd, from_off + done, out->fd, to_off + done, MIN(len - done, COPY_ONCE));
-
-        write_end(out);
         if (n > 0)
             done += (uint64_t)n;
         else if (n == 0)                    /* the source ends: zeroes follow */

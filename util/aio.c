@@ -40,6 +40,7 @@ typedef struct Op {
     Co *co;
     OpKind kind;
     int fd, to_fd;
+    WorkLane *lane;             /* of fd, or to_fd */
     uint64_t off, to_off, len;
     int mode;                   /* of fallocate; RWF_ flags of reads and writes */
     const struct iovec *v;
@@ -138,7 +139,7 @@ static ssize_t op_wait(AioKind kind, Op *op)
         while (ret == -EINTR || ret == -EAGAIN);
         return ret;
     }
-    op->work = (Work){ .run = op_run, .done = op_done, .here = true };
+    op->work = (Work){ .run = op_run, .done = op_done, .here = true, .lane = op->lane };
     op->co = co_self();
     work_ask(co_loop(), &op->work);
     co_until(&op->done);
@@ -158,9 +159,9 @@ void aio_max_batch(Loop *loop, unsigned most)
 
 /* ---- at once */
 
-static bool may_be_eager(Loop *loop, unsigned flags, size_t len)
+static bool may_be_eager(Loop *loop, unsigned flags, const WorkLane *lane, size_t len)
 {
-    if ((flags & (AIO_DIRECT | AIO_DSYNC)) || len > EAGER_BYTES)
+    if ((flags & (AIO_DIRECT | AIO_DSYNC)) || len > EAGER_BYTES || (lane && lane->asked))
         return false;
     if (++loop->eager > EAGER_TURN)
         co_pause();
@@ -199,18 +200,18 @@ static ssize_t write_at_once(Loop *loop, Op *op)
 
 /* ---- reading and writing */
 
-static ssize_t transfer(OpKind what, AioKind kind, int fd, uint64_t off, const IoVec *q, unsigned flags)
+static ssize_t transfer(OpKind what, AioKind kind, int fd, WorkLane *lane, uint64_t off, const IoVec *q, unsigned flags)
 {
     struct iovec v[ELEMENTS];
     size_t done = 0, bytes;
 
     while (done < q->len) {
         IoVec rest = iov_slice(q, done, q->len - done);
-        Op op = { .kind = what, .fd = fd, .off = off + done, .v = v };
+        Op op = { .kind = what, .fd = fd, .lane = lane, .off = off + done, .v = v };
         ssize_t ret = -EAGAIN;
 
         op.n = iov_elements(&rest, v, ELEMENTS, &bytes);
-        if (may_be_eager(co_loop(), flags, bytes))
+        if (may_be_eager(co_loop(), flags, lane, bytes))
             ret = what == OP_READ ? read_at_once(&op) : write_at_once(co_loop(), &op);
         if (ret == -EAGAIN) {
             op.mode = what == OP_WRITE && (flags & AIO_DSYNC) ? RWF_DSYNC : 0;
@@ -230,12 +231,12 @@ static ssize_t transfer(OpKind what, AioKind kind, int fd, uint64_t off, const I
 
 ssize_t aio_pread(AioKind kind, int fd, uint64_t off, const IoVec *q, unsigned flags)
 {
-    return transfer(OP_READ, kind, fd, off, q, flags);
+    return transfer(OP_READ, kind, fd, NULL, off, q, flags);
 }
 
-ssize_t aio_pwrite(AioKind kind, int fd, uint64_t off, const IoVec *q, unsigned flags)
+ssize_t aio_pwrite(AioKind kind, int fd, WorkLane *lane, uint64_t off, const IoVec *q, unsigned flags)
 {
-    return transfer(OP_WRITE, kind, fd, off, q, flags);
+    return transfer(OP_WRITE, kind, fd, lane, off, q, flags);
 }
 
 int aio_fdatasync(AioKind kind, int fd)
@@ -245,16 +246,16 @@ int aio_fdatasync(AioKind kind, int fd)
     return (int)op_wait(kind, &op);
 }
 
-int aio_fallocate(AioKind kind, int fd, int mode, uint64_t off, uint64_t len)
+int aio_fallocate(AioKind kind, int fd, WorkLane *lane, int mode, uint64_t off, uint64_t len)
 {
-    Op op = { .kind = OP_ALLOCATE, .fd = fd, .mode = mode, .off = off, .len = len };
+    Op op = { .kind = OP_ALLOCATE, .fd = fd, .lane = lane, .mode = mode, .off = off, .len = len };
 
     return (int)op_wait(kind, &op);
 }
 
-ssize_t aio_copy_range(int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len)
+ssize_t aio_copy_range(int from, uint64_t from_off, int to, WorkLane *lane, uint64_t to_off, uint64_t len)
 {
-    Op op = { .kind = OP_COPY, .fd = from, .to_fd = to, .off = from_off, .to_off = to_off, .len = len };
+    Op op = { .kind = OP_COPY, .fd = from, .to_fd = to, .lane = lane, .off = from_off, .to_off = to_off, .len = len };
 
     return op_wait(AIO_THREADS, &op);
 }

@@ -17,7 +17,7 @@
 
 #include "util/err.h"
 #include "util/iov.h"
-#include "util/loop.h"
+#include "util/work.h"
 
 typedef enum AioKind { AIO_THREADS, AIO_URING } AioKind;
 
@@ -32,11 +32,12 @@ MUST_USE Err *aio_check(Loop *loop, AioKind kind);
 /* io_uring: hand over after so many requests, not only at the end of a turn; the least that was ever asked for. 0: no limit. */
 void aio_max_batch(Loop *loop, unsigned most);
 
+/* `lane`, of those who change one file (NULL: none): workers do one after the other. The ring knows none. */
 ssize_t aio_pread(AioKind kind, int fd, uint64_t off, const IoVec *q, unsigned flags);
-ssize_t aio_pwrite(AioKind kind, int fd, uint64_t off, const IoVec *q, unsigned flags);
+ssize_t aio_pwrite(AioKind kind, int fd, WorkLane *lane, uint64_t off, const IoVec *q, unsigned flags);
 int aio_fdatasync(AioKind kind, int fd);
-int aio_fallocate(AioKind kind, int fd, int mode, uint64_t off, uint64_t len);
+int aio_fallocate(AioKind kind, int fd, WorkLane *lane, int mode, uint64_t off, uint64_t len);
 /* copy_file_range: bytes copied, at least one, or -errno. */
-ssize_t aio_copy_range(int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len);
+ssize_t aio_copy_range(int from, uint64_t from_off, int to, WorkLane *lane, uint64_t to_off, uint64_t len);
 
 #endif

@@ -9,6 +9,7 @@
  * short, few workers are awake, they take one piece after the other, and tell
  * the loop of several at once; while they are long, each piece wakes a worker.
  * A loop that can do nothing but wait for one piece does it itself (Work.here).
+ * What waits for another piece of its lane is not yet among what waits for a worker.
  * When what looked short is not, the loop's next look (NUDGE) wakes the others.
  */
 #include "util/work.h"
@@ -143,6 +144,18 @@ static Work *take(Pool *p)
     return w;
 }
 
+/* After a piece of a lane, the next of that; or NULL. Has the lock. */
+static Work *follow(WorkLane *lane)
+{
+    Work *w = lane ? lane->first : NULL;
+
+    if (w)
+        lane->first = w->next;
+    else if (lane)
+        lane->busy = false;
+    return w;
+}
+
 /* Runs it, and learns what calls cost: a long one counts at once, short ones by and by. */
 static void run_timed(Pool *p, Work *w)
 {
@@ -173,12 +186,13 @@ static void *worker(void *opaque)
 {
     Pool *p = opaque;
     Work *ended = NULL, *oldest = NULL;     /* the loop does not know of them yet; the latest first */
+    Work *w, *next = NULL;                  /* `next`: of the lane of the one before */
     unsigned n_ended = 0;
 
     pthread_mutex_lock(&p->lock);
     p->coming -= p->coming > 0;
     for (;;) {
-        if (ended && (!p->first || n_ended >= AT_ONCE || !is_short(p))) {
+        if (ended && ((!p->first && !next) || n_ended >= AT_ONCE || !is_short(p))) {
             p->looking++;
             pthread_mutex_unlock(&p->lock);
             tell(p, &ended, oldest);
@@ -186,18 +200,20 @@ static void *worker(void *opaque)
             pthread_mutex_lock(&p->lock);
             p->looking--;
         }
-
-        Work *w = take(p);
-
+        w = next ? next : take(p);
         if (!w)
             break;
         pthread_mutex_unlock(&p->lock);
         run_timed(p, w);
+
+        WorkLane *lane = w->lane;
+
         w->next = ended;
         oldest = ended ? oldest : w;
         ended = w;
         n_ended++;
         pthread_mutex_lock(&p->lock);
+        next = follow(lane);
         if (p->first && !is_short(p)) {
             unsigned n = call_enough(p);
 
@@ -235,7 +251,30 @@ static int64_t nudge(Pool *p)
 static void end(Pool *p, Work *w)
 {
     p->loop->outstanding--;
+    if (w->lane)
+        w->lane->asked--;
     w->done(w);
+}
+
+/* Has the lock. */
+static void hand_over(Pool *p, Work *list)
+{
+    for (Work *w = list, *next; w; w = next) {
+        WorkLane *lane = w->lane;
+
+        next = w->next;
+        w->next = NULL;
+        if (lane && lane->busy) {
+            *(lane->first ? &lane->last->next : &lane->first) = w;
+            lane->last = w;
+            continue;
+        }
+        if (lane)
+            lane->busy = true;
+        *p->last = w;
+        p->last = &w->next;
+        p->n++;
+    }
 }
 
 static int64_t pool_push(LoopPart *part)
@@ -254,9 +293,7 @@ static int64_t pool_push(LoopPart *part)
     }
     if (p->asked) {
         pthread_mutex_lock(&p->lock);
-        *p->last = p->asked;
-        p->last = p->asked_last;
-        p->n += p->n_asked;
+        hand_over(p, p->asked);
         atomic_store_explicit(&p->n_waiting, p->n, memory_order_relaxed);
 
         unsigned asleep = call_enough(p);
@@ -341,5 +378,7 @@ void work_ask(Loop *loop, Work *w)
     *p->asked_last = w;
     p->asked_last = &w->next;
     p->n_asked++;
+    if (w->lane)
+        w->lane->asked++;
     loop->outstanding++;
 }

@@ -9,10 +9,23 @@
 
 #include "util/loop.h"
 
+/*
+ * Work of one lane is run one piece at a time, in the order of asking: writes
+ * of one file, which would only wait for each other in the host. Whoever has
+ * done one goes on with the next, without a way by the loop. All zero is an
+ * empty one; it lasts as long as work in it.
+ */
+typedef struct WorkLane {
+    unsigned asked;                 /* not ended; the loop's thread's own */
+    bool busy;                      /* these are the workers' own */
+    struct Work *first, *last;
+} WorkLane;
+
 typedef struct Work {
     void (*run)(struct Work *);     /* in a worker */
     void (*done)(struct Work *);    /* in the loop's thread */
     bool here;                      /* `run` may as well be called in the loop's thread, if that only waits for it */
+    WorkLane *lane;                 /* or NULL */
     struct Work *next;              /* the workers' own */
 } Work;
 

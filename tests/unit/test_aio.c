@@ -10,7 +10,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { SIZE = 1 << 20 };
@@ -68,7 +70,7 @@ static void some_requests(unsigned flags)
             bytes[0] = bytes[len - 1] = (char)i;
             memcpy(model + off, bytes, len);
             iov_write(&q, 0, bytes, len);
-            CHECK_EQ(aio_pwrite(kind, fd, off, &q, flags), len);
+            CHECK_EQ(aio_pwrite(kind, fd, NULL, off, &q, flags), len);
         } else {
             CHECK_EQ(aio_pread(kind, fd, off, &q, flags & ~(unsigned)AIO_DSYNC), len);
             iov_read(&q, 0, bytes, len);
@@ -86,7 +88,7 @@ static void reads_and_writes_co(void *opaque)
 
     for (int i = 0; i < SIZE; i++)
         model[i] = (char)rnd(256);
-    CHECK_EQ(aio_pwrite(kind, fd, 0, &q, 0), SIZE);
+    CHECK_EQ(aio_pwrite(kind, fd, NULL, 0, &q, 0), SIZE);
     some_requests(0);
     some_requests(AIO_DIRECT);          /* not at once: all by way of the workers or the ring */
     CHECK_EQ(aio_fdatasync(kind, fd), 0);
@@ -98,7 +100,7 @@ static void reads_and_writes_co(void *opaque)
     for (int i = 0; i < 5; i++) {
         IoVec one = IOV_BUF(model + 777, 5);
 
-        CHECK_EQ(aio_pwrite(kind, fd, 777, &one, AIO_DSYNC), 5);
+        CHECK_EQ(aio_pwrite(kind, fd, NULL, 777, &one, AIO_DSYNC), 5);
     }
     g_free(all);
 }
@@ -128,11 +130,11 @@ static void errors_co(void *opaque)
 
     for (unsigned flags = 0; flags <= AIO_DIRECT; flags += AIO_DIRECT) {
         CHECK_EQ(aio_pread(kind, -1, 0, &q, flags), (uint64_t)-EBADF);
-        CHECK_EQ(aio_pwrite(kind, ro, 0, &q, flags), (uint64_t)-EBADF);
+        CHECK_EQ(aio_pwrite(kind, ro, NULL, 0, &q, flags), (uint64_t)-EBADF);
     }
     CHECK_EQ(aio_fdatasync(kind, -1), (uint64_t)-EBADF);
-    CHECK_EQ(aio_fallocate(kind, -1, 0, 0, 1), (uint64_t)-EBADF);
-    CHECK_EQ(aio_copy_range(-1, 0, fd, 0, 1), (uint64_t)-EBADF);
+    CHECK_EQ(aio_fallocate(kind, -1, NULL, 0, 0, 1), (uint64_t)-EBADF);
+    CHECK_EQ(aio_copy_range(-1, 0, fd, NULL, 0, 1), (uint64_t)-EBADF);
     close(ro);
 }
 
@@ -143,7 +145,7 @@ static void ranges_co(void *opaque)
     char buf[8192];
     IoVec q = IOV_BUF(buf, 8192);
     int other = temp_file();
-    int ret = aio_fallocate(kind, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 4096);
+    int ret = aio_fallocate(kind, fd, NULL, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 4096);
 
     if (ret != -EOPNOTSUPP) {
         CHECK_EQ(ret, 0);
@@ -152,7 +154,7 @@ static void ranges_co(void *opaque)
         CHECK(!memcmp(buf, model + 4096, 8192));
     }
 
-    ssize_t n = aio_copy_range(fd, 100, other, 50, 8192);
+    ssize_t n = aio_copy_range(fd, 100, other, NULL, 50, 8192);
 
     if (n != -EOPNOTSUPP && n != -EXDEV) {
         CHECK(n > 0);
@@ -251,6 +253,68 @@ static void lonely_co(void *opaque)
 
 static void lonely(void) { co_run(loop, lonely_co, NULL); }
 
+/* ---- lanes */
+
+typedef struct Step {
+    Work work;
+    unsigned lane, number;
+} Step;
+
+enum { LANES = 3, STEPS = 300 };
+static WorkLane lanes[LANES];
+static atomic_uint in_lane[LANES], together;
+static unsigned next_number[LANES], steps_done;
+
+static void step_run(Work *w)
+{
+    Step *s = (Step *)w;
+
+    if (atomic_fetch_add(&in_lane[s->lane], 1))
+        atomic_fetch_add(&together, 1);
+    if (s->number != next_number[s->lane]++)        /* the lane is all that guards it */
+        atomic_fetch_add(&together, 1);
+    g_usleep(s->number % 5 * 20);
+    atomic_fetch_sub(&in_lane[s->lane], 1);
+}
+
+static void step_done(Work *w)
+{
+    (void)w;
+    steps_done++;
+}
+
+/* Some in each turn, so that they meet empty, busy and waiting lanes. */
+static void lanes_co(void *opaque)
+{
+    unsigned asked[LANES] = { 0 };
+    Step *s = g_new0(Step, STEPS);
+    (void)opaque;
+
+    memset(next_number, 0, sizeof(next_number));
+    steps_done = 0;
+    for (unsigned i = 0; i < STEPS; i++) {
+        s[i].lane = i * 7 / 3 % LANES;
+        s[i].number = asked[s[i].lane]++;
+        s[i].work = (Work){ .run = step_run, .done = step_done, .lane = &lanes[s[i].lane] };
+        work_ask(loop, &s[i].work);
+        if (i % 11 == 0)
+            co_pause();
+        if (i % 97 == 0)
+            co_sleep(3000000);
+    }
+    while (steps_done < STEPS)
+        co_sleep(100000);
+    CHECK_EQ(atomic_load(&together), 0);
+    for (unsigned i = 0; i < LANES; i++) {
+        CHECK_EQ(next_number[i], asked[i]);
+        CHECK_EQ(lanes[i].asked, 0);
+        CHECK(!lanes[i].busy);
+    }
+    g_free(s);
+}
+
+static void lanes_keep_order(void) { co_run(loop, lanes_co, NULL); }
+
 int main(void)
 {
     for (kind = AIO_THREADS; kind <= AIO_URING; kind++) {
@@ -273,6 +337,7 @@ int main(void)
         RUN(errors);
         RUN(ranges);
         RUN(many);
+        RUN(lanes_keep_order);
         RUN(greedy);
         g_free(model);
         close(fd);
