@@ -38,6 +38,7 @@ typedef struct Vm {
     _Atomic RunState state;
     struct Clocks *clocks;                      /* system/clock.c */
     GMainContext *main_context;                 /* of the main loop; a source that touches the machine takes the lock */
+    struct MsiClaim *_Atomic msis;              /* system/msi.c: who takes message-signalled interrupts */
     GPtrArray *resets;                          /* system/reset: what system_reset calls, in order */
     void (*power_button)(struct Vm *);
     /* cmd/ owns: what -chardev and -serial made; the board binds serials[i] to its i-th port. Set before board_make */
