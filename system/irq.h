@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Interrupt lines: a device's output pin, wired to somebody's input. */
+/*
+ * Interrupt lines: a device's output pin, wired to somebody's input. Any
+ * thread may drive one: what receives it has a lock of its own, and takes no
+ * other while it holds that.
+ */
 #ifndef SYSTEM_IRQ_H
 #define SYSTEM_IRQ_H
 

@@ -41,8 +41,12 @@ typedef struct Vm {
     struct MsiClaim *_Atomic msis;              /* system/msi.c: who takes message-signalled interrupts */
     GPtrArray *resets;                          /* system/reset: what system_reset calls, in order */
     void (*power_button)(struct Vm *);
+    GPtrArray *state_hooks;                     /* vm_on_state's */
     /* cmd/ owns: what -chardev and -serial made; the board binds serials[i] to its i-th port. Set before board_make */
     struct Chardevs *chardevs; struct Chardev **serials; int nserials;
+    struct Disks *disks;                        /* system/disks.h; NULL in machines that have none (tests) */
+    struct Net *net; struct IoThread *net_thread;       /* net/net.h, and what turns its loop */
+    struct IoThread *iothreads;                 /* system/iothread.h: all, a list */
     /* asked for by any thread (vm_request); carried out in the main thread by vm_main */
     _Atomic int request, exit_status;
     struct Call *_Atomic calls;                 /* of vm_call_main, the latest first */
@@ -75,6 +79,9 @@ bool vm_turn(Vm *vm, bool wait);
 /* Resets vCPUs, devices and memory images. Main thread, under the lock, all vCPUs standing. */
 void vm_reset(Vm *vm);
 
+/* Called when the machine begins to run and when it has stopped (all vCPUs stand), in the main thread, under the lock. */
+void vm_on_state(Vm *vm, void (*fn)(void *opaque, bool runs), void *opaque);
+void vm_off_state(Vm *vm, void *opaque);        /* that opaque's hooks are gone */
 /* Called at each system reset, in order of registration, under the lock with all vCPUs standing. */
 void vm_on_reset(Vm *vm, void (*fn)(void *opaque), void *opaque);
 

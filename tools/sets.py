@@ -15,6 +15,7 @@ KINDS = {
     # macro: (header, C type, prefix of the row's name, name of the set)
     "DEVICE": ("hw/core/device.h", "DeviceClass", "device_", "device_set"),
     "BOARD": ("hw/core/board.h", "Board", "board_", "board_set"),
+    "NETDEV": ("net/net.h", "NetKind", "netdev_", "netdev_set"),
     "BLOCK": ("block/driver.h", "BlockDriver", "block_", "block_set"),
 }
 ROW = re.compile(r"^(%s)\((\w+)\)\s*=" % "|".join(KINDS), re.M)

@@ -23,7 +23,7 @@ const char *field_type_name(const Field *f)
         [FIELD_U8] = "uint8", [FIELD_U16] = "uint16", [FIELD_U32] = "uint32", [FIELD_U64] = "uint64",
         [FIELD_I8] = "int8", [FIELD_I16] = "int16", [FIELD_I32] = "int32", [FIELD_I64] = "int64",
         [FIELD_STR] = "str", [FIELD_IRQ] = "irq", [FIELD_REGION] = "region", [FIELD_TIMER] = "timer",
-        [FIELD_CHAR] = "chardev",
+        [FIELD_CHAR] = "chardev", [FIELD_DISK] = "drive",
     };
 
     return f->units ? "size" : f->names ? "enum" : names[f->type];

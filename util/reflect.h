@@ -21,6 +21,7 @@ struct Irq;
 struct Region;
 struct Timer;
 struct CharPort;
+struct DiskPort;
 struct IoOps;
 
 typedef enum FieldRole { FIELD_END, FIELD_PROP, FIELD_LINK, FIELD_STATE, FIELD_TRANSIENT } FieldRole;
@@ -31,7 +32,8 @@ typedef enum FieldType {
     FIELD_U8, FIELD_U16, FIELD_U32, FIELD_U64,
     FIELD_I8, FIELD_I16, FIELD_I32, FIELD_I64,
     FIELD_STR,                  /* char *, owned by the object; NULL: not set */
-    FIELD_IRQ, FIELD_REGION, FIELD_TIMER, FIELD_CHAR,
+    FIELD_IRQ, FIELD_REGION, FIELD_TIMER,
+    FIELD_CHAR, FIELD_DISK,     /* PROP: names of a -chardev, a -drive or node; hw/core/device.c looks them up */
 } FieldType;
 
 typedef struct Field {
@@ -56,7 +58,7 @@ typedef struct Field {
     int8_t *: FIELD_I8, int16_t *: FIELD_I16, int32_t *: FIELD_I32, int64_t *: FIELD_I64,   \
     char **: FIELD_STR,                                                                     \
     struct Irq *: FIELD_IRQ, struct Region *: FIELD_REGION, struct Timer *: FIELD_TIMER,    \
-    struct CharPort *: FIELD_CHAR,                                                          \
+    struct CharPort *: FIELD_CHAR, struct DiskPort *: FIELD_DISK,                           \
     default: FIELD_OPAQUE)
 
 #define FIELD(role_, T, m, ...)                                                             \

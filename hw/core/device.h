@@ -20,16 +20,26 @@ typedef struct Bus Bus;
 
 /* A kind of bus. A device plugs into the bus whose class is named by its DeviceClass.bus. */
 typedef struct BusClass {
-    const char *name;                       /* "pci", "virtio", "usb" */
-    Err *(*plug)(Bus *, Device *);          /* after the device's properties are set, before its realize */
-    void (*unplug)(Bus *, Device *);
+    const char *name;                       /* "pci", "virtio-bus", "SCSI" */
+    Err *(*plug)(Bus *, Device *);          /* after the device's properties are set, before its realize: finds it a place */
+    void (*plugged)(Bus *, Device *);       /* after its realize; NULL: nothing to do */
+    void (*unplug)(Bus *, Device *);        /* before its unrealize */
+    /* device_del: asks the guest to let go of it (NULL: at once). The bus calls device_unplug when it has. */
+    Err *(*ask_unplug)(Bus *, Device *);
+    bool (*full)(const Bus *);              /* no place left: another bus of the kind is looked for. NULL: never */
+    char *(*path)(const Bus *, const Device *);     /* its part of a firmware path, "scsi@3"; g_free it. NULL: none */
 } BusClass;
 struct Bus {
     const BusClass *cls;
-    char *name;
+    char *name;                             /* "pcie.0": what bus= says */
     Device *owner;                          /* the controller; NULL: the board */
+    bool hotplug;                           /* takes devices while the machine runs */
     Bus *next;                              /* in the machine's list */
 };
+/* In the machine's list from now on; `b` is the caller's (a member of it). The name is copied. */
+void bus_init(Vm *vm, Bus *b, const BusClass *cls, const char *name, Device *owner);
+void bus_clear(Vm *vm, Bus *b);             /* its devices are gone already */
+Bus *bus_find(Vm *vm, const char *name);    /* or NULL */
 
 /* DeviceClass.bus of what only a board makes. */
 #define BUS_SYSTEM "system"
@@ -39,6 +49,9 @@ typedef struct DeviceClass {
     const char *bus;            /* BUS_SYSTEM, a BusClass's name, or NULL: plugs into nothing */
     size_t size;
     const Field *fields;
+    const Field *base;          /* rows of the struct it begins with (pci_fields), or NULL */
+    const struct DeviceClass *inner;        /* a device that comes with it, whose properties are its own, too (virtio-blk-pci) */
+    const char *alias;          /* another name for -device, or NULL */
     Err *(*realize)(Device *);
     void (*unrealize)(Device *);            /* undoes realize; runs also when realize failed half way */
     void (*reset)(Device *);                /* after STATE was zeroed */
@@ -49,7 +62,11 @@ struct Device {
     Vm *vm;
     Bus *bus;
     char *id;                   /* of -device id=; or NULL */
-    bool realized;
+    char *bus_name;             /* of -device bus=; or NULL: any that fits */
+    int32_t bootindex;          /* -1: not among those booted from */
+    Device *inner;              /* made with it; its realize is the outer's affair (device_realize_inner). Or NULL */
+    Device *outer;              /* the other way round */
+    bool realized, hotplugged, leaving;     /* leaving: the guest was asked to let go of it */
     Device *next;               /* in the machine's list, in the order of making */
 };
 
@@ -66,8 +83,18 @@ void device_free(Device *d);                        /* takes it off the list; NU
 /* STATE back to zero, timers stopped, then the class's reset. */
 void device_reset(Device *d);
 
-/* The argument of -device: "NAME,id=..,prop=value,...". */
+/* Within the outer's realize: plugs the inner device into that bus and realizes it. */
+MUST_USE Err *device_realize_inner(Device *outer, Bus *bus);
+
+/* The argument of -device: "NAME,id=..,prop=value,..." or JSON. While the machine runs, too: the bus must take it then. */
 MUST_USE Err *device_add(Vm *vm, const char *arg);
+Device *device_find(Vm *vm, const char *id);        /* or NULL */
+/* device_del: asks the bus; it may take as long as the guest likes, or never happen. */
+MUST_USE Err *device_del(Vm *vm, const char *id);
+/* It is gone: the bus's unplug, then device_free; devices on buses of its own go first. */
+void device_unplug(Device *d);
+/* Told of each device_unplug's end by id (NULL: had none), for DEVICE_DELETED; one listener. */
+void device_on_deleted(Vm *vm, void (*fn)(void *opaque, const char *id), void *opaque);
 /* What -device help (or ?) and -device NAME,help ask for: the text, g_free it. NULL in *out: it is no such argument. */
 MUST_USE Err *device_help(const char *arg, char **out);
 
