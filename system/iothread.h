@@ -22,6 +22,7 @@ MUST_USE Err *iothread_new(Vm *vm, const char *name, IoThread **out);
 /* Joins it; nothing of the loop may be in use any more. NULL is fine. */
 void iothread_free(IoThread *t);
 IoThread *iothread_find(Vm *vm, const char *name);      /* or NULL */
+IoThread *iothread_next(Vm *vm, IoThread *after);       /* NULL: the first. Main thread, or under the machine lock */
 const char *iothread_name(const IoThread *t);
 Loop *iothread_loop(IoThread *t);
 /* Runs fn(arg) there as a coroutine and waits for its end. Any other thread; the machine lock may be held. */

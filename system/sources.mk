@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-src += system/clock.c system/mem.c system/msi.c system/ram.c system/vm.c
+src += system/clock.c system/iothread.c system/mem.c system/msi.c system/ram.c system/vm.c

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 
+#include "system/iothread.h"
 #include "system/vcpu.h"
 #include "system/vmconfig.h"
 
@@ -158,7 +159,7 @@ static void do_calls(Vm *vm)
 
 typedef struct Safepoint { Vm *vm; _Atomic int left; Call then; } Safepoint;
 
-static void passed_safepoint(Vcpu *v, void *opaque)
+static void io_passed_safepoint(void *opaque)
 {
     Safepoint *s = opaque;
 
@@ -168,16 +169,28 @@ static void passed_safepoint(Vcpu *v, void *opaque)
     g_free(s);
 }
 
+static void passed_safepoint(Vcpu *v, void *opaque)
+{
+    io_passed_safepoint(opaque);
+}
+
+/* I/O threads read Flats as well, and keep none from one turn of their loop to the next. */
 void vm_after_safepoint(Vm *vm, void (*fn)(void *), void *opaque)
 {
-    if (!vm->nvcpus) {
+    int threads = vm->nvcpus;
+
+    for (IoThread *t = NULL; (t = iothread_next(vm, t)) != NULL;)
+        threads++;
+    if (!threads) {
         vm_call_main(vm, fn, opaque);
         return;
     }
     Safepoint *s = g_new(Safepoint, 1);
-    *s = (Safepoint){ vm, vm->nvcpus, { NULL, fn, opaque } };
+    *s = (Safepoint){ vm, threads, { NULL, fn, opaque } };
     for (int i = 0; i < vm->nvcpus; i++)
         vcpu_run_on(vm->vcpus[i], passed_safepoint, s, false);
+    for (IoThread *t = NULL; (t = iothread_next(vm, t)) != NULL;)
+        loop_call(iothread_loop(t), io_passed_safepoint, s);
 }
 
 /* ---- requests and the main loop */

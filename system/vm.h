@@ -87,7 +87,10 @@ void vm_on_reset(Vm *vm, void (*fn)(void *opaque), void *opaque);
 
 /* Runs fn in the main thread soon (under the machine lock). Any thread. */
 void vm_call_main(Vm *vm, void (*fn)(void *opaque), void *opaque);
-/* The same once every vCPU has been between two instructions: what none can hold any more is freed there. */
+/*
+ * The same once every vCPU has been between two instructions and every I/O thread between two turns of its loop:
+ * what none can hold any more is freed there. Main thread, or under the machine lock.
+ */
 void vm_after_safepoint(Vm *vm, void (*fn)(void *opaque), void *opaque);
 
 #endif
