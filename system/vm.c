@@ -15,6 +15,7 @@
 #include "system/vmconfig.h"
 
 typedef struct Reset { void (*fn)(void *opaque); void *opaque; } Reset;
+typedef struct StateHook { void (*fn)(void *opaque, bool runs); void *opaque; } StateHook;
 
 /* ---- the lock */
 
@@ -77,12 +78,45 @@ static void vcpu_wait_standing(Vcpu *v)
     pthread_mutex_unlock(&v->lock);
 }
 
+void vm_on_state(Vm *vm, void (*fn)(void *, bool), void *opaque)
+{
+    StateHook *h = g_new(StateHook, 1);
+
+    *h = (StateHook){ fn, opaque };
+    g_ptr_array_add(vm->state_hooks, h);
+}
+
+void vm_off_state(Vm *vm, void *opaque)
+{
+    for (guint i = vm->state_hooks->len; i-- > 0;) {
+        const StateHook *h = g_ptr_array_index(vm->state_hooks, i);
+
+        if (h->opaque == opaque)
+            g_ptr_array_remove_index(vm->state_hooks, i);
+    }
+}
+
+/* In the order of registration, to stop in the opposite one. A hook may add and take away hooks. */
+static void tell_state(Vm *vm, bool runs)
+{
+    guint n = vm->state_hooks->len;
+    g_autofree StateHook **hooks = g_new(StateHook *, n + 1);
+
+    for (guint i = 0; i < n; i++)
+        hooks[i] = g_ptr_array_index(vm->state_hooks, runs ? i : n - 1 - i);
+    for (guint i = 0; i < n; i++) {
+        if (g_ptr_array_find(vm->state_hooks, hooks[i], NULL))
+            hooks[i]->fn(hooks[i]->opaque, runs);
+    }
+}
+
 void vm_start(Vm *vm)
 {
     if (vm->state == RUN_RUNNING)
         return;
     clock_run(vm, true);
     vm->state = RUN_RUNNING;
+    tell_state(vm, true);
     for (int i = 0; i < vm->nvcpus; i++)
         vcpu_go(vm->vcpus[i]);
 }
@@ -98,6 +132,8 @@ void vm_stop(Vm *vm, RunState why)
             vcpu_wait_standing(vm->vcpus[i]);
         vm_lock(vm);
         clock_run(vm, false);
+        vm->state = why;
+        tell_state(vm, false);
     }
     vm->state = why;
 }
@@ -282,6 +318,7 @@ Vm *vm_new(const VmConfig *config)
     pthread_mutex_init(&vm->gate, NULL);
     vm->main_context = g_main_context_new();
     vm->resets = g_ptr_array_new_with_free_func(g_free);
+    vm->state_hooks = g_ptr_array_new_with_free_func(g_free);
     vm->mem = space_new(vm, "memory");
     vm->clocks = clocks_new(vm);
     if (!vm->clocks) {
@@ -309,6 +346,7 @@ void vm_free(Vm *vm)
         ram_free(b);
     }
     g_ptr_array_free(vm->resets, true);
+    g_ptr_array_free(vm->state_hooks, true);
     pthread_mutex_destroy(&vm->lock);
     pthread_mutex_destroy(&vm->gate);
     g_free(vm);

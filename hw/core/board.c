@@ -110,8 +110,10 @@ static void machine_reset(void *opaque)
 
     if (m->board->reset)
         m->board->reset(m);
-    for (Device *d = m->devices; d; d = d->next)
-        device_reset(d);
+    for (Device *d = m->devices; d; d = d->next) {
+        if (!d->outer && !d->unplugged)     /* the outer device resets its inner one */
+            device_reset(d);
+    }
     images_load(&m->images, m->vm->mem);
 }
 
@@ -153,6 +155,7 @@ Err *board_make(Vm *vm)
         board_free(vm);
         return err_in(e, "machine '%s'", b->name);
     }
+    m->made = true;
     advise_memory(m);
     vm_on_reset(vm, machine_reset, m);
     return NULL;
@@ -164,8 +167,14 @@ void board_free(Vm *vm)
 
     if (!m)
         return;
-    while (m->devices)
-        device_free(m->devices);
+    /* The latest first: they drive lines of earlier ones. */
+    while (m->devices) {
+        Device *last = m->devices;
+
+        while (last->next)
+            last = last->next;
+        device_free(last->outer ? last->outer : last);
+    }
     if (m->board->free)
         m->board->free(m);
     images_clear(&m->images);

@@ -37,8 +37,10 @@ struct Machine {
     Vm *vm;
     const Board *board;
     Device *devices, **devices_end;
-    Bus *buses;
+    Bus *buses;                 /* in the order of making */
     Images images;
+    bool made;                  /* what comes now is hotplugged */
+    void (*on_deleted)(void *opaque, const char *id); void *on_deleted_opaque;     /* device_on_deleted's */
     /* options that every board has */
     bool usb, dump_guest_core, mem_merge;
     char *memory_backend;

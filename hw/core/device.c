@@ -1,75 +1,105 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Making, wiring, resetting and freeing devices; -device.
+ * Making, wiring, resetting and freeing devices: the readers of their field
+ * tables. A device's own tables are those of Device, of the struct it begins
+ * with (class->base) and of its class.
  */
 #include "hw/core/device.h"
 
 #include <string.h>
 
+#include "chardev/chardev.h"
 #include "hw/core/board.h"
-#include "util/opts.h"
+#include "system/disks.h"
+
+/* ---- fields */
+
+static const Field device_fields[] = {
+    PROP(Device, id, .doc = "its name"),
+    PROP(Device, bus_name, .as = "bus", .doc = "the bus it plugs into"),
+    PROP(Device, bootindex, .def = "-1", .doc = "place in the order of what firmware boots from"),
+    {0}
+};
+
+enum { TABLES = 3 };
+typedef struct Tables { const Field *t[TABLES]; } Tables;
+
+static Tables tables(const DeviceClass *c)
+{
+    return (Tables){ { device_fields, c->base, c->fields } };
+}
+
+/* Calls fn for each field of the device's own. */
+static void each_field(Device *d, void (*fn)(Device *, const Field *))
+{
+    Tables all = tables(d->cls);
+
+    for (int i = 0; i < TABLES; i++) {
+        for (const Field *f = all.t[i]; f && f->role != FIELD_END; f++)
+            fn(d, f);
+    }
+}
+
+/* Register windows are what their rows say. */
+static void make_region(Device *d, const Field *f)
+{
+    if (f->role == FIELD_LINK && f->type == FIELD_REGION && f->ops)
+        *(Region *)field_at(d, f, 0) = (Region){
+            .name = d->cls->name, .kind = REGION_IO, .size = f->size,
+            .ops = f->ops, .dev = d, .nolock = f->nolock,
+        };
+}
+
+static void stop_timer(Device *d, const Field *f)
+{
+    for (unsigned i = 0; f->type == FIELD_TIMER && i < f->count; i++) {
+        Timer *t = field_at(d, f, i);
+
+        if (t->vm)
+            timer_del(t);
+    }
+}
+
+static void free_disk_name(Device *d, const Field *f)
+{
+    if (f->role == FIELD_PROP && f->type == FIELD_DISK) {
+        DiskPort *p = field_at(d, f, 0);
+
+        g_free(p->name);
+        p->name = NULL;
+    }
+}
+
+/* ---- life */
 
 Device *device_new(Vm *vm, const DeviceClass *cls)
 {
     Device *d = g_malloc0(cls->size);
+    Tables all = tables(cls);
 
     d->cls = cls;
     d->vm = vm;
-    props_init(d, cls->fields);
+    for (int i = 0; i < TABLES; i++)
+        props_init(d, all.t[i]);
+    if (cls->inner) {
+        d->inner = device_new(vm, cls->inner);
+        d->inner->outer = d;
+    }
     return d;
-}
-
-Err *device_set_prop(Device *d, const char *name, const char *value)
-{
-    const Field *f = NULL;
-
-    if (!strcmp(name, "id")) {
-        g_free(d->id);
-        d->id = g_strdup(value);
-        return NULL;
-    }
-    TRY(prop_find(d->cls->fields, name, &f));
-    return prop_parse(d, f, value);
-}
-
-/* Register windows are what their rows say. */
-static void make_regions(Device *d)
-{
-    for (const Field *f = d->cls->fields; f && f->role != FIELD_END; f++) {
-        if (f->role == FIELD_LINK && f->type == FIELD_REGION && f->ops)
-            *(Region *)field_at(d, f, 0) = (Region){
-                .name = d->cls->name, .kind = REGION_IO, .size = f->size,
-                .ops = f->ops, .dev = d, .nolock = f->nolock,
-            };
-    }
 }
 
 Err *device_realize(Device *d)
 {
     Machine *m = machine_of(d->vm);
 
-    make_regions(d);
+    each_field(d, make_region);
+    d->began = true;
     if (d->cls->realize)
         TRY(d->cls->realize(d));
     d->realized = true;
     *m->devices_end = d;
     m->devices_end = &d->next;
     return NULL;
-}
-
-/* Calls fn for each timer among the fields. */
-static void each_timer(Device *d, void (*fn)(Timer *))
-{
-    for (const Field *f = d->cls->fields; f && f->role != FIELD_END; f++) {
-        if (f->type != FIELD_TIMER)
-            continue;
-        for (unsigned i = 0; i < f->count; i++) {
-            Timer *t = field_at(d, f, i);
-
-            if (t->vm)
-                fn(t);
-        }
-    }
 }
 
 static void unlist(Device *d)
@@ -86,17 +116,42 @@ static void unlist(Device *d)
     }
 }
 
+/* Devices on its buses go first, then the one that came with it. */
+static void free_children(Device *d)
+{
+    bool again = true;
+
+    while (again) {
+        again = false;
+        for (Device *o = machine_of(d->vm)->devices; o; o = o->next) {
+            if (o->bus && o->bus->owner == d && o != d->inner) {
+                device_free(o);
+                again = true;
+                break;
+            }
+        }
+    }
+    device_free(d->inner);
+}
+
 void device_free(Device *d)
 {
     if (!d)
         return;
+    free_children(d);
+    if (d->placed && d->bus->cls->unplug)
+        d->bus->cls->unplug(d->bus, d);
     if (d->realized)
         unlist(d);
-    if (d->cls->unrealize)
+    if (d->began && d->cls->unrealize)
         d->cls->unrealize(d);
-    each_timer(d, timer_del);
-    props_clear(d, d->cls->fields);
-    g_free(d->id);
+    each_field(d, stop_timer);
+    each_field(d, free_disk_name);
+    if (d->outer)
+        d->outer->inner = NULL;
+    Tables all = tables(d->cls);
+    for (int i = 0; i < TABLES; i++)
+        props_clear(d, all.t[i]);
     g_free(d);
 }
 
@@ -114,130 +169,114 @@ Err *device_place(Device *d, Region *io, uint64_t base)
 
 void device_reset(Device *d)
 {
-    each_timer(d, timer_del);
-    state_zero(d, d->cls->fields);
+    Tables all = tables(d->cls);
+
+    each_field(d, stop_timer);
+    for (int i = 0; i < TABLES; i++)
+        state_zero(d, all.t[i]);
+    if (d->placed && d->bus->cls->reset)
+        d->bus->cls->reset(d->bus, d);
     if (d->cls->reset)
         d->cls->reset(d);
+    if (d->inner && d->inner->realized)
+        device_reset(d->inner);
 }
 
-/* ---- -device */
+/* ---- properties */
 
-/* Part of a board: nobody can add one. */
-static bool is_built_in(const DeviceClass *c)
+static void add_names(GPtrArray *names, const Field *table)
 {
-    return c->bus && !strcmp(c->bus, BUS_SYSTEM);
-}
-
-static Err *class_find(const char *name, const DeviceClass **out)
-{
-    g_autoptr(GPtrArray) names = g_ptr_array_new();
-
-    for (const DeviceClass *const *c = device_set; *c; c++) {
-        if (!is_built_in(*c))
-            g_ptr_array_add(names, (void *)(*c)->name);
-        if (!strcmp((*c)->name, name)) {
-            *out = *c;
-            return NULL;
-        }
+    for (const Field *f = table; f && f->role != FIELD_END; f++) {
+        if (f->role == FIELD_PROP)
+            g_ptr_array_add(names, field_name(f));
     }
+}
+
+static Err *no_such_prop(const Device *d, const char *name)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+
+    for (const DeviceClass *c = d->cls; c; c = c->inner) {
+        add_names(names, c->base);
+        add_names(names, c->fields);
+    }
+    add_names(names, device_fields);
     g_ptr_array_add(names, NULL);
     const char *near = nearest_name(name, (const char *const *)names->pdata);
-    Err *e = err(ERR_NOT_FOUND, "there is no device '%s'", name);
-    if (strstr(name, "virtio") || strstr(name, "pci") || strstr(name, "net"))
-        e = err_hint(e, "There are no PCI and virtio devices yet: no disks, no network.");
-    return near ? err_hint(e, "Did you mean '%s'? All devices: -device help", near)
-                : err_hint(e, "All devices: -device help");
+    Err *e = err(ERR_NOT_FOUND, "there is no property '%s'", name);
+    return near ? err_hint(e, "Did you mean '%s'? All: -device %s,help", near, d->cls->name)
+                : err_hint(e, "All: -device %s,help", d->cls->name);
 }
 
-static Err *set_pair(void *opaque, const char *key, const char *value)
+/* The property and whose it is: the device's, or the inner one's. Device's own are the outer's alone. */
+static Err *find_prop(Device *d, const char *name, Device **whose, const Field **out)
 {
-    return device_set_prop(opaque, key, value);
-}
+    for (Device *o = d; o; o = o->inner) {
+        Tables all = tables(o->cls);
 
-static Err *check_id(Vm *vm, const Device *d)
-{
-    for (const Device *o = machine_of(vm)->devices; d->id && o; o = o->next) {
-        if (o->id && !strcmp(o->id, d->id))
-            return err(ERR_INVALID, "id '%s' is taken already, by a '%s'", d->id, o->cls->name);
+        for (int i = o == d ? 0 : 1; i < TABLES; i++) {
+            Err *e = prop_find(all.t[i], name, out);
+
+            if (!e) {
+                *whose = o;
+                return NULL;
+            }
+            err_free(e);
+        }
     }
-    return NULL;
+    return no_such_prop(d, name);
 }
 
-/* The bus the device goes to: the one of its class. */
-static Err *choose_bus(Vm *vm, Device *d)
+static Err *set_chardev(Device *d, const Field *f, const char *value)
 {
-    if (!d->cls->bus)
+    CharPort *p = field_at(d, f, 0);
+    Chardev *found = NULL;
+
+    if (d->vm->chardevs) {
+        TRY(chardev_find(d->vm->chardevs, value, &found));
+        p->chr = found;
         return NULL;
-    if (is_built_in(d->cls))
-        return err_hint(err(ERR_INVALID, "it is part of a board and cannot be added"),
-                        "-device help lists what can be.");
-    for (Bus *b = machine_of(vm)->buses; b; b = b->next) {
-        if (!strcmp(b->cls->name, d->cls->bus)) {
-            d->bus = b;
-            return NULL;
+    }
+    return err_hint(err(ERR_NOT_FOUND, "there is no chardev '%s'", value), "-chardev makes one.");
+}
+
+static void set_disk(Device *d, const Field *f, const char *value)
+{
+    DiskPort *p = field_at(d, f, 0);
+
+    g_free(p->name);
+    p->name = g_strdup(value);
+}
+
+Err *device_set_prop(Device *d, const char *name, const char *value)
+{
+    const Field *f = NULL;
+    Device *whose = NULL;
+
+    TRY(find_prop(d, name, &whose, &f));
+    if (f->type == FIELD_CHAR)
+        return err_in(set_chardev(whose, f, value), "property '%s'", name);
+    if (f->type == FIELD_DISK) {
+        set_disk(whose, f, value);
+        return NULL;
+    }
+    return prop_parse(whose, f, value);
+}
+
+char *device_props_help(const DeviceClass *cls)
+{
+    GString *out = g_string_new(NULL);
+
+    for (const DeviceClass *c = cls; c; c = c->inner) {
+        Tables all = tables(c);
+
+        for (int i = 1; i < TABLES; i++) {
+            g_autofree char *part = props_help(all.t[i]);
+
+            g_string_append(out, part);
         }
     }
-    return err(ERR_NOT_FOUND, "this machine has no %s bus for it", d->cls->bus);
-}
-
-static Err *add(Vm *vm, Device *d, const char *props)
-{
-    Opts *o = NULL;
-
-    TRY(opts_parse(props, NULL, NULL, &o));
-    Err *e = opts_each(o, set_pair, d);
-    opts_free(o);
-    TRY(e);
-    TRY(check_id(vm, d));
-    TRY(choose_bus(vm, d));
-    if (d->bus && d->bus->cls->plug)
-        TRY(d->bus->cls->plug(d->bus, d));
-    return device_realize(d);
-}
-
-Err *device_add(Vm *vm, const char *arg)
-{
-    const DeviceClass *cls = NULL;
-    g_autofree char *name = NULL;
-    g_autofree char *props = opts_rest(arg, &name);
-    const char *driver = g_str_has_prefix(name, "driver=") ? name + strlen("driver=") : name;
-    Err *e = class_find(driver, &cls);
-
-    if (!e) {
-        Device *d = device_new(vm, cls);
-
-        e = add(vm, d, props);
-        if (e)
-            device_free(d);
-    }
-    return err_in(e, "-device %s", driver);
-}
-
-static bool is_help(const char *word)
-{
-    return !strcmp(word, "help") || !strcmp(word, "?");
-}
-
-Err *device_help(const char *arg, char **out)
-{
-    g_autofree char *name = NULL;
-    g_autofree char *rest = opts_rest(arg, &name);
-    const DeviceClass *cls = NULL;
-
-    *out = NULL;
-    if (is_help(name)) {
-        GString *all = g_string_new(NULL);
-
-        for (const DeviceClass *const *c = device_set; *c; c++) {
-            if (!is_built_in(*c))
-                g_string_append_printf(all, "name \"%s\"%s%s%s, desc \"%s\"\n", (*c)->name,
-                                       (*c)->bus ? ", bus " : "", (*c)->bus ? (*c)->bus : "", "", (*c)->doc);
-        }
-        *out = g_string_free(all, false);
-    } else if (is_help(rest)) {
-        TRY(err_in(class_find(name, &cls), "-device %s", name));
-        g_autofree char *props = props_help(cls->fields);
-        *out = g_strdup_printf("%s options:\n%s", name, props);
-    }
-    return NULL;
+    if (cls->bus)
+        g_string_append(out, "  bootindex=<int32>      - place in the order of what firmware boots from (default: -1)\n");
+    return g_string_free(out, false);
 }

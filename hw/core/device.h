@@ -3,9 +3,13 @@
  * Device: anything that sits on the board, built in or asked for by -device.
  *
  * A device is a struct that begins with a Device; its class names the table of
- * its fields. Life: device_new (defaults) - properties - device_realize (its
- * register windows exist, its realize has run, it is in the machine's list) -
- * reset as often as you like - device_free. All under the machine lock.
+ * its fields. Life: device_new (defaults) - properties - device_plug, or
+ * device_realize where there is no bus (its register windows exist, its realize
+ * has run, it is in the machine's list) - reset as often as you like -
+ * device_free. All under the machine lock.
+ *
+ * Its fields are Device's own (id, bus, bootindex), the class's `base` and `fields`;
+ * as properties those of the inner device come after them.
  */
 #ifndef HW_CORE_DEVICE_H
 #define HW_CORE_DEVICE_H
@@ -22,8 +26,9 @@ typedef struct Bus Bus;
 typedef struct BusClass {
     const char *name;                       /* "pci", "virtio-bus", "SCSI" */
     Err *(*plug)(Bus *, Device *);          /* after the device's properties are set, before its realize: finds it a place */
-    void (*plugged)(Bus *, Device *);       /* after its realize; NULL: nothing to do */
-    void (*unplug)(Bus *, Device *);        /* before its unrealize */
+    void (*plugged)(Bus *, Device *);       /* after its realize (and reset, when hotplugged); NULL: nothing to do */
+    void (*unplug)(Bus *, Device *);        /* undoes plug, before the unrealize; its windows are out of reach after */
+    void (*reset)(Bus *, Device *);         /* what the bus keeps in the device, before the device's own reset. NULL: nothing */
     /* device_del: asks the guest to let go of it (NULL: at once). The bus calls device_unplug when it has. */
     Err *(*ask_unplug)(Bus *, Device *);
     bool (*full)(const Bus *);              /* no place left: another bus of the kind is looked for. NULL: never */
@@ -36,7 +41,7 @@ struct Bus {
     bool hotplug;                           /* takes devices while the machine runs */
     Bus *next;                              /* in the machine's list */
 };
-/* In the machine's list from now on; `b` is the caller's (a member of it). The name is copied. */
+/* In the machine's list from now on; `b` is the caller's (a member of its device). The name is copied. */
 void bus_init(Vm *vm, Bus *b, const BusClass *cls, const char *name, Device *owner);
 void bus_clear(Vm *vm, Bus *b);             /* its devices are gone already */
 Bus *bus_find(Vm *vm, const char *name);    /* or NULL */
@@ -63,10 +68,13 @@ struct Device {
     Bus *bus;
     char *id;                   /* of -device id=; or NULL */
     char *bus_name;             /* of -device bus=; or NULL: any that fits */
-    int32_t bootindex;          /* -1: not among those booted from */
+    int32_t bootindex;          /* -1: not among those booted from; an inner device has the outer's */
     Device *inner;              /* made with it; its realize is the outer's affair (device_realize_inner). Or NULL */
     Device *outer;              /* the other way round */
-    bool realized, hotplugged, leaving;     /* leaving: the guest was asked to let go of it */
+    bool began, realized, hotplugged;       /* began: realize was called */
+    bool placed;                /* the bus's plug was */
+    bool leaving;               /* the guest was asked to let go of it */
+    bool unplugged;             /* it has, and it is freed at the next safepoint */
     Device *next;               /* in the machine's list, in the order of making */
 };
 
@@ -77,10 +85,13 @@ extern const DeviceClass *const device_set[];       /* NULL-terminated; written 
 Device *device_new(Vm *vm, const DeviceClass *cls);
 MUST_USE Err *device_set_prop(Device *d, const char *name, const char *value);
 MUST_USE Err *device_realize(Device *d);
+/* Plugs it into that bus (without asking whether it is full) and realizes it; resets it if the machine is made already. */
+MUST_USE Err *device_plug(Device *d, Bus *bus);
 /* Realizes what a board makes and maps its window at base; the device is the machine's from now on, or freed. */
 MUST_USE Err *device_place(Device *d, Region *io, uint64_t base);
-void device_free(Device *d);                        /* takes it off the list; NULL is fine */
-/* STATE back to zero, timers stopped, then the class's reset. */
+/* What is on its buses, its inner device, then itself: off the bus, off the list. NULL is fine. */
+void device_free(Device *d);
+/* Timers stopped, STATE back to zero, the bus's reset, the class's; then the same for the inner device. */
 void device_reset(Device *d);
 
 /* Within the outer's realize: plugs the inner device into that bus and realizes it. */
@@ -91,11 +102,15 @@ MUST_USE Err *device_add(Vm *vm, const char *arg);
 Device *device_find(Vm *vm, const char *id);        /* or NULL */
 /* device_del: asks the bus; it may take as long as the guest likes, or never happen. */
 MUST_USE Err *device_del(Vm *vm, const char *id);
-/* It is gone: the bus's unplug, then device_free; devices on buses of its own go first. */
+/*
+ * It is gone: the bus's unplug now, device_free at the next safepoint, since a vCPU may be
+ * in a register window that takes no lock. Devices on buses of its own go first.
+ */
 void device_unplug(Device *d);
 /* Told of each device_unplug's end by id (NULL: had none), for DEVICE_DELETED; one listener. */
 void device_on_deleted(Vm *vm, void (*fn)(void *opaque, const char *id), void *opaque);
 /* What -device help (or ?) and -device NAME,help ask for: the text, g_free it. NULL in *out: it is no such argument. */
 MUST_USE Err *device_help(const char *arg, char **out);
+char *device_props_help(const DeviceClass *cls);    /* a line for each property; g_free it */
 
 #endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Buses, and what plugs into them: plugging while the machine is made and while
+ * it runs, asking a guest to let go of a device, taking it away.
+ */
+#include <string.h>
+
+#include "hw/core/board.h"
+
+void bus_init(Vm *vm, Bus *b, const BusClass *cls, const char *name, Device *owner)
+{
+    Bus **end = &machine_of(vm)->buses;
+
+    *b = (Bus){ .cls = cls, .name = g_strdup(name), .owner = owner };
+    while (*end)
+        end = &(*end)->next;
+    *end = b;
+}
+
+void bus_clear(Vm *vm, Bus *b)
+{
+    for (Bus **p = &machine_of(vm)->buses; *p; p = &(*p)->next) {
+        if (*p == b) {
+            *p = b->next;
+            break;
+        }
+    }
+    g_free(b->name);
+    *b = (Bus){ 0 };
+}
+
+Bus *bus_find(Vm *vm, const char *name)
+{
+    for (Bus *b = machine_of(vm)->buses; b; b = b->next) {
+        if (!strcmp(b->name, name))
+            return b;
+    }
+    return NULL;
+}
+
+/* ---- plugging */
+
+Err *device_plug(Device *d, Bus *bus)
+{
+    const Machine *m = machine_of(d->vm);
+
+    d->bus = bus;
+    d->hotplugged = m->made;
+    if (bus->cls->plug)
+        TRY(bus->cls->plug(bus, d));
+    d->placed = true;
+    TRY(device_realize(d));
+    if (m->made && !d->outer)           /* an inner device is reset with the outer */
+        device_reset(d);
+    if (bus->cls->plugged)
+        bus->cls->plugged(bus, d);
+    return NULL;
+}
+
+Err *device_realize_inner(Device *outer, Bus *bus)
+{
+    outer->inner->bootindex = outer->bootindex;
+    return device_plug(outer->inner, bus);
+}
+
+/* ---- unplugging */
+
+Device *device_find(Vm *vm, const char *id)
+{
+    for (Device *d = machine_of(vm)->devices; d; d = d->next) {
+        if (d->id && !strcmp(d->id, id))
+            return d;
+    }
+    return NULL;
+}
+
+Err *device_del(Vm *vm, const char *id)
+{
+    Device *d = device_find(vm, id);
+
+    if (!d)
+        return err(ERR_NOT_FOUND, "there is no device '%s'", id);
+    if (!d->bus || !d->bus->hotplug)
+        return err_hint(err(ERR_UNSUPPORTED, "device '%s' cannot be unplugged: its bus%s%s%s takes and gives nothing while the "
+                            "machine runs", id, d->bus ? " '" : "", d->bus ? d->bus->name : "", d->bus ? "'" : ""),
+                        "Devices on a pcie-root-port can be.");
+    if (d->unplugged)
+        return err(ERR_BUSY, "device '%s' is being taken away already", id);
+    if (!d->bus->cls->ask_unplug) {
+        device_unplug(d);
+        return NULL;
+    }
+    TRY(d->bus->cls->ask_unplug(d->bus, d));
+    d->leaving = true;
+    return NULL;
+}
+
+void device_on_deleted(Vm *vm, void (*fn)(void *, const char *), void *opaque)
+{
+    Machine *m = machine_of(vm);
+
+    m->on_deleted = fn;
+    m->on_deleted_opaque = opaque;
+}
+
+/* Takes it and all that depends on it off their buses. */
+static void detach(Device *d)
+{
+    for (Device *o = machine_of(d->vm)->devices; o; o = o->next) {
+        if (o->bus && o->bus->owner == d && o->placed)
+            detach(o);
+    }
+    if (d->placed && d->bus->cls->unplug)
+        d->bus->cls->unplug(d->bus, d);
+    d->placed = false;
+    d->unplugged = true;
+}
+
+/* The ids below and including d, those that go first in front. */
+static void collect_ids(Device *d, GPtrArray *ids)
+{
+    for (Device *o = machine_of(d->vm)->devices; o; o = o->next) {
+        if (o->bus && o->bus->owner == d)
+            collect_ids(o, ids);
+    }
+    if (!d->outer)
+        g_ptr_array_add(ids, g_strdup(d->id));
+}
+
+typedef struct Leaving { Vm *vm; Device *d; } Leaving;
+
+static void finish_unplug(void *opaque)
+{
+    Leaving *l = opaque;
+    Machine *m = l->vm->board;
+    Device *d = m ? m->devices : NULL;
+
+    while (d && d != l->d)          /* a board that is freed meanwhile takes it along */
+        d = d->next;
+    if (d && d->unplugged) {
+        g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func(g_free);
+
+        collect_ids(d, ids);
+        device_free(d);
+        for (guint i = 0; m->on_deleted && i < ids->len; i++)
+            m->on_deleted(m->on_deleted_opaque, ids->pdata[i]);
+    }
+    g_free(l);
+}
+
+void device_unplug(Device *d)
+{
+    if (d->unplugged)
+        return;
+    Leaving *l = g_new(Leaving, 1);
+
+    *l = (Leaving){ d->vm, d };
+    detach(d);
+    vm_after_safepoint(d->vm, finish_unplug, l);
+}
