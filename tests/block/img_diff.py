@@ -32,6 +32,10 @@ def mask(text):
     return re.sub(r"(date-n?sec\": )\d+|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE", text)
 
 
+class Parted(Exception):
+    """The two images are not alike any more, for a known reason."""
+
+
 class Pair:
     """The two folders; a step is done in both."""
 
@@ -54,6 +58,8 @@ class Pair:
         self.done.append("img " + " ".join(args))
         ours = run(IMG, args[0], *(["--force"] if force else []), *args[1:], cwd=self.sides[IMG])
         theirs = run(QEMU_IMG, *args, cwd=self.sides[QEMU_IMG])
+        if args[:2] == ["snapshot", "-c"] and not ours.status and theirs.status and "(Invalid argument)" in str(theirs):
+            raise Parted()          # one owner is all that refcounts of a bit can count, and commit left QEMU's image with tables
         if ours.status != theirs.status:
             self.fail(f"status:\n{ours}\n{theirs}")
         if mask(ours.out) != mask(theirs.out):
@@ -229,6 +235,8 @@ class Sequence:
                 self.rng.choice([self.write, self.write, self.overlay, self.overlay, self.commit, self.rebase, self.resize,
                                  self.snapshot, self.convert, self.dd, self.amend, self.bitmap, self.others])()
                 self.pair.look(self.top)
+        except Parted:
+            pass
         finally:
             self.pair.close()
 
@@ -237,6 +245,8 @@ def main():
     if not QEMU_IMG or not QEMU_IO:
         print("qemu-img and qemu-io are not installed: there is nothing to compare with")
         return 77
+    if any(not a.isdigit() for a in sys.argv[1:]):
+        sys.exit(__doc__)
     seeds = [int(a) for a in sys.argv[1:]] or [1]
     count = int(os.environ.get("N", "0" if len(seeds) > 1 else "1" if sys.argv[1:] else "3"))
     if count:

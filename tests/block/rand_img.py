@@ -38,7 +38,9 @@ CREATE = (
     ("cluster_size=64k,extended_l2=on,compression_type=zstd", 64 * KIB), ("compat=0.10", 64 * KIB),
     ("cluster_size=4k,refcount_bits=2", 4 * KIB), ("cluster_size=512,refcount_bits=4", 512),
     ("cluster_size=2k,refcount_bits=8", 2 * KIB), ("cluster_size=64k,refcount_bits=32", 64 * KIB),
-    ("cluster_size=2M", 2 * MIB), ("cluster_size=256k", 256 * KIB),
+    ("cluster_size=2M", 2 * MIB), ("cluster_size=256k", 256 * KIB), ("cluster_size=32k,refcount_bits=16", 32 * KIB),
+    ("cluster_size=128k,compat=0.10", 128 * KIB), ("cluster_size=512k,compression_type=zstd", 512 * KIB),
+    ("cluster_size=1M,extended_l2=on", MIB),
     ("cluster_size=4k,preallocation=metadata", 4 * KIB), ("cluster_size=64k,preallocation=falloc", 64 * KIB),
 )
 
@@ -193,6 +195,8 @@ class Run:
         base = self.below(self.top())
         if base and self.old_version() and size > self.size() and self.sizes[base] > self.size():
             return          # it cannot hide what would show from below
+        if size > self.size() and self.size() % self.units[self.top()]:
+            tool = "lyre"       # QEMU shows again what was within the last cluster before the image was shrunk
         args = ["resize", "-q", "-f", "qcow2"] + (["--shrink"] if size < self.size() else []) + [self.top(), size]
         if size < self.size() and self.snaps:
             return          # refused by both
