@@ -31,7 +31,7 @@ struct Chardev {
 };
 
 extern const ChardevClass chardev_null, chardev_file, chardev_pipe, chardev_stdio, chardev_pty,
-    chardev_socket, chardev_mux;
+    chardev_socket, chardev_udp, chardev_ringbuf, chardev_memory, chardev_serial, chardev_tty, chardev_mux;
 
 /* To the port: its room, bytes for it, news. Without a port there is no room. */
 int  chr_be_room(Chardev *c);
@@ -44,6 +44,7 @@ const ChardevHost *chr_host(const Chardev *c);
 typedef void ChrFdFn(Chardev *, GIOCondition);
 GSource *chr_watch_fd(Chardev *c, int fd, GIOCondition cond, ChrFdFn *fn);
 GSource *chr_idle(Chardev *c, void (*fn)(Chardev *));   /* once, soon; fn unwatches it */
+GSource *chr_after(Chardev *c, unsigned ms, void (*fn)(Chardev *));     /* the same, then */
 void chr_unwatch(GSource **src);        /* *src becomes NULL; NULL is fine */
 
 /* chardev_add, but errors don't repeat the argument. */

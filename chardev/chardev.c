@@ -20,7 +20,8 @@ struct Chardevs {
 };
 
 static const ChardevClass *const classes[] = {
-    &chardev_stdio, &chardev_null, &chardev_file, &chardev_pipe, &chardev_pty, &chardev_socket, NULL
+    &chardev_stdio, &chardev_null, &chardev_file, &chardev_pipe, &chardev_pty, &chardev_socket,
+    &chardev_udp, &chardev_ringbuf, &chardev_memory, &chardev_serial, &chardev_tty, NULL
 };
 
 /* ---- sources ------------------------------------------------------------ */
@@ -88,6 +89,12 @@ GSource *chr_watch_fd(Chardev *c, int fd, GIOCondition cond, ChrFdFn *fn)
 GSource *chr_idle(Chardev *c, void (*fn)(Chardev *))
 {
     return watch_attach(c, g_idle_source_new(), watch_idle_fired,
+                        (Watch){ .chr = c, .on_idle = fn });
+}
+
+GSource *chr_after(Chardev *c, unsigned ms, void (*fn)(Chardev *))
+{
+    return watch_attach(c, g_timeout_source_new(ms), watch_idle_fired,
                         (Watch){ .chr = c, .on_idle = fn });
 }
 
@@ -357,13 +364,12 @@ static OptDesc *all_opts(const ChardevClass *cls)
 /* QEMU's backends that are not here, and what to use instead. */
 static const char *const elsewhere[][2] = {
     { "vc", "There is no graphical console: use stdio, pty or socket." },
-    { "ringbuf", "Use file, or logfile= of another backend." },
-    { "memory", "Use file, or logfile= of another backend." },
-    { "udp", "Use socket (TCP or UNIX)." },
-    { "serial", "Use socket with a program such as socat for the real port." },
-    { "parallel", NULL }, { "console", "Use stdio." }, { "braille", NULL },
-    { "msmouse", NULL }, { "wctablet", NULL }, { "testdev", NULL }, { "hub", "Use mux=on." },
-    { "spicevmc", NULL }, { "spiceport", NULL }, { "qemu-vdagent", NULL }, { "dbus", NULL },
+    { "parallel", "There are no parallel ports in the machines." }, { "parport", "There are no parallel ports in the machines." },
+    { "console", "Use stdio." }, { "braille", NULL }, { "msmouse", NULL }, { "wctablet", NULL },
+    { "testdev", NULL }, { "hub", "Use mux=on." },
+    { "spicevmc", "There is no SPICE: a virtserialport on a socket does for an agent." },
+    { "spiceport", "There is no SPICE: a virtserialport on a socket does for an agent." },
+    { "qemu-vdagent", NULL }, { "dbus", NULL },
     { NULL, NULL }
 };
 

@@ -78,8 +78,8 @@ void chardevs_free(Chardevs *set);
 /* The argument of -chardev: "BACKEND,id=NAME,...". *out may be NULL. */
 MUST_USE Err *chardev_add(Chardevs *set, const char *arg, Chardev **out);
 /*
- * The argument of the n-th -serial: stdio, mon:stdio, null, pty, file:PATH, pipe:PATH,
- * unix:PATH,..., tcp:HOST:PORT,..., telnet:HOST:PORT,..., chardev:NAME, none.
+ * The argument of the n-th -serial: stdio, mon:stdio, null, pty[:LINK], file:PATH, pipe:PATH, /dev/TTY,
+ * unix:PATH,..., tcp:HOST:PORT,..., telnet:HOST:PORT,..., udp:HOST:PORT[@HOST:PORT], chardev:NAME, none.
  * *out is NULL for none.
  */
 MUST_USE Err *chardev_add_serial(Chardevs *set, const char *arg, int n, Chardev **out);
@@ -88,6 +88,12 @@ const char *chardev_id(const Chardev *chr);
 bool chardev_used(const Chardev *chr);      /* has any port been bound to it? */
 /* What it is bound to on the host, like "pty:/dev/pts/3"; g_free it. */
 char *chardev_filename(const Chardev *chr);
+/*
+ * What a ringbuf holds, the oldest first, taken out of it: how many bytes, at most `max`; -1: it is no ringbuf.
+ * Whoever looks (a monitor) needs no port. chardev_ring_write puts bytes in, as a device would.
+ */
+int chardev_ring_read(Chardev *chr, uint8_t *buf, int max);
+int chardev_ring_write(Chardev *chr, const uint8_t *buf, int n);
 char *chardev_help(const char *backend /* or NULL: all names */);     /* g_free it */
 
 #endif

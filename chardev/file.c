@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * null: takes all, gives nothing. file: output into a file. pipe: a pair of
+ * null: takes all, gives nothing. file: output into a file, and input from another. pipe: a pair of
  * FIFOs PATH.in and PATH.out, or one named PATH for both ways.
  */
 #include "chardev/stream.h"
@@ -33,9 +33,13 @@ static Err *need_path(const Opts *o, const char **path)
     return **path ? NULL : err_hint(err(ERR_INVALID, "it has no path"), "Add path=FILE.");
 }
 
-/* A full disk: say so once; the guest goes on. */
+/* The input's end; or a full disk: say so once; the guest goes on. */
 static void file_ended(Chardev *c, int errnum)
 {
+    if (((StreamChardev *)c)->s.out >= 0) {
+        stream_stop_input(c);
+        return;
+    }
     chr_note("chardev '%s': cannot write to its file any more; the rest is lost", c->id);
     stream_drop(c);
     chr_be_event(c, CHR_CLOSED);
@@ -47,14 +51,27 @@ static Err *file_open(Chardev *c, const Opts *o)
     int how = opts_bool(o, "append", false) ? O_APPEND : O_TRUNC;
     const char *path;
 
+    const char *input = opts_str(o, "input-path", NULL);
+    int in = -1;
+
     TRY(need_path(o, &path));
+    if (input) {
+        in = open(input, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+        if (in < 0)
+            return err_path(errno, input, "cannot read '%s'", input);
+    }
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | how, 0666);
-    if (fd < 0)
-        return err_path(errno, path, "cannot write '%s'", path);
+    if (fd < 0) {
+        int why = errno;
+
+        if (in >= 0)
+            close(in);
+        return err_path(why, path, "cannot write '%s'", path);
+    }
     s->ended = file_ended;
     stream_own_output(s, fd);   /* the path may be a terminal or a FIFO */
     close(fd);
-    stream_start(c, -1, s->out);
+    stream_start(c, in, s->out);
     c->open = true;
     return NULL;
 }
@@ -67,13 +84,14 @@ static void file_close(Chardev *c)
 static const OptDesc file_opts[] = {
     { "path",   OPT_STR,  "the file" },
     { "append", OPT_BOOL, "add to the file instead of starting it anew" },
+    { "input-path", OPT_STR, "a file that is the input" },
     { 0 }
 };
 
 const ChardevClass chardev_file = {
     .name = "file", .doc = "output into a file",
     .opts = file_opts, .size = sizeof(StreamChardev),
-    .open = file_open, .write = stream_write, .close = file_close,
+    .open = file_open, .write = stream_write, .input = stream_input, .close = file_close,
 };
 
 static void pipe_ended(Chardev *c, int errnum)

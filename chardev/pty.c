@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pty: a new pseudo terminal, its name told on stderr. While no program has
- * it open, output is dropped.
+ * pty: a new pseudo terminal, its name told on stderr, and a symbolic link to
+ * it where path= says. While no program has it open, output is dropped.
  *
  * The master side reports a hang-up while nobody has the slave open, once it
  * was open before: so it is opened and closed here first. When somebody opens
@@ -17,12 +17,14 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "util/path.h"
+
 typedef struct Pty {
     StreamChardev sc;
     int master;                 /* -1: not open */
     int notify;                 /* inotify; -1: none */
     GSource *notify_src;
-    char *path;
+    char *path, *link;          /* link: ours to remove; NULL: none */
 } Pty;
 
 static bool somebody_there(const Pty *p)
@@ -89,6 +91,23 @@ static void watch_opens(Pty *p)
     p->notify_src = chr_watch_fd(&p->sc.chr, p->notify, G_IO_IN, on_notify);
 }
 
+/* A link that is left from a machine that died is replaced; anything else there is not ours. */
+static Err *make_link(Pty *p, const char *link)
+{
+    char old[64];
+    ssize_t n = readlink(link, old, sizeof(old) - 1);
+
+    if (n > 0) {
+        old[n] = 0;
+        if (g_str_has_prefix(old, "/dev/pts/"))
+            unlink(link);
+    }
+    if (symlink(p->path, link) < 0)
+        return err_path(errno, link, "cannot make the link '%s' to %s", link, p->path);
+    p->link = g_strdup(link);
+    return NULL;
+}
+
 static Err *pty_open(Chardev *c, const Opts *o)
 {
     Pty *p = (Pty *)c;
@@ -113,6 +132,8 @@ static Err *pty_open(Chardev *c, const Opts *o)
     cfmakeraw(&t);
     tcsetattr(slave, TCSAFLUSH, &t);
     close(slave);
+    if (opts_str(o, "path", NULL))
+        TRY(make_link(p, opts_str(o, "path", "")));
     watch_opens(p);
     chr_note("char device redirected to %s (label %s)", name, c->id);
     return NULL;
@@ -128,6 +149,9 @@ static void pty_close(Chardev *c)
         close(p->notify);
     if (p->master >= 0)
         close(p->master);
+    if (p->link)
+        unlink(p->link);
+    g_free(p->link);
     g_free(p->path);
 }
 
@@ -136,9 +160,14 @@ static char *pty_filename(const Chardev *c)
     return g_strdup_printf("pty:%s", ((const Pty *)c)->path);
 }
 
+static const OptDesc pty_opts[] = {
+    { "path", OPT_STR, "a symbolic link to it, made now and removed at the end" },
+    { 0 }
+};
+
 const ChardevClass chardev_pty = {
     .name = "pty", .doc = "a new pseudo terminal; its name is told on stderr",
-    .size = sizeof(Pty),
+    .opts = pty_opts, .size = sizeof(Pty),
     .open = pty_open, .write = pty_write, .input = pty_input, .close = pty_close,
     .filename = pty_filename,
 };

@@ -50,9 +50,48 @@ static Err *inet_opts(const char *what, const char *arg, const char *more, char 
     return NULL;
 }
 
+/* "HOST:PORT" or "[HOST]:PORT" at the start of *arg, which goes on behind it; key=value pairs named so are added. */
+static Err *udp_end(const char *whole, char *text, const char *host_key, const char *port_key, GString *to)
+{
+    char *colon = strrchr(text, ':'), *host = text;
+
+    if (!colon || (!colon[1] && !strcmp(port_key, "port")))
+        return err_hint(err(ERR_INVALID, "'%s' has no port", whole),
+                        "Write udp:HOST:PORT, or udp:HOST:PORT@OWN-HOST:OWN-PORT");
+    *colon = 0;
+    if (host[0] == '[' && colon > host + 1 && colon[-1] == ']') {
+        colon[-1] = 0;
+        host++;
+    }
+    if (*host)
+        g_string_append_printf(to, ",%s=%s", host_key, host);
+    if (colon[1])
+        g_string_append_printf(to, ",%s=%s", port_key, colon + 1);
+    return NULL;
+}
+
+/* udp:[HOST]:PORT[@[HOST]:PORT][,options] */
+static Err *udp_opts(const char *arg, char **out)
+{
+    const char *comma = strchr(arg, ',');
+    g_autofree char *theirs = comma ? g_strndup(arg, comma - arg) : g_strdup(arg);
+    GString *s = g_string_new("udp");
+    char *at = strchr(theirs, '@');
+
+    if (at)
+        *at = 0;
+    Err *e = udp_end(arg, theirs, "host", "port", s);
+    if (!e && at)
+        e = udp_end(arg, at + 1, "localaddr", "localport", s);
+    if (!e)
+        g_string_append(s, comma ? comma : "");
+    *out = g_string_free(s, e != NULL);
+    return e;
+}
+
 static const char *const forms[] = {
-    "stdio", "mon:stdio", "null", "none", "pty", "file:", "pipe:", "unix:", "tcp:", "telnet:",
-    "chardev:", NULL
+    "stdio", "mon:stdio", "null", "none", "pty", "file:", "pipe:", "unix:", "tcp:", "telnet:", "udp:",
+    "/dev/", "ringbuf", "chardev:", NULL
 };
 
 static Err *unknown(const char *arg)
@@ -62,8 +101,8 @@ static Err *unknown(const char *arg)
 
     if (!strcmp(head, "vc"))
         e = err(ERR_UNSUPPORTED, "there is no graphical console yet");
-    else if (!strcmp(head, "udp") || !strcmp(head, "ringbuf") || !strcmp(head, "con") ||
-             !strcmp(head, "websocket") || g_str_has_prefix(arg, "/dev/"))
+    else if (!strcmp(head, "con") || !strcmp(head, "websocket") || !strcmp(head, "tn3270") ||
+             g_str_has_prefix(head, "/dev/parport"))
         e = err(ERR_UNSUPPORTED, "'%s' is not available", arg);
     else
         e = err(ERR_NOT_FOUND, "'%s' is no backend", arg);
@@ -79,7 +118,7 @@ static Err *unknown(const char *arg)
 /* The -chardev options that mean the same as arg. */
 static Err *translate(const char *arg, char **out)
 {
-    static const char *const plain[] = { "stdio", "null", "pty", NULL };
+    static const char *const plain[] = { "stdio", "null", "pty", "ringbuf", NULL };
     const char *colon = strchr(arg, ':');
 
     for (int i = 0; plain[i]; i++) {
@@ -92,6 +131,12 @@ static Err *translate(const char *arg, char **out)
     }
     if (g_str_has_prefix(arg, "file:"))
         *out = with_path("file", colon + 1);
+    else if (g_str_has_prefix(arg, "pty:"))
+        *out = with_path("pty", colon + 1);
+    else if (g_str_has_prefix(arg, "/dev/") && !g_str_has_prefix(arg, "/dev/parport"))
+        *out = with_path("serial", arg);
+    else if (g_str_has_prefix(arg, "udp:"))
+        return udp_opts(colon + 1, out);
     else if (g_str_has_prefix(arg, "pipe:"))
         *out = with_path("pipe", colon + 1);
     else if (g_str_has_prefix(arg, "unix:"))

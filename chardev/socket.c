@@ -1,26 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * socket: a TCP or UNIX stream socket, as client or server, plain or telnet.
- * A server has one peer at a time; while it has none, output is dropped. The
- * options reconnect, tls-creds and websocket of other emulators are refused.
+ * A server has one peer at a time; while there is none, output is dropped. A
+ * client with reconnect= dials again and again, and without haste. The options
+ * tls-creds and websocket of other emulators are refused.
  */
+#include "chardev/address.h"
+#include "chardev/dial.h"
 #include "chardev/stream.h"
 #include "chardev/telnet.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
-
-#include "util/path.h"
 
 typedef struct Sock {
     StreamChardev sc;
@@ -30,11 +26,18 @@ typedef struct Sock {
     Telnet tel;
     char *where;                /* "unix:/path" or "tcp:host:port" */
     char *unlink_path;          /* our UNIX socket's file; NULL: none */
+    /* reconnect: */
+    ChrAddress address;
+    uint32_t again_ms;          /* 0: not asked for */
+    bool told;                  /* that it does not answer */
+    Dial *dial;
+    GSource *dial_src, *again_src;
 } Sock;
 
 /* ---- a peer comes and goes ---------------------------------------------------- */
 
 static void await_peer(Sock *s);
+static void dial_later(Sock *s);
 
 static int sock_filter(Chardev *c, uint8_t *buf, int n)
 {
@@ -76,6 +79,8 @@ static void sock_ended(Chardev *c, int errnum)
     chr_be_event(c, CHR_CLOSED);
     if (s->listener >= 0)
         await_peer(s);
+    else if (s->again_ms)
+        dial_later(s);
 }
 
 static void on_peer(Chardev *c, GIOCondition cond)
@@ -91,6 +96,47 @@ static void await_peer(Sock *s)
 {
     s->listen_src = chr_watch_fd(&s->sc.chr, s->listener, G_IO_IN, on_peer);
 }
+
+/* ---- dialling again --------------------------------------------------------------- */
+
+static void on_dialled(Chardev *c, GIOCondition cond)
+{
+    Sock *s = (Sock *)c;
+    Err *why;
+
+    chr_unwatch(&s->dial_src);
+    int fd = dial_end(s->dial, &why);
+    s->dial = NULL;
+    if (fd >= 0) {
+        s->told = false;
+        sock_connected(s, fd);
+        return;
+    }
+    if (!s->told)
+        chr_note("chardev '%s': %s; trying again every %g s", c->id, err_text(why), s->again_ms / 1000.0);
+    s->told = true;
+    err_free(why);
+    dial_later(s);
+}
+
+static void dial(Chardev *c)
+{
+    Sock *s = (Sock *)c;
+
+    chr_unwatch(&s->again_src);
+    s->dial = dial_new(&s->address);
+    if (s->dial)
+        s->dial_src = chr_watch_fd(c, dial_fd(s->dial), G_IO_IN, on_dialled);
+    else
+        dial_later(s);
+}
+
+static void dial_later(Sock *s)
+{
+    s->again_src = chr_after(&s->sc.chr, s->again_ms, dial);
+}
+
+/* ---- output ------------------------------------------------------------------------ */
 
 /* Telnet doubles 0xff; a byte of the port counts as taken when all of it was. */
 static int write_telnet(Chardev *c, const uint8_t *buf, int n)
@@ -124,176 +170,50 @@ static int sock_write(Chardev *c, const uint8_t *buf, int n)
     return ((Sock *)c)->telnet ? write_telnet(c, buf, n) : stream_write(c, buf, n);
 }
 
-/* ---- addresses ------------------------------------------------------------------ */
-
-static Err *unix_address(const char *path, struct sockaddr_un *sa)
-{
-    memset(sa, 0, sizeof(*sa));
-    sa->sun_family = AF_UNIX;
-    if (!*path)
-        return err_hint(err(ERR_INVALID, "it has no path"), "Write unix:PATH, or path=PATH.");
-    if (strlen(path) >= sizeof(sa->sun_path))
-        return err_hint(err(ERR_INVALID, "the path '%s' is too long for a UNIX socket", path),
-                        "It may have %d characters.", (int)sizeof(sa->sun_path) - 1);
-    strcpy(sa->sun_path, path);
-    return NULL;
-}
-
-/* A socket's file that nobody listens on is left from a program that has died. */
-static bool is_stale(const struct sockaddr_un *sa)
-{
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct stat st;
-    bool stale = fd >= 0 && !stat(sa->sun_path, &st) && S_ISSOCK(st.st_mode) &&
-                 connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) < 0 &&
-                 errno == ECONNREFUSED;
-
-    if (fd >= 0)
-        close(fd);
-    return stale;
-}
-
-static Err *unix_listen(Sock *s, const char *path, int *out)
-{
-    struct sockaddr_un sa;
-
-    TRY(unix_address(path, &sa));
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return err_errno(errno, "cannot make a socket");
-    int r = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
-    if (r < 0 && errno == EADDRINUSE && is_stale(&sa)) {
-        unlink(path);
-        r = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
-    }
-    if (r < 0 || listen(fd, 1) < 0) {
-        int why = errno;
-        Err *e = err_path(why, path, "cannot listen on '%s'", path);
-
-        if (why == EADDRINUSE)
-            e = err_hint(e, "Another program listens there, or it is a file that is no socket.");
-        close(fd);
-        return e;
-    }
-    s->unlink_path = g_strdup(path);
-    *out = fd;
-    return NULL;
-}
-
-static Err *unix_connect(const char *path, int *out)
-{
-    struct sockaddr_un sa;
-
-    TRY(unix_address(path, &sa));
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return err_errno(errno, "cannot make a socket");
-    if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
-        Err *e = err_errno(errno, "cannot connect to '%s'", path);
-
-        close(fd);
-        return err_hint(e, "Start the program that listens there first, or add server=on.");
-    }
-    *out = fd;
-    return NULL;
-}
-
-static Err *resolve(const Opts *o, bool server, struct addrinfo **list)
-{
-    const char *host = opts_str(o, "host", ""), *port = opts_str(o, "port", "");
-    bool v4 = opts_bool(o, "ipv4", false), v6 = opts_bool(o, "ipv6", false);
-    struct addrinfo want = {
-        .ai_family = v4 && !v6 ? AF_INET : v6 && !v4 ? AF_INET6 : AF_UNSPEC,
-        .ai_socktype = SOCK_STREAM, .ai_flags = server ? AI_PASSIVE : 0,
-    };
-    char *end;
-
-    /* The resolver would take 99999 for 34463. */
-    if (strtoul(port, &end, 10) > 65535 && !*end)
-        return err_hint(err(ERR_INVALID, "there is no port %s", port), "Ports are 1 to 65535; a server may ask for 0, any.");
-    int r = getaddrinfo(*host ? host : NULL, port, &want, list);
-    if (!r)
-        return NULL;
-    return err_hint(err(ERR_NOT_FOUND, "host '%s', port '%s': %s", host, port, gai_strerror(r)),
-                    "This machine itself is 127.0.0.1; a port is a number from 1 to 65535, or a service's name.");
-}
-
-static int try_address(const struct addrinfo *a, bool server)
-{
-    int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol), one = 1;
-
-    if (fd < 0)
-        return -1;
-    if (server) {
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-        if (!bind(fd, a->ai_addr, a->ai_addrlen) && !listen(fd, 1))
-            return fd;
-    } else if (!connect(fd, a->ai_addr, a->ai_addrlen)) {
-        return fd;
-    }
-    int saved = errno;
-    close(fd);
-    errno = saved;
-    return -1;
-}
-
-static Err *inet_open(const Opts *o, bool server, int *out)
-{
-    struct addrinfo *list;
-    int fd = -1;
-
-    TRY(resolve(o, server, &list));
-    for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
-        fd = try_address(a, server);
-    int why = errno;
-    freeaddrinfo(list);
-    *out = fd;
-    if (fd >= 0)
-        return NULL;
-    Err *e = err_errno(why, "cannot %s %s:%s", server ? "listen on" : "connect to",
-                       opts_str(o, "host", ""), opts_str(o, "port", ""));
-    if (server && why == EADDRINUSE)
-        e = err_hint(e, "Another program has the port; choose another one, or 0 for any.");
-    if (server && why == EACCES)
-        e = err_hint(e, "Ports below 1024 are for root alone.");
-    if (!server && why == ECONNREFUSED)
-        e = err_hint(e, "Start the program that listens there first, or add server=on.");
-    return e;
-}
-
-/* "tcp:HOST:PORT" as it is now: port 0 has become a real one. */
-static char *inet_name(int fd)
-{
-    struct sockaddr_storage sa;
-    socklen_t len = sizeof(sa);
-    char host[100] = "?", port[20] = "?";
-
-    if (!getsockname(fd, (struct sockaddr *)&sa, &len))
-        getnameinfo((struct sockaddr *)&sa, len, host, sizeof(host), port, sizeof(port),
-                    NI_NUMERICHOST | NI_NUMERICSERV);
-    return g_strdup_printf("tcp:%s:%s", host, port);
-}
-
 /* ---- open ------------------------------------------------------------------------- */
+
+static Err *check_refused(const Opts *o)
+{
+    const char *tls = opts_str(o, "tls-creds", NULL);
+
+    if (tls && *tls)
+        return err_hint(err(ERR_UNSUPPORTED, "the option 'tls-creds' is not available"),
+                        "Use a UNIX socket, and a program such as socat or stunnel for TLS in front of it.");
+    if (opts_bool(o, "websocket", false))
+        return err_hint(err(ERR_UNSUPPORTED, "the option 'websocket' is not available"),
+                        "Use a plain socket, and websockify in front of it.");
+    return NULL;
+}
 
 static Err *check_opts(const Opts *o)
 {
-    static const char *const refused[] = {
-        "reconnect", "reconnect-ms", "tls-creds", "websocket", "abstract", "tight", NULL
-    };
     bool server = opts_bool(o, "server", false);
 
-    for (int i = 0; refused[i]; i++) {
-        const char *v = opts_str(o, refused[i], NULL);
-
-        if (v && strcmp(v, "0") && strcmp(v, "off"))
-            return err(ERR_UNSUPPORTED, "the option '%s' is not available", refused[i]);
-    }
+    TRY(check_refused(o));
     if (opts_has(o, "path") + opts_has(o, "port") + opts_has(o, "fd") != 1)
         return err_hint(err(ERR_INVALID, "it needs one address"),
                         "Give path=FILE, or host=HOST,port=PORT, or fd=NUMBER.");
     if (!server && opts_bool(o, "wait", false))
         return err_hint(err(ERR_INVALID, "wait=on is for servers"), "Add server=on.");
+    if (!server && opts_has(o, "to"))
+        return err_hint(err(ERR_INVALID, "to= is for servers"), "Add server=on.");
+    return NULL;
+}
+
+/* reconnect= counts seconds, reconnect-ms= what it says. */
+static Err *take_reconnect(Sock *s, const Opts *o, bool server)
+{
+    uint64_t sec = opts_num(o, "reconnect", 0), ms = opts_num(o, "reconnect-ms", 0);
+
+    if (!sec && !ms)
+        return NULL;
+    if (sec && ms)
+        return err_hint(err(ERR_INVALID, "reconnect and reconnect-ms are the same"), "Give one of them.");
+    if (server || opts_has(o, "fd"))
+        return err_hint(err(ERR_INVALID, "reconnect is for clients that know an address"), "Leave it away.");
+    if (sec > 86400 || ms > 86400000)
+        return err_hint(err(ERR_INVALID, "a reconnect time of more than a day"), "reconnect=1 is usual.");
+    s->again_ms = sec ? sec * 1000 : ms;
     return NULL;
 }
 
@@ -328,19 +248,19 @@ static Err *take_fd(const Opts *o, int *out)
 
 static Err *open_address(Sock *s, const Opts *o, bool server, int *fd)
 {
-    const char *path = opts_str(o, "path", NULL);
-
     if (opts_has(o, "fd")) {
         TRY(take_fd(o, fd));
         s->where = g_strdup_printf("fd:%d", *fd);
-    } else if (path) {
-        TRY(server ? unix_listen(s, path, fd) : unix_connect(path, fd));
-        s->where = g_strdup_printf("unix:%s", path);
-    } else {
-        TRY(inet_open(o, server, fd));
-        s->where = inet_name(*fd);
-        s->nodelay = opts_bool(o, "nodelay", s->telnet);
+        return NULL;
     }
+    TRY(chr_address(o, &s->address));
+    s->nodelay = !s->address.path && opts_bool(o, "nodelay", s->telnet);
+    if (s->again_ms)
+        s->where = chr_address_text(&s->address);
+    else
+        TRY(server ? chr_listen(&s->address, fd, &s->unlink_path) : chr_connect(&s->address, fd));
+    if (!s->where)
+        s->where = s->address.path ? chr_address_text(&s->address) : chr_bound_name("tcp", *fd);
     return NULL;
 }
 
@@ -348,14 +268,18 @@ static Err *sock_open(Chardev *c, const Opts *o)
 {
     Sock *s = (Sock *)c;
     bool server = opts_bool(o, "server", false);
-    const char *port = opts_str(o, "port", "");
     int fd = -1;
 
     s->listener = -1;
     s->sc.s.ended = sock_ended;
     TRY(check_opts(o));
+    TRY(take_reconnect(s, o, server));
     s->telnet = opts_bool(o, "telnet", false);
     TRY(open_address(s, o, server, &fd));
+    if (s->again_ms) {
+        dial(c);
+        return NULL;
+    }
     if (!server) {
         sock_connected(s, fd);
         return NULL;
@@ -363,7 +287,7 @@ static Err *sock_open(Chardev *c, const Opts *o)
     s->listener = fd;
     if (opts_bool(o, "wait", true))
         return wait_for_peer(s);
-    if (!strcmp(port, "0"))
+    if (!strcmp(opts_str(o, "port", ""), "0") || s->address.to)
         chr_note("chardev '%s' listens on %s", c->id, s->where);
     await_peer(s);
     return NULL;
@@ -375,6 +299,10 @@ static void sock_close(Chardev *c)
 
     stream_close(c);
     chr_unwatch(&s->listen_src);
+    chr_unwatch(&s->dial_src);
+    chr_unwatch(&s->again_src);
+    dial_drop(s->dial);
+    chr_address_clear(&s->address);
     if (s->listener >= 0)
         close(s->listener);
     if (s->unlink_path)
@@ -401,12 +329,14 @@ static const OptDesc sock_opts[] = {
     { "nodelay", OPT_BOOL, "TCP: send small packets at once" },
     { "ipv4",    OPT_BOOL, "TCP: only IPv4" },
     { "ipv6",    OPT_BOOL, "TCP: only IPv6" },
-    { "reconnect",    OPT_STR, "not available" },
-    { "reconnect-ms", OPT_STR, "not available" },
-    { "tls-creds",    OPT_STR, "not available" },
-    { "websocket",    OPT_STR, "not available" },
-    { "abstract",     OPT_STR, "not available" },
-    { "tight",        OPT_STR, "not available" },
+    { "to",      OPT_NUM,  "TCP, with server=on: the last port to try" },
+    { "keep-alive",   OPT_BOOL, "TCP: find out that the peer is gone though nothing is said" },
+    { "abstract",     OPT_BOOL, "UNIX: a name without a file" },
+    { "tight",        OPT_BOOL, "abstract=on: no NULs behind the name (default on)" },
+    { "reconnect",    OPT_NUM,  "client: seconds until it dials again, also at the start" },
+    { "reconnect-ms", OPT_NUM,  "the same in milliseconds" },
+    { "tls-creds",    OPT_STR,  "not available" },
+    { "websocket",    OPT_BOOL, "not available" },
     { 0 }
 };
 

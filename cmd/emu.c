@@ -322,9 +322,10 @@ Err *emu_help(const EmuConfig *c, char **out)
     case HELP_CHARDEV:
         return help_chardev(arg, out);
     case HELP_SERIAL:
-        *out = g_strdup("-serial takes one of: stdio  mon:stdio  null  none  pty  file:PATH  pipe:PATH\n"
+        *out = g_strdup("-serial takes one of: stdio  mon:stdio  null  none  pty[:LINK]  file:PATH  pipe:PATH\n"
                         "  unix:PATH[,server=on][,wait=off]  tcp:HOST:PORT[,server=on][,wait=off]\n"
-                        "  telnet:HOST:PORT[,server=on][,wait=off]  chardev:NAME\n"
+                        "  telnet:HOST:PORT[,server=on][,wait=off]  udp:HOST:PORT[@OWN-HOST:OWN-PORT]\n"
+                        "  /dev/ttyS0  ringbuf[,size=SIZE]  chardev:NAME\n"
                         "mon: in front keeps Ctrl-C for the guest, and makes Ctrl-A a prefix for commands.\n");
         break;
     }

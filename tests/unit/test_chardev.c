@@ -632,6 +632,261 @@ static void test_mux_times(void)
     mux_end(&t);
 }
 
+static void wrong(bool serial, const char *arg, const char *text, const char *hint);
+
+/* ---- the rarer ones ----------------------------------------------------------------------- */
+
+static void test_ringbuf(void)
+{
+    Chardevs *set = new_set();
+    Chardev *c = NULL, *null = NULL;
+    uint8_t buf[64];
+
+    no_err(chardev_add(set, "ringbuf,id=r,size=16", &c));
+    no_err(chardev_add(set, "null,id=n", &null));
+    Dev *d = new_dev(c, 10);
+    CHECK_EQ(chr_write(&d->port, "0123456789", 10), 10);
+    CHECK_EQ(chardev_ring_read(c, buf, 3), 3);
+    CHECK(!memcmp(buf, "012", 3));
+    CHECK_EQ(chardev_ring_write(c, (uint8_t *)"abcdefghijkl", 12), 12);
+    CHECK_EQ(chardev_ring_read(c, buf, sizeof(buf)), 16);
+    CHECK(!memcmp(buf, "6789abcdefghijkl", 16));
+    CHECK_EQ(chr_write(&d->port, "the last sixteen bytes", 22), 22);
+    CHECK_EQ(chardev_ring_read(c, buf, sizeof(buf)), 16);
+    CHECK(!memcmp(buf, "st sixteen bytes", 16));
+    CHECK_EQ(chardev_ring_read(c, buf, sizeof(buf)), 0);
+    CHECK_EQ(chardev_ring_read(null, buf, sizeof(buf)), -1);
+    dev_free(d);
+    chardevs_free(set);
+}
+
+static int udp_bound(unsigned *port)
+{
+    struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(sa);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+
+    CHECK(!bind(fd, (struct sockaddr *)&sa, sizeof(sa)) && !getsockname(fd, (struct sockaddr *)&sa, &len));
+    *port = ntohs(sa.sin_port);
+    return fd;
+}
+
+static void test_udp(void)
+{
+    Chardevs *set = new_set();
+    unsigned port;
+    int fd = udp_bound(&port);
+    char *arg = g_strdup_printf("udp:127.0.0.1:%u@127.0.0.1:0", port);
+    Dev *d = dev_on(set, arg, 0);
+    char *name = chardev_filename(d->port.chr);
+    struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
+    CHECK(g_str_has_prefix(name, "udp:127.0.0.1:"));
+    sa.sin_port = htons(atoi(name + strlen("udp:127.0.0.1:")));
+    CHECK_EQ(chr_write(&d->port, "hello", 5), 5);
+    expect_read(fd, "hello", 5);
+    CHECK_EQ(sendto(fd, "abcdef", 6, 0, (struct sockaddr *)&sa, sizeof(sa)), 6);
+    CHECK_EQ(sendto(fd, "ghi", 3, 0, (struct sockaddr *)&sa, sizeof(sa)), 3);
+    loop(10);
+    CHECK_EQ(d->got->len, 0);
+    d->room = 4;                            /* a part of the datagram */
+    chr_accept_input(&d->port);
+    LOOP_UNTIL(d->got->len == 4);
+    loop(5);
+    CHECK_EQ(d->got->len, 4);
+    d->room = 100;
+    chr_accept_input(&d->port);
+    LOOP_UNTIL(d->got->len == 9);
+    CHECK_STR(d->got->str, "abcdefghi");
+    close(fd);                              /* nobody there: no harm */
+    for (int i = 0; i < 5; i++)
+        CHECK_EQ(chr_write(&d->port, "x", 1), 1);
+    g_free(name);
+    g_free(arg);
+    dev_free(d);
+    chardevs_free(set);
+}
+
+static void test_file_input(void)
+{
+    Chardevs *set = new_set();
+    char *in = in_dir("%s", "input");
+    Chardev *c = NULL;
+
+    CHECK(g_file_set_contents(in, "typed before", -1, NULL));
+    char *arg = g_strdup_printf("file,id=f,path=%s.out,input-path=%s", in, in);
+    no_err(chardev_add(set, arg, &c));
+    Dev *d = new_dev(c, 5);
+    LOOP_UNTIL(d->got->len == 5);
+    d->room = 100;
+    chr_accept_input(&d->port);
+    LOOP_UNTIL(d->got->len == 12);
+    loop(5);                                /* its end is no end of output */
+    CHECK_EQ(chr_write(&d->port, "out", 3), 3);
+    CHECK_STR(d->got->str, "typed before");
+    CHECK_EQ(d->closed, 0);
+    dev_free(d);
+    chardevs_free(set);
+    g_free(arg);
+    arg = g_strconcat(in, ".out", NULL);
+    char *text = contents(arg);
+    CHECK_STR(text, "out");
+    g_free(text);
+    g_free(arg);
+    g_free(in);
+}
+
+static void test_pty_link(void)
+{
+    char *link = in_dir("%s", "link"), *arg = in_dir("pty:%s", "link");
+
+    CHECK(!symlink("/dev/pts/9999", link));         /* left from one that died */
+    Chardevs *set = new_set();
+    Dev *d = dev_on(set, arg, 100);
+    int fd = open(link, O_RDWR | O_NOCTTY);
+    CHECK(fd >= 0);
+    LOOP_UNTIL(d->opened == 1);
+    CHECK_EQ(write(fd, "x", 1), 1);
+    LOOP_UNTIL(d->got->len == 1);
+    close(fd);
+    dev_free(d);
+    chardevs_free(set);
+    CHECK(access(link, F_OK) < 0);
+    CHECK(g_file_set_contents(link, "mine", -1, NULL));
+    wrong(true, arg, "File exists", NULL);
+    g_free(arg);
+    g_free(link);
+}
+
+/* A terminal stands for the host's serial port. */
+static void test_host_serial(void)
+{
+    Chardevs *set = new_set();
+    int master = posix_openpt(O_RDWR | O_NOCTTY);
+    struct termios was, now;
+    char name[100];
+
+    CHECK(!grantpt(master) && !unlockpt(master) && !ptsname_r(master, name, sizeof(name)));
+    int slave = open(name, O_RDWR | O_NOCTTY);
+    tcgetattr(slave, &was);
+    Dev *d = dev_on(set, name, 100);
+    tcgetattr(slave, &now);
+    CHECK((was.c_lflag & ICANON) && !(now.c_lflag & (ICANON | ECHO)) && cfgetospeed(&now) == B115200);
+    CHECK_EQ(write(master, "a\x03\r", 3), 3);
+    LOOP_UNTIL(d->got->len == 3);
+    CHECK_EQ(chr_write(&d->port, "b\n", 2), 2);
+    expect_read(master, "b\n", 2);
+    dev_free(d);
+    chardevs_free(set);
+    tcgetattr(slave, &now);
+    CHECK(now.c_lflag == was.c_lflag && now.c_cflag == was.c_cflag);
+    close(slave);
+    close(master);
+}
+
+/* Dials before there is a server, and again when that has gone. */
+static void test_reconnect(void)
+{
+    Chardevs *set = new_set();
+    char *path = in_dir("%s", "dial"), *arg = in_dir("socket,id=c,path=%s,reconnect-ms=10", "dial");
+    Chardev *c = NULL;
+
+    no_err(chardev_add(set, arg, &c));
+    Dev *d = new_dev(c, 1000);
+    loop(30);
+    CHECK_EQ(d->opened, 0);
+    CHECK_EQ(chr_write(&d->port, "lost", 4), 4);
+    for (int round = 1; round <= 2; round++) {
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
+        int server = socket(AF_UNIX, SOCK_STREAM, 0);
+
+        strncpy(sa.sun_path, path, sizeof(sa.sun_path) - 1);
+        CHECK(!bind(server, (struct sockaddr *)&sa, sizeof(sa)) && !listen(server, 1));
+        LOOP_UNTIL(d->opened == round);
+        int peer = accept(server, NULL, NULL);
+        CHECK_EQ(chr_write(&d->port, "hi", 2), 2);
+        expect_read(peer, "hi", 2);
+        close(server);
+        unlink(path);
+        close(peer);
+        LOOP_UNTIL(d->closed == round);
+    }
+    dev_free(d);
+    chardevs_free(set);
+    /* The end comes while it dials. */
+    set = new_set();
+    no_err(chardev_add(set, arg, &c));
+    chardevs_free(set);
+    g_free(arg);
+    g_free(path);
+}
+
+static void test_abstract(void)
+{
+    Chardevs *set = new_set();
+    Chardev *server = NULL, *client = NULL;
+    char *name = g_strdup_printf("lyre-test-%d", (int)getpid());
+
+    for (int tight = 0; tight < 2; tight++) {
+        g_autofree char *s = g_strdup_printf("socket,id=s%d,path=%s,abstract=on,tight=%s,server=on,wait=off", tight,
+                                             name, tight ? "on" : "off");
+        g_autofree char *k = g_strdup_printf("socket,id=c%d,path=%s,abstract=on,tight=%s", tight, name,
+                                             tight ? "on" : "off");
+        no_err(chardev_add(set, s, &server));
+        no_err(chardev_add(set, k, &client));
+        Dev *a = new_dev(server, 10), *b = new_dev(client, 10);
+        LOOP_UNTIL(a->opened == 1 && b->opened == 1);
+        CHECK_EQ(chr_write(&b->port, "x", 1), 1);
+        LOOP_UNTIL(a->got->len == 1);
+        dev_free(a);
+        dev_free(b);
+    }
+    CHECK(access(name, F_OK) < 0);
+    g_free(name);
+    chardevs_free(set);
+}
+
+/* The port is taken: the next one is. */
+static void test_to(void)
+{
+    Chardevs *set = new_set();
+    Chardev *a = NULL, *b = NULL;
+
+    no_err(chardev_add(set, "socket,id=a,host=127.0.0.1,port=0,server=on,wait=off,keep-alive=on", &a));
+    char *name = chardev_filename(a);
+    int port = atoi(name + strlen("tcp:127.0.0.1:"));
+    char *arg = g_strdup_printf("socket,id=b,host=127.0.0.1,port=%d,to=%d,server=on,wait=off", port, MIN(port + 20, 65535));
+    no_err(chardev_add(set, arg, &b));
+    g_free(name);
+    name = chardev_filename(b);
+    CHECK(atoi(name + strlen("tcp:127.0.0.1:")) > port);
+    g_free(name);
+    g_free(arg);
+    chardevs_free(set);
+}
+
+/* Any backend has a log, and a mux over it. */
+static void test_any(void)
+{
+    static const char *const backends[] = { "null", "ringbuf", "pty", "udp,port=9,host=127.0.0.1" };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(backends); i++) {
+        Chardevs *set = new_set();
+        g_autofree char *log = in_dir("%s", "any.log");
+        g_autofree char *arg = g_strdup_printf("%s,id=x,mux=on,logfile=%s,logappend=%s", backends[i], log, i ? "on" : "off");
+        Chardev *c = NULL;
+
+        no_err(chardev_add(set, arg, &c));
+        Dev *a = new_dev(c, 10), *b = new_dev(c, 10);
+        CHECK_EQ(chr_write(&a->port, "a", 1) + chr_write(&b->port, "b", 1), 2);
+        dev_free(a);
+        dev_free(b);
+        chardevs_free(set);
+        g_autofree char *text = contents(log);
+        CHECK_EQ(strlen(text), 2 * (i + 1));
+    }
+}
+
 /* ---- what goes wrong ---------------------------------------------------------------------- */
 
 static void wrong(bool serial, const char *arg, const char *text, const char *hint)
@@ -662,13 +917,24 @@ static void test_wrong(void)
     wrong(true, "mon:chardev:nope", "chardev", NULL);
     wrong(true, "", "''", "stdio");
     wrong(false, "sockt,id=x", "'sockt'", "'socket'");
-    wrong(false, "udp,id=x", "not available", "socket");
+    wrong(false, "udp,id=x", "no port", "port=PORT");
+    wrong(true, "udp:localhost", "no port", "udp:HOST:PORT");
+    wrong(false, "ringbuf,id=x,size=1000", "size", "power of two");
+    wrong(false, "spicevmc,id=x,name=vdagent", "not available", "virtserialport");
+    wrong(false, "serial,id=x,path=/dev/null", "no serial port", NULL);
+    wrong(true, "/dev/nonexistent", "No such file", NULL);
+    wrong(true, "/dev/parport0", "not available", NULL);
+    wrong(false, "file,id=x,path=/nonexistent/x,input-path=/nonexistent/y", "nonexistent/y", NULL);
+    wrong(false, "socket,id=x,path=/a,websocket=on", "websocket", "websockify");
+    wrong(false, "socket,id=x,path=/a,tls-creds=t", "tls-creds", "socat");
+    wrong(false, "socket,id=x,path=/a,server=on,wait=off,reconnect=1", "clients", NULL);
+    wrong(false, "socket,id=x,path=/a,reconnect=1,reconnect-ms=5", "the same", NULL);
+    wrong(false, "socket,id=x,host=127.0.0.1,port=20,to=10,server=on,wait=off", "to=10", "first free port");
     wrong(false, "null", "no id", "id=NAME");
     wrong(false, "file,id=x", "no path", "path=");
     wrong(false, "pipe,id=x,path=/nonexistent/p", "No such file", "mkfifo");
     wrong(false, "socket,id=x", "one address", "path=");
     wrong(false, "socket,id=x,path=/a,port=1", "one address", NULL);
-    wrong(false, "socket,id=x,path=/a,reconnect=1", "reconnect", NULL);
     wrong(false, "socket,id=x,host=127.0.0.1,port=nosuchport", "nosuchport", NULL);
     wrong(false, "socket,id=x,host=127.0.0.1,port=1", "Connection refused", "server=on");
     wrong(false, "socket,id=x,fd=9999", "Bad file descriptor", NULL);
@@ -725,6 +991,15 @@ int main(void)
     RUN(test_mux_commands);
     RUN(test_mux_focus);
     RUN(test_mux_times);
+    RUN(test_ringbuf);
+    RUN(test_udp);
+    RUN(test_file_input);
+    RUN(test_pty_link);
+    RUN(test_host_serial);
+    RUN(test_reconnect);
+    RUN(test_abstract);
+    RUN(test_to);
+    RUN(test_any);
     RUN(test_wrong);
     RUN(test_wrong_use);
     g_main_context_unref(ctx);
