@@ -4,7 +4,7 @@
  * with its devices at the usual addresses.
  *
  * Not there yet: PCI devices (the configuration space is there and empty),
- * virtio devices in the virtio-mmio slots, AIA, ACPI tables, NUMA.
+ * virtio devices in the virtio-mmio slots, ACPI tables, NUMA. Interrupt controllers: riscv_virt_irq.c.
  */
 #include <elf.h>
 #include <inttypes.h>
@@ -22,9 +22,6 @@
 
 static Err *check_options(const RiscvVirt *b)
 {
-    if (b->aia)
-        return err_hint(err(ERR_UNSUPPORTED, "aia=%s is not implemented yet", virt_aia_names[b->aia]),
-                        "aia=none, the default, is the PLIC.");
     if (b->acpi)
         return err_hint(err(ERR_UNSUPPORTED, "acpi=on is not implemented yet"),
                         "acpi=off, the default, gives guests a device tree.");
@@ -33,31 +30,14 @@ static Err *check_options(const RiscvVirt *b)
 
 /* ---- devices */
 
-static Irq source(RiscvVirt *b, int n)
-{
-    return (Irq){ plic_set, b->plic, n };
-}
-
-static Err *make_timers(RiscvVirt *b)
-{
-    Vm *vm = b->machine.vm;
-
-    TRY(aclint_swi_make(vm, vm->nvcpus, false, VIRT_CLINT));
-    TRY(aclint_mtimer_make(vm, vm->nvcpus, VIRT_TIME_HZ, VIRT_CLINT + VIRT_MTIMER_OFF));
-    if (b->aclint)
-        TRY(aclint_swi_make(vm, vm->nvcpus, true, VIRT_SSWI));
-    return NULL;
-}
-
 static Err *make_devices(RiscvVirt *b)
 {
     Vm *vm = b->machine.vm;
 
-    TRY(make_timers(b));
-    TRY(plic_make(vm, vm->nvcpus, VIRT_PLIC, &b->plic));
+    TRY(virt_irq_make(b));
     TRY(sifive_test_make(vm, VIRT_TEST));
-    TRY(goldfish_rtc_make(vm, VIRT_RTC, source(b, VIRT_RTC_IRQ)));
-    TRY(serial_make(vm, VIRT_UART, VIRT_UART_CLOCK, vm_serial(vm, 0), source(b, VIRT_UART_IRQ)));
+    TRY(goldfish_rtc_make(vm, VIRT_RTC, virt_source(b, VIRT_RTC_IRQ)));
+    TRY(serial_make(vm, VIRT_UART, VIRT_UART_CLOCK, vm_serial(vm, 0), virt_source(b, VIRT_UART_IRQ)));
     for (int i = 0; i < VIRT_VIRTIO_SLOTS; i++)
         TRY(virtio_mmio_empty_make(vm, VIRT_VIRTIO + i * VIRT_VIRTIO_STRIDE));
     TRY(fw_cfg_make(vm, VIRT_FW_CFG, &b->fw_cfg));
@@ -110,6 +90,7 @@ const char *const virt_aia_names[] = { "none", "aplic", "aplic-imsic", NULL };
 static const Field virt_fields[] = {
     PROP(RiscvVirt, aclint, .def = "off", .doc = "ACLINT devices in place of the CLINT"),
     PROP(RiscvVirt, aia, .def = "none", .names = virt_aia_names, .doc = "interrupt controllers of the AIA"),
+    PROP(RiscvVirt, aia_guests, .def = "0", .doc = "guest interrupt files for each hart: 0, they need H"),
     PROP(RiscvVirt, acpi, .def = "off", .doc = "ACPI tables"),
     {0}
 };

@@ -8,10 +8,7 @@
 #include "hw/board/riscv_virt.h"
 #include "target/riscv/cpu.h"
 
-/* phandles: each CPU has two from CPU on. */
-enum { PH_PLIC = 1, PH_TEST = 2, PH_CPU = 3 };
 static uint32_t cpu_phandle(int i) { return PH_CPU + 2 * i; }
-static uint32_t intc_phandle(int i) { return PH_CPU + 2 * i + 1; }
 
 static void write_block_sizes(Fdt *f, const RiscvState *s)
 {
@@ -43,7 +40,7 @@ static void write_cpu(Fdt *f, const Vcpu *v)
     fdt_u32s(f, "#interrupt-cells", 1);
     fdt_flag(f, "interrupt-controller");
     fdt_text(f, "compatible", "riscv,cpu-intc");
-    fdt_u32s(f, "phandle", intc_phandle(v->index));
+    fdt_u32s(f, "phandle", virt_intc_phandle(v->index));
     fdt_end(f);
     fdt_end(f);
     g_free(isa);
@@ -86,122 +83,64 @@ static void write_pmu(Fdt *f, const RiscvState *s)
     fdt_end(f);
 }
 
-/* interrupts-extended: for each hart the given interrupts of its own controller. */
-static void write_hart_irqs(Fdt *f, int harts, int n, const uint32_t *irqs)
-{
-    uint32_t *cells = g_new(uint32_t, 2 * harts * n), *p = cells;
-
-    for (int i = 0; i < harts; i++) {
-        for (int j = 0; j < n; j++) {
-            *p++ = intc_phandle(i);
-            *p++ = irqs[j];
-        }
-    }
-    fdt_cells(f, "interrupts-extended", cells, 2 * harts * n);
-    g_free(cells);
-}
-
-static void write_clint(Fdt *f, int harts)
-{
-    fdt_begin(f, "clint@%lx", VIRT_CLINT);
-    fdt_texts(f, "compatible", "sifive,clint0\0riscv,clint0");
-    fdt_reg(f, VIRT_CLINT, 0x10000);
-    write_hart_irqs(f, harts, 2, (const uint32_t[]){ IRQ_MSI, IRQ_MTI });
-    fdt_end(f);
-}
-
-static void write_swi(Fdt *f, int harts, const char *name, const char *compatible, uint64_t base, uint32_t irq)
-{
-    fdt_begin(f, "%s@%lx", name, base);
-    fdt_text(f, "compatible", compatible);
-    fdt_reg(f, base, 0x4000);
-    write_hart_irqs(f, harts, 1, &irq);
-    fdt_flag(f, "interrupt-controller");
-    fdt_u32s(f, "#interrupt-cells", 0);
-    fdt_end(f);
-}
-
-static void write_aclint(Fdt *f, int harts)
-{
-    uint64_t timer = VIRT_CLINT + VIRT_MTIMER_OFF, mtime = timer + 0x7ff8;
-
-    write_swi(f, harts, "mswi", "riscv,aclint-mswi", VIRT_CLINT, IRQ_MSI);
-    fdt_begin(f, "mtimer@%lx", timer);
-    fdt_text(f, "compatible", "riscv,aclint-mtimer");
-    fdt_u32s(f, "reg", mtime >> 32, mtime, 0, 8, timer >> 32, timer, 0, 0x7ff8);
-    write_hart_irqs(f, harts, 1, (const uint32_t[]){ IRQ_MTI });
-    fdt_end(f);
-    write_swi(f, harts, "sswi", "riscv,aclint-sswi", VIRT_SSWI, IRQ_SSI);
-}
-
-static void write_plic(Fdt *f, int harts)
-{
-    fdt_begin(f, "plic@%lx", VIRT_PLIC);
-    fdt_texts(f, "compatible", "sifive,plic-1.0.0\0riscv,plic0");
-    fdt_u32s(f, "#address-cells", 0);
-    fdt_u32s(f, "#interrupt-cells", 1);
-    fdt_flag(f, "interrupt-controller");
-    fdt_reg(f, VIRT_PLIC, 0x600000);
-    fdt_u32s(f, "riscv,ndev", PLIC_SOURCES);
-    write_hart_irqs(f, harts, 2, (const uint32_t[]){ IRQ_MEI, IRQ_SEI });
-    fdt_u32s(f, "phandle", PH_PLIC);
-    fdt_end(f);
-}
-
 /* A node NAME@BASE with a register window and maybe an interrupt, left open. */
-static void begin_device(Fdt *f, const char *name, uint64_t base, uint64_t size, int irq)
+static void begin_device(Fdt *f, const RiscvVirt *b, const char *name, uint64_t base, uint64_t size, int irq)
 {
+    uint32_t cells[VIRT_IRQ_CELLS];
+
     fdt_begin(f, "%s@%lx", name, base);
     fdt_reg(f, base, size);
     if (irq) {
-        fdt_u32s(f, "interrupts", irq);
-        fdt_u32s(f, "interrupt-parent", PH_PLIC);
+        fdt_cells(f, "interrupts", cells, virt_irq_cells(b, irq, cells));
+        fdt_u32s(f, "interrupt-parent", PH_WIRED);
     }
 }
 
-static void write_devices(Fdt *f)
+static void write_devices(Fdt *f, const RiscvVirt *b)
 {
-    begin_device(f, "test", VIRT_TEST, 0x1000, 0);
+    begin_device(f, b, "test", VIRT_TEST, 0x1000, 0);
     fdt_texts(f, "compatible", "sifive,test1\0sifive,test0\0syscon");
     fdt_u32s(f, "phandle", PH_TEST);
     fdt_end(f);
 
-    begin_device(f, "rtc", VIRT_RTC, 0x1000, VIRT_RTC_IRQ);
+    begin_device(f, b, "rtc", VIRT_RTC, 0x1000, VIRT_RTC_IRQ);
     fdt_text(f, "compatible", "google,goldfish-rtc");
     fdt_end(f);
 
-    begin_device(f, "serial", VIRT_UART, 0x100, VIRT_UART_IRQ);
+    begin_device(f, b, "serial", VIRT_UART, 0x100, VIRT_UART_IRQ);
     fdt_text(f, "compatible", "ns16550a");
     fdt_u32s(f, "clock-frequency", VIRT_UART_CLOCK);
     fdt_end(f);
 
     for (int i = 0; i < VIRT_VIRTIO_SLOTS; i++) {
-        begin_device(f, "virtio_mmio", VIRT_VIRTIO + i * VIRT_VIRTIO_STRIDE, 0x1000, VIRT_VIRTIO_IRQ + i);
+        begin_device(f, b, "virtio_mmio", VIRT_VIRTIO + i * VIRT_VIRTIO_STRIDE, 0x1000, VIRT_VIRTIO_IRQ + i);
         fdt_text(f, "compatible", "virtio,mmio");
         fdt_end(f);
     }
 }
 
 /* INTA..INTD of a slot go to the four sources in turn, each slot one further. */
-static void write_pci_irqs(Fdt *f)
+static void write_pci_irqs(Fdt *f, const RiscvVirt *b)
 {
-    enum { SLOTS = 4, PINS = 4, CELLS = 6 };
+    enum { SLOTS = 4, PINS = 4, CELLS = 5 + VIRT_IRQ_CELLS };
     uint32_t map[SLOTS * PINS * CELLS], *p = map;
 
     for (uint32_t slot = 0; slot < SLOTS; slot++) {
         for (uint32_t pin = 0; pin < PINS; pin++) {
-            const uint32_t row[CELLS] = { slot << 11, 0, 0, pin + 1, PH_PLIC, VIRT_PCI_IRQ + (slot + pin) % PINS };
+            const uint32_t from[] = { slot << 11, 0, 0, pin + 1, PH_WIRED };
 
-            memcpy(p, row, sizeof(row));
-            p += CELLS;
+            memcpy(p, from, sizeof(from));
+            p += G_N_ELEMENTS(from);
+            p += virt_irq_cells(b, VIRT_PCI_IRQ + (slot + pin) % PINS, p);
         }
     }
-    fdt_cells(f, "interrupt-map", map, SLOTS * PINS * CELLS);
+    fdt_cells(f, "interrupt-map", map, p - map);
     fdt_u32s(f, "interrupt-map-mask", 0x1800, 0, 0, 7);
 }
 
-static void write_pci(Fdt *f, uint64_t high)
+static void write_pci(Fdt *f, const RiscvVirt *b)
 {
+    const uint64_t high = virt_pci_high(b->machine.vm->config->ram_size);
     /* In the high cell: 1 is I/O, 2 is 32-bit memory, 3 is 64-bit memory (IEEE 1275 PCI binding). */
     const uint32_t io = 0x1000000, mem32 = 0x2000000, mem64 = 0x3000000;
 
@@ -221,16 +160,16 @@ static void write_pci(Fdt *f, uint64_t high)
              VIRT_PCI_MMIO_SIZE >> 32, VIRT_PCI_MMIO_SIZE,
              mem64, high >> 32, high, high >> 32, high,
              VIRT_PCI_HIGH_SIZE >> 32, (uint32_t)VIRT_PCI_HIGH_SIZE);
-    write_pci_irqs(f);
+    write_pci_irqs(f, b);
     fdt_end(f);
 }
 
 /* Beside /soc, where firmware looks for them. */
-static void write_firmware_devices(Fdt *f)
+static void write_firmware_devices(Fdt *f, const RiscvVirt *b)
 {
     const uint64_t flash1 = VIRT_FLASH + VIRT_FLASH_SIZE;
 
-    begin_device(f, "fw-cfg", VIRT_FW_CFG, 0x18, 0);
+    begin_device(f, b, "fw-cfg", VIRT_FW_CFG, 0x18, 0);
     fdt_text(f, "compatible", "qemu,fw-cfg-mmio");
     fdt_flag(f, "dma-coherent");
     fdt_end(f);
@@ -244,20 +183,14 @@ static void write_firmware_devices(Fdt *f)
 
 static void write_soc(Fdt *f, const RiscvVirt *b)
 {
-    int harts = b->machine.vm->nvcpus;
-
     fdt_begin(f, "soc");
     fdt_u32s(f, "#address-cells", 2);
     fdt_u32s(f, "#size-cells", 2);
     fdt_text(f, "compatible", "simple-bus");
     fdt_flag(f, "ranges");
-    if (b->aclint)
-        write_aclint(f, harts);
-    else
-        write_clint(f, harts);
-    write_plic(f, harts);
-    write_devices(f);
-    write_pci(f, virt_pci_high(b->machine.vm->config->ram_size));
+    virt_irq_nodes(b, f);
+    write_devices(f, b);
+    write_pci(f, b);
     fdt_end(f);
 }
 
@@ -292,7 +225,7 @@ Err *virt_tree(RiscvVirt *b, Fdt *f)
     write_cpus(f, vm);
     write_pmu(f, vm->vcpus[0]->state);
     write_soc(f, b);
-    write_firmware_devices(f);
+    write_firmware_devices(f, b);
     write_syscon(f, "poweroff", "syscon-poweroff", 0x5555);
     write_syscon(f, "reboot", "syscon-reboot", 0x7777);
     g_free(console);

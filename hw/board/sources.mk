@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-src += hw/board/riscv_virt.c hw/board/riscv_virt_tree.c
+src += hw/board/riscv_virt.c hw/board/riscv_virt_irq.c hw/board/riscv_virt_tree.c

@@ -23,4 +23,17 @@ MUST_USE Err *plic_make(Vm *vm, unsigned harts, uint64_t base, Plic **out);
 /* An input, for irq_wire(): pin is the source's number. Machine lock held. */
 void plic_set(void *plic, int pin, int level);
 
+/* IMSIC files of one privilege level, a page a hart; they take MSIs (system/msi.h). The harts get Smaia, Ssaia. */
+MUST_USE Err *imsic_make(Vm *vm, unsigned harts, bool mmode, uint64_t base);
+
+/*
+ * APLIC with a root domain for M and a child for S. `msi`: it sends MSIs to IMSICs; else its lines go to the
+ * harts. *out is the root: sources enter there, and firmware says which go on to S.
+ */
+enum { APLIC_SOURCES = 96, APLIC_SIZE = 0x8000 };
+typedef struct Aplic Aplic;
+MUST_USE Err *aplic_make(Vm *vm, unsigned harts, bool msi, uint64_t m_base, uint64_t s_base, Aplic **out);
+/* An input, as plic_set. */
+void aplic_set(void *aplic, int pin, int level);
+
 #endif

@@ -60,7 +60,9 @@ static const ExtRow ext_rows[] = {
     { RV_ZKNH, "zknh", MAX, true, -1, "SHA-2 hash functions" },
     { RV_ZKR, "zkr", MAX, true, RV_ZICSR, "entropy source" },
     { RV_ZKT, "zkt", RVA22 | MAX, true, -1, "data-independent execution latency" },
+    { RV_SMAIA, "smaia", 0, true, RV_ZICSR, "AIA for machine mode; a board with an IMSIC has it on" },
     { RV_SMSTATEEN, "smstateen", MAX, true, -1, "state enable" },
+    { RV_SSAIA, "ssaia", 0, true, RV_S, "AIA for supervisor mode; a board with an IMSIC has it on" },
     { RV_SSCOFPMF, "sscofpmf", MAX, true, RV_ZIHPM, "counter overflow and mode filtering" },
     { RV_SSTC, "sstc", ALL_MODELS, true, RV_S, "supervisor timer compare" },
     { RV_SVADE, "svade", RVA22, true, RV_S, "page fault when A or D must be set" },
@@ -76,11 +78,12 @@ static const ExtRow ext_rows[] = {
 /* Names that stand for several rows. */
 static const struct { const char *name; uint64_t exts; } bundles[] = {
     { "zkn", BIT(RV_ZBKB) | BIT(RV_ZBKC) | BIT(RV_ZBKX) | BIT(RV_ZKND) | BIT(RV_ZKNE) | BIT(RV_ZKNH) },
+    { "x-aia", BIT(RV_SMAIA) | BIT(RV_SSAIA) },
     { "g", BIT(RV_I) | BIT(RV_M) | BIT(RV_A) | BIT(RV_F) | BIT(RV_D) | BIT(RV_ZICSR) | BIT(RV_ZIFENCEI) },
 };
 
 /* Extensions that people ask for and that are still to come. */
-static const char *const not_yet[] = { "v", "h", "zfh", "zvfh", "zvbb", "smaia", "ssaia", "smepmp", NULL };
+static const char *const not_yet[] = { "v", "h", "zfh", "zvfh", "zvbb", "smepmp", NULL };
 
 static const struct { const char *name, *doc; unsigned model; } models[] = {
     { "rv64", "generic 64-bit processor (default)", RV64 },
@@ -104,7 +107,8 @@ static uint64_t *ext_find(RiscvState *s, const char *name, uint64_t *bits)
             return &s->exts;
         }
     }
-    return NULL;
+    /* What QEMU has, or had, as experimental. */
+    return !g_ascii_strncasecmp(name, "x-", 2) ? ext_find(s, name + 2, bits) : NULL;
 }
 
 static Err *unknown_property(const char *name)
@@ -209,6 +213,13 @@ Err *riscv_cpu_configure(RiscvState *s, const char *cpu, const char *text)
     return check_needs(s, asked.on);
 }
 
+void riscv_cpu_force(Vcpu *v, RvExt ext)
+{
+    RiscvState *s = v->state;
+
+    s->exts |= BIT(ext);
+}
+
 char *riscv_cpu_help(void)
 {
     GString *out = g_string_new("CPU models:\n");
@@ -227,7 +238,7 @@ char *riscv_cpu_help(void)
         }
         g_string_append(out, "]\n");
     }
-    g_string_append(out, "  g, zkn        stand for several of them\n");
+    g_string_append(out, "  g, zkn, x-aia stand for several of them\n");
     return g_string_free(out, FALSE);
 }
 

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <sys/random.h>
 
+#include "target/riscv/imsic.h"
 #include "target/riscv/priv.h"
 
 enum Where { NOWHERE, SYS, MEMBER };
@@ -27,7 +28,7 @@ enum {
     OUTSIDE = 1,        /* reaches beyond Env and RiscvState */
     MODE = 2,           /* a write may change mode key, translations, address space */
     UNMASK = 4,         /* a write may let an interrupt through */
-    RMW_READ = 8,       /* csrrs/csrrc start from less than what a read shows */
+    RMW_READ = 8,       /* csrrs/csrrc start from software's bits, not from what a read shows */
     FPREG = 16,         /* part of the floating-point state */
 };
 
@@ -84,36 +85,51 @@ static uint64_t mip_read(RiscvState *s, const CsrRow *r)
     (void)r;
     if (s->menvcfg & ENVCFG_STCE)
         riscv_stimecmp_changed(s);                  /* STIP is exact when it is looked at */
+    riscv_imsic_settle(s);
     return riscv_mip(s);
 }
 
 static void mip_write(RiscvState *s, const CsrRow *r, uint64_t v)
 {
-    uint64_t mask = r->mask & ~(s->menvcfg & ENVCFG_STCE ? BIT(IRQ_STI) : 0);
+    uint64_t mask = r->mask & ~(s->menvcfg & ENVCFG_STCE ? BIT(IRQ_STI) : 0) & ~(s->mvien & BIT(IRQ_SEI));
     s->mip = (s->mip & ~mask) | (v & mask);
+}
+
+/* Bits of sip and sie that are mvip's and their own, because M has not delegated but lent them. */
+static uint64_t lent(const RiscvState *s)
+{
+    return s->mvien & ~s->mideleg;
 }
 
 static uint64_t sip_read(RiscvState *s, const CsrRow *r)
 {
-    return mip_read(s, r) & s->mideleg;
+    return (mip_read(s, r) & s->mideleg) | (s->mvip & lent(s));
 }
 
 static void sip_write(RiscvState *s, const CsrRow *r, uint64_t v)
 {
-    uint64_t mask = r->mask & s->mideleg;
+    uint64_t mask = r->mask & s->mideleg, own = lent(s) & ~BIT(IRQ_SEI);
     s->mip = (s->mip & ~mask) | (v & mask);
+    s->mvip = (s->mvip & ~own) | (v & own);
 }
 
 static uint64_t sie_read(RiscvState *s, const CsrRow *r)
 {
     (void)r;
-    return s->mie & s->mideleg;
+    return (s->mie & s->mideleg) | (s->vsie & lent(s));
 }
 
 static void sie_write(RiscvState *s, const CsrRow *r, uint64_t v)
 {
     (void)r;
     s->mie = (s->mie & ~s->mideleg) | (v & s->mideleg);
+    s->vsie = v & lent(s);
+}
+
+/* What csrrs and csrrc of mip and sip start from: lines that devices hold are shown, but don't become software's. */
+static uint64_t soft_bits(const RiscvState *s, const CsrRow *r)
+{
+    return r->read == sip_read ? (s->mip & s->mideleg) | (s->mvip & lent(s)) : s->mip;
 }
 
 static void stimecmp_write(RiscvState *s, const CsrRow *r, uint64_t v)
@@ -149,7 +165,20 @@ static void menvcfg_write(RiscvState *s, const CsrRow *r, uint64_t v)
         mmu_ops->flush_all(s->vcpu);
 }
 
-/* mstateen0 gates what lower modes may touch; bit 62 is xenvcfg, bit 63 sstateen0 itself. */
+/* mstateen0 gates what lower modes may touch: xenvcfg, sstateen0 itself, and three parts of the AIA. */
+enum { STATEEN_IMSIC = 58, STATEEN_AIA = 59, STATEEN_SELECT = 60, STATEEN_ENVCFG = 62, STATEEN_SELF = 63 };
+
+static bool state_enabled(const RiscvState *s, unsigned bit)
+{
+    return !riscv_has(s, RV_SMSTATEEN) || s->prv == PRV_M || (s->mstateen[0] & BIT(bit));
+}
+
+static void mstateen0_write(RiscvState *s, const CsrRow *r, uint64_t v)
+{
+    uint64_t aia = riscv_has(s, RV_SSAIA) ? BIT(STATEEN_AIA) | BIT(STATEEN_SELECT) : 0;
+    s->mstateen[0] = v & (r->mask | aia | (s->imsic[AIA_S] ? BIT(STATEEN_IMSIC) : 0));
+}
+
 static bool stateen_legal(RiscvState *s, const CsrRow *r)
 {
     (void)r;
@@ -165,7 +194,93 @@ static bool sstateen_legal(RiscvState *s, const CsrRow *r)
 static bool senvcfg_legal(RiscvState *s, const CsrRow *r)
 {
     (void)r;
-    return !riscv_has(s, RV_SMSTATEEN) || s->prv == PRV_M || (s->mstateen[0] & BIT(62));
+    return state_enabled(s, STATEEN_ENVCFG);
+}
+
+/* ---- AIA: the level is the row's argument, where its value is kept nowhere */
+
+static bool mvien_legal(RiscvState *s, const CsrRow *r)
+{
+    (void)r;
+    return riscv_has(s, RV_SMAIA) && riscv_has(s, RV_S);
+}
+
+static bool aia_legal(const RiscvState *s, unsigned level, unsigned stateen)
+{
+    return level == AIA_M ? riscv_has(s, RV_SMAIA) : riscv_has(s, RV_SSAIA) && state_enabled(s, stateen);
+}
+
+static bool iselect_legal(RiscvState *s, const CsrRow *r)
+{
+    return aia_legal(s, r->num < 0x300 ? AIA_S : AIA_M, STATEEN_SELECT);
+}
+
+static bool topi_legal(RiscvState *s, const CsrRow *r)
+{
+    return aia_legal(s, r->at, STATEEN_AIA);
+}
+
+/* While M keeps external interrupts and lends S its own (mvien bit 9), S's interrupt file is M's to use. */
+static bool topei_legal(RiscvState *s, const CsrRow *r)
+{
+    return s->imsic[r->at] && aia_legal(s, r->at, STATEEN_IMSIC) &&
+           !(s->prv == PRV_S && (s->mvien & BIT(IRQ_SEI)));
+}
+
+static bool ireg_legal(RiscvState *s, const CsrRow *r)
+{
+    uint64_t v;
+    if (!iselect_legal(s, r))
+        return false;
+    if (s->iselect[r->at] >= 0x70 ? !topei_legal(s, r) : !topi_legal(s, r))
+        return false;
+    return riscv_ireg(s, r->at, false, &v);
+}
+
+static uint64_t ireg_read(RiscvState *s, const CsrRow *r)
+{
+    uint64_t v = 0;
+    riscv_ireg(s, r->at, false, &v);
+    return v;
+}
+
+static void ireg_write(RiscvState *s, const CsrRow *r, uint64_t v)
+{
+    riscv_ireg(s, r->at, true, &v);
+}
+
+static uint64_t topei_read(RiscvState *s, const CsrRow *r)
+{
+    return s->seen = riscv_imsic_top(s->imsic[r->at]);
+}
+
+static void topei_write(RiscvState *s, const CsrRow *r, uint64_t v)
+{
+    (void)v;
+    riscv_imsic_claim(s, r->at);
+}
+
+static uint64_t topi_read(RiscvState *s, const CsrRow *r)
+{
+    return riscv_topi(s, r->at);
+}
+
+static void mvien_write(RiscvState *s, const CsrRow *r, uint64_t v)
+{
+    (void)r;
+    riscv_mvien_write(s, v);
+}
+
+static uint64_t mvip_read(RiscvState *s, const CsrRow *r)
+{
+    (void)r;
+    return riscv_mvip_read(s);
+}
+
+static void mvip_write(RiscvState *s, const CsrRow *r, uint64_t v)
+{
+    (void)r;
+    riscv_mvip_write(s, v);
 }
 
 /* ---- translation */
@@ -350,7 +465,11 @@ static const CsrRow rows[] = {
     { 0x143, "stval",      0, SYS, SYS_STVAL, ALL, NULL, NULL, NULL },
     { 0x144, "sip",        OUTSIDE | UNMASK | RMW_READ, NOWHERE, 0, BIT(IRQ_SSI) | BIT(IRQ_LCOFI), sip_read, sip_write, NULL },
     { 0x14d, "stimecmp",   OUTSIDE | UNMASK, M(stimecmp), ALL, NULL, stimecmp_write, stimecmp_legal },
+    { 0x150, "siselect",   0, M(iselect[AIA_S]), 0x1ff, NULL, NULL, iselect_legal },
+    { 0x151, "sireg",      OUTSIDE | UNMASK, NOWHERE, AIA_S, ALL, ireg_read, ireg_write, ireg_legal },
+    { 0x15c, "stopei",     OUTSIDE, NOWHERE, AIA_S, ALL, topei_read, topei_write, topei_legal },
     { 0x180, "satp",       OUTSIDE | MODE, M(satp), ALL, NULL, satp_write, satp_legal },
+    { 0xdb0, "stopi",      OUTSIDE, NOWHERE, AIA_S, 0, topi_read, NULL, topi_legal },
     { 0xda0, "scountovf",  OUTSIDE, NOWHERE, 0, 0, scountovf_read, NULL, scountovf_legal },
     /* machine */
     { 0x300, "mstatus",    MODE | UNMASK, SYS, SYS_MSTATUS, MSTATUS_WRITABLE, NULL, mstatus_write, NULL },
@@ -360,8 +479,10 @@ static const CsrRow rows[] = {
     { 0x304, "mie",        UNMASK, M(mie), SIP_BITS | BIT(IRQ_MSI) | BIT(IRQ_MTI) | BIT(IRQ_MEI), NULL, NULL, NULL },
     { 0x305, "mtvec",      0, SYS, SYS_MTVEC, ~2ull, NULL, NULL, NULL },
     { 0x306, "mcounteren", 0, M(mcounteren), 0xffffffff, NULL, NULL, NULL },
+    { 0x308, "mvien",      OUTSIDE | UNMASK, M(mvien), ALL, NULL, mvien_write, mvien_legal },
+    { 0x309, "mvip",       OUTSIDE | UNMASK, NOWHERE, 0, ALL, mvip_read, mvip_write, mvien_legal },
     { 0x30a, "menvcfg",    OUTSIDE | MODE, M(menvcfg), ENVCFG_FIOM | ENVCFG_CBIE | ENVCFG_CBCFE | ENVCFG_CBZE, NULL, menvcfg_write, NULL },
-    { 0x30c, "mstateen0",  0, M(mstateen[0]), BIT(63) | BIT(62), NULL, NULL, stateen_legal },
+    { 0x30c, "mstateen0",  0, M(mstateen[0]), BIT(STATEEN_SELF) | BIT(STATEEN_ENVCFG), NULL, mstateen0_write, stateen_legal },
     { 0x30d, "mstateen1",  0, M(mstateen[1]), BIT(63), NULL, NULL, stateen_legal },
     { 0x30e, "mstateen2",  0, M(mstateen[2]), BIT(63), NULL, NULL, stateen_legal },
     { 0x30f, "mstateen3",  0, M(mstateen[3]), BIT(63), NULL, NULL, stateen_legal },
@@ -371,6 +492,10 @@ static const CsrRow rows[] = {
     { 0x342, "mcause",     0, SYS, SYS_MCAUSE, ALL, NULL, NULL, NULL },
     { 0x343, "mtval",      0, SYS, SYS_MTVAL, ALL, NULL, NULL, NULL },
     { 0x344, "mip",        OUTSIDE | UNMASK | RMW_READ, NOWHERE, 0, SIP_BITS, mip_read, mip_write, NULL },
+    { 0x350, "miselect",   0, M(iselect[AIA_M]), 0x1ff, NULL, NULL, iselect_legal },
+    { 0x351, "mireg",      OUTSIDE | UNMASK, NOWHERE, AIA_M, ALL, ireg_read, ireg_write, ireg_legal },
+    { 0x35c, "mtopei",     OUTSIDE, NOWHERE, AIA_M, ALL, topei_read, topei_write, topei_legal },
+    { 0xfb0, "mtopi",      OUTSIDE, NOWHERE, AIA_M, 0, topi_read, NULL, topi_legal },
     { 0x747, "mseccfg",    0, M(mseccfg), BIT(8) | BIT(9), NULL, NULL, NULL },
     { 0xb00, "mcycle",     OUTSIDE, NOWHERE, 0, ALL, counter_read, counter_write, NULL },
     { 0xb02, "minstret",   OUTSIDE, NOWHERE, 0, ALL, counter_read, counter_write, NULL },
@@ -463,7 +588,6 @@ uint64_t riscv_h_csr_write(Env *env, uint64_t a, uint64_t b, uint64_t c)
     return old;
 }
 
-/* csrrs, csrrc: the interrupt lines that devices hold are shown but don't become software's bits. */
 static uint64_t csr_modify(Env *env, uint64_t a, uint64_t set, uint64_t clear)
 {
     RiscvState *s = riscv(env);
@@ -471,7 +595,7 @@ static uint64_t csr_modify(Env *env, uint64_t a, uint64_t set, uint64_t clear)
     if (!r)
         return 0;
     uint64_t old = row_read(s, r);
-    uint64_t from = r->flags & RMW_READ ? s->mip : old;
+    uint64_t from = r->flags & RMW_READ ? soft_bits(s, r) : old;
     row_write(s, r, (from | set) & ~clear);
     return old;
 }

@@ -93,7 +93,7 @@ static const struct { const char *name; int reg; } sys_names[] = {
     { "mcause", SYS_MCAUSE }, { "mtval", SYS_MTVAL }, { "mtvec", SYS_MTVEC },
 };
 #define MEMBERS(X) X(exc_cause) X(exc_tval) X(medeleg) X(mideleg) X(mie) X(mip) X(menvcfg) X(satp) X(senvcfg) X(mcounteren) \
-    X(scounteren) X(mcountinhibit) X(stimecmp)
+    X(scounteren) X(mcountinhibit) X(stimecmp) X(mvien) X(mvip) X(vsie) X(iselect[AIA_M]) X(iselect[AIA_S])
 
 static void dump(Vcpu *v, GString *out)
 {
@@ -125,6 +125,7 @@ static const char *state_diff(const void *pa, const void *pb, GString *out)
 }
 
 static const StateRange state_shared[] = {
+    { offsetof(RiscvState, ext_prio), sizeof(((RiscvState *)0)->ext_prio) },
     { offsetof(RiscvState, irq_lines), sizeof(((RiscvState *)0)->irq_lines) },
     { offsetof(RiscvState, overflow_timer), sizeof(Timer) },
     { offsetof(RiscvState, stc_timer), sizeof(Timer) },

@@ -48,6 +48,17 @@ void riscv_enter_fault(Vcpu *v, uint64_t pc);
 bool riscv_irq_due(RiscvState *s);              /* one is pending and enabled at this privilege */
 void riscv_stimecmp_changed(RiscvState *s);     /* arms the timer, sets STIP */
 
+/* aia.c */
+uint64_t riscv_pending_m(RiscvState *s);        /* pending and enabled interrupts that trap to M */
+uint64_t riscv_pending_s(RiscvState *s);        /* .. to S */
+int riscv_top(RiscvState *s, int level, uint64_t pending, unsigned *prio /* as xtopi shows it, or NULL */);
+uint64_t riscv_topi(RiscvState *s, int level);
+uint64_t riscv_mvip_read(const RiscvState *s);
+void riscv_mvip_write(RiscvState *s, uint64_t v);
+void riscv_mvien_write(RiscvState *s, uint64_t v);
+/* mireg, sireg: *v is read, or written; false: there is no such register now. */
+bool riscv_ireg(RiscvState *s, int level, bool write, uint64_t *v);
+
 /* counters.c */
 uint64_t riscv_counter_read(RiscvState *s, unsigned n);
 void riscv_counter_write(RiscvState *s, unsigned n, uint64_t v);

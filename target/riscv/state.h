@@ -38,7 +38,7 @@ typedef enum RvExt {
     RV_ZFA, RV_ZFHMIN, RV_ZCB, RV_ZICBOM, RV_ZICBOP, RV_ZICBOZ, RV_ZIHINTPAUSE, RV_ZIHINTNTL,
     RV_ZAWRS, RV_ZACAS, RV_ZABHA, RV_ZKT, RV_ZBKB, RV_ZBKC, RV_ZBKX, RV_ZKND, RV_ZKNE, RV_ZKNH, RV_ZKR,
     RV_SV39, RV_SV48, RV_SV57, RV_SVADE, RV_SVADU, RV_SVINVAL, RV_SVNAPOT, RV_SVPBMT,
-    RV_SSTC, RV_SSCOFPMF, RV_SMSTATEEN, RV_ZIMOP, RV_ZCMOP,
+    RV_SSTC, RV_SSCOFPMF, RV_SMSTATEEN, RV_ZIMOP, RV_ZCMOP, RV_SMAIA, RV_SSAIA,
     RV_EXTS
 } RvExt;
 
@@ -84,6 +84,9 @@ typedef struct RiscvState {
     Vcpu *vcpu;
     uint64_t exts;              /* 1 << RvExt: constant after vcpu_new */
     uint64_t hartid;
+    struct ImsicFile *imsic[2]; /* of AIA_M, AIA_S, by the board; NULL: none. imsic.h */
+    /* of AIA_M, AIA_S: priority number of the external interrupt whose line is high, 0 not known; by an APLIC */
+    _Atomic uint16_t ext_prio[2];
 
     uint8_t prv;
     /* set by riscv_raise, used by enter_fault */
@@ -97,6 +100,10 @@ typedef struct RiscvState {
     uint64_t mstateen[4], sstateen[4];
     uint64_t mip;               /* bits that software wrote (SSIP, and STIP/SEIP from M) */
     _Atomic uint64_t irq_lines; /* bits that devices hold: MSIP MTIP MEIP SEIP, STIP by Sstc */
+    /* AIA (aia.c). mvip: bits of its own, so not those that show mip's; vsie: those of sie that mvien made */
+    uint64_t mvien, mvip, vsie, iselect[2];
+    uint64_t seen;              /* what xtopei or xireg said last: a write, which reads first, means that */
+    uint8_t  iprio[2][64];      /* priority numbers of major interrupts */
     /* counters (counters.c): value = running ? base + now : base; 0 is mcycle, 2 minstret, 3.. mhpmcounter */
     uint64_t counter[HPM_COUNTERS], hpmevent[HPM_COUNTERS];
     uint64_t counter_armed;     /* bit n: counter n is on its way to zero */
@@ -117,6 +124,9 @@ typedef struct RiscvState {
 static inline RiscvState *riscv(Env *env) { return ((Vcpu *)env->vcpu)->state; }
 static inline bool riscv_has(const RiscvState *s, RvExt e) { return s->exts >> e & 1; }
 
+/* Levels of the AIA, as index. */
+enum { AIA_M, AIA_S };
+
 /* Exception codes, table 14 of the privileged manual. */
 enum {
     EXC_INSN_MISALIGNED = 0, EXC_INSN_ACCESS = 1, EXC_ILLEGAL = 2, EXC_BREAK = 3,
@@ -128,13 +138,11 @@ enum { IRQ_SSI = 1, IRQ_MSI = 3, IRQ_STI = 5, IRQ_MTI = 7, IRQ_SEI = 9, IRQ_MEI 
 
 /* Records an exception of the current instruction; sets env->fault. Helpers return right after it. */
 void riscv_raise(Env *env, unsigned cause, uint64_t tval);
-/* Enters a trap now: sets privilege, status, xepc = pc, xcause, xtval; returns the handler's pc. */
-uint64_t riscv_trap(Vcpu *v, bool interrupt, unsigned cause, uint64_t tval, uint64_t pc);
 /* Computes env->mode from the state; call after anything it depends on has changed. Tells mmu_ops. */
 void riscv_update_mode(RiscvState *s);
 /* A device's or timer's interrupt line; any thread. pin is an IRQ_* number. */
 void riscv_irq_line(void *vcpu, int pin, int level);
-/* pending & enabled interrupts, as mip reads */
+/* pending interrupts, as mip reads */
 uint64_t riscv_mip(RiscvState *s);
 
 /* PMP: may [pa, pa+size) be accessed so in privilege prv? *order: see Page.order. (pmp.c) */

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Traps: how exceptions and interrupts are taken, and returned from. Privileged
- * manual 3.1.6-3.1.9, 3.3.2, 10.1; Sstc; Sscofpmf.
+ * manual 3.1.6-3.1.9, 3.3.2, 10.1; Sstc; Sscofpmf. Which interrupt comes first: aia.c.
  */
 #include <stdatomic.h>
 
 #include <inttypes.h>
 
+#include "target/riscv/imsic.h"
 #include "target/riscv/priv.h"
 #include "util/log.h"
 
@@ -48,12 +49,10 @@ static uint64_t mstatus_trap(uint64_t m, bool to_s, unsigned prv)
     return m & ~MSTATUS_MIE;
 }
 
-uint64_t riscv_trap(Vcpu *v, bool interrupt, unsigned cause, uint64_t tval, uint64_t pc)
+static uint64_t trap_to(Vcpu *v, bool to_s, bool interrupt, unsigned cause, uint64_t tval, uint64_t pc)
 {
     RiscvState *s = v->state;
     uint64_t *sys = v->env->sys;
-    uint64_t deleg = interrupt ? s->mideleg : s->medeleg;
-    bool to_s = s->prv != PRV_M && (deleg >> cause & 1);
     uint64_t code = cause | (interrupt ? BIT(63) : 0);
     uint64_t vec = sys[to_s ? SYS_STVEC : SYS_MTVEC];
 
@@ -71,11 +70,18 @@ uint64_t riscv_trap(Vcpu *v, bool interrupt, unsigned cause, uint64_t tval, uint
     return (vec & ~3ull) + ((vec & 1) && interrupt ? 4 * cause : 0);
 }
 
+static uint64_t except(Vcpu *v, unsigned cause, uint64_t tval, uint64_t pc)
+{
+    RiscvState *s = v->state;
+
+    return trap_to(v, s->prv != PRV_M && (s->medeleg >> cause & 1), false, cause, tval, pc);
+}
+
 void riscv_enter_fault(Vcpu *v, uint64_t pc)
 {
     RiscvState *s = v->state;
     v->env->fault = 0;
-    v->env->pc = riscv_trap(v, false, s->exc_cause, s->exc_tval, pc);
+    v->env->pc = except(v, s->exc_cause, s->exc_tval, pc);
 }
 
 /* ---- interrupts */
@@ -85,13 +91,14 @@ uint64_t riscv_mip(RiscvState *s)
     return s->mip | atomic_load(&s->irq_lines);
 }
 
-/* Those of `pending` that would be taken now, for M or, below it, for S. */
-static uint64_t irqs_due(RiscvState *s, uint64_t pending)
+/* The interrupts that would be taken now, all to M or all to S. */
+static uint64_t irqs_due(RiscvState *s, bool *to_s)
 {
-    uint64_t m = riscv_mstatus(s);
-    uint64_t for_m = pending & ~s->mideleg, for_s = pending & s->mideleg;
+    uint64_t m = riscv_mstatus(s), for_m = riscv_pending_m(s), for_s = riscv_pending_s(s);
+    *to_s = false;
     if (for_m && (s->prv < PRV_M || (m & MSTATUS_MIE)))
         return for_m;
+    *to_s = true;
     if (for_s && (s->prv < PRV_S || (s->prv == PRV_S && (m & MSTATUS_SIE))))
         return for_s;
     return 0;
@@ -99,28 +106,27 @@ static uint64_t irqs_due(RiscvState *s, uint64_t pending)
 
 bool riscv_irq_due(RiscvState *s)
 {
-    return irqs_due(s, riscv_mip(s) & s->mie);
+    bool to_s;
+    return irqs_due(s, &to_s);
 }
 
 bool riscv_take_irq(Vcpu *v)
 {
-    /* privileged manual 3.1.9: external before software before timer, M before S */
-    static const uint8_t order[] = { IRQ_MEI, IRQ_MSI, IRQ_MTI, IRQ_SEI, IRQ_SSI, IRQ_STI, IRQ_LCOFI };
     RiscvState *s = v->state;
-    uint64_t due = irqs_due(s, riscv_mip(s) & s->mie);
-    for (unsigned i = 0; due && i < sizeof(order); i++) {
-        if (due >> order[i] & 1) {
-            v->env->pc = riscv_trap(v, true, order[i], 0, v->env->pc);
-            return true;
-        }
-    }
-    return false;
+    bool to_s;
+    riscv_imsic_settle(s);
+    uint64_t due = irqs_due(s, &to_s);
+    if (!due)
+        return false;
+    int irq = riscv_top(s, to_s ? AIA_S : AIA_M, due, NULL);
+    v->env->pc = trap_to(v, to_s, true, irq, 0, v->env->pc);
+    return true;
 }
 
 bool riscv_wakes(Vcpu *v)
 {
     RiscvState *s = v->state;
-    return riscv_mip(s) & s->mie;
+    return riscv_pending_m(s) | riscv_pending_s(s);
 }
 
 void riscv_irq_line(void *vcpu, int pin, int level)
@@ -168,7 +174,7 @@ uint64_t riscv_h_ecall(Env *env, uint64_t pc, uint64_t b, uint64_t c)
 {
     RiscvState *s = riscv(env);
     static const uint8_t cause[] = { EXC_ECALL_U, EXC_ECALL_S, 0, EXC_ECALL_M };
-    return (void)b, (void)c, riscv_trap(s->vcpu, false, cause[s->prv], 0, pc);
+    return (void)b, (void)c, except(s->vcpu, cause[s->prv], 0, pc);
 }
 
 uint64_t riscv_h_ebreak(Env *env, uint64_t pc, uint64_t b, uint64_t c)

@@ -38,7 +38,7 @@ LINES = [
     ("-M", "-M", "needs an argument", "-M NAME"),
     ("-M virt,aclnt=on {IDLE}", "no property 'aclnt'", "Did you mean 'aclint'"),
     ("-M virt,aclint=maybe {IDLE}", "'aclint'", "'maybe'", "neither on nor off"),
-    ("-M virt,aia=aplic {IDLE}", "aia=aplic", "not implemented", "aia=none"),
+    ("-M virt,aia=aplic-imsic,aia-guests=3 {IDLE}", "aia-guests=3", "hypervisor", "aia-guests=0"),
     ("-M virt,aia=xyz {IDLE}", "'aia'", "'xyz'", "none, aplic"),
     ("-M virt,acpi=on {IDLE}", "acpi=on", "not implemented", "acpi=off"),
     ("-M virt,dumpdtb=/nonexistent/x.dtb {IDLE}", "dumpdtb", "/nonexistent/x.dtb", "No such file",

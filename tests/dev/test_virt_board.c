@@ -154,8 +154,8 @@ static void test_options(void)
     r->config.machine_opts = (char *)"aclint=maybe";
     refuses("aclint");
     rig_init(r);
-    r->config.machine_opts = (char *)"aia=aplic-imsic";
-    refuses("aia=aplic-imsic is not implemented yet");
+    r->config.machine_opts = (char *)"aia=aplic-imsic,aia-guests=1";
+    refuses("need the hypervisor extension (H)");
     rig_init(r);
     r->config.machine_opts = (char *)"aia=x";
     refuses("It may be: none, aplic, aplic-imsic");
