@@ -398,6 +398,13 @@ def reconnects():
         assert f.read(65536) == b"\x77" * 65536
 
 
+def says_who():
+    with lyre("-t", "-v", "-f", "raw", image(MIB)) as s:
+        ok("qemu-io", "-f", "raw", "-r", "-c", "read 0 512", s.uri())
+        wait_for(lambda: "gone" in s.said() or "left" in s.said() or "disconnect" in s.said(), "a line about the client")
+    assert re.search(r"\w", ok(LYRE, "-T", "help"))
+
+
 def open_timeout():
     path, sock = image(MIB), fresh(".sock")
     opts = f"driver=raw,file.driver=nbd,file.server.type=unix,file.server.path={sock},file.open-timeout=10"
@@ -413,4 +420,4 @@ def open_timeout():
 if __name__ == "__main__":
     main([info_like_qemu, list_like_qemu, copy_round_trip, copy_between_servers, map_like_qemu, images_like_qemu, qemu_io_works,
           parallel_clients, shared_limit, windows, contexts, overlays, tcp, ends_with_its_client, stop_with_clients, forks, activation, wrong_lines,
-          manual, through_qemu, through_nbdkit, errors_come_through, export_not_there, reconnects, open_timeout])
+          manual, through_qemu, through_nbdkit, errors_come_through, export_not_there, reconnects, says_who, open_timeout])
