@@ -106,6 +106,12 @@ MUST_USE Err *node_change_backing_file(BlockNode *n, const char *name, const cha
 void node_drain_begin(BlockNode *n);        /* no new request starts, all have ended: the node and all below */
 void node_drain_end(BlockNode *n);
 
+/*
+ * snapshot=on (block/overlay.c): options for a temporary image above `below` (borrowed), to be opened with
+ * OPEN_TEMPORARY. *path is its file, which whoever fails to open it unlinks; g_free it. May yield.
+ */
+MUST_USE Err *overlay_options(BlockGraph *g, json_t *below, char **path, json_t **out);
+
 /* ---- what others may do meanwhile: the bits of QEMU's locks, so that both refuse each other */
 
 typedef enum BlockPerm {

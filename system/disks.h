@@ -22,22 +22,28 @@ BlockGraph *disks_graph(Disks *d);          /* for coroutines in its thread (dis
 IoThread *disks_thread(Disks *d);
 
 typedef enum DriveInterface { DRIVE_NONE, DRIVE_VIRTIO, DRIVE_SCSI, DRIVE_PFLASH, DRIVE_IDE, DRIVE_SD, DRIVE_MTD, DRIVE_FLOPPY } DriveInterface;
-typedef enum OnIoError { IO_ERROR_REPORT, IO_ERROR_IGNORE, IO_ERROR_ENOSPC, IO_ERROR_STOP } OnIoError;
+/* What an error means (werror=, rerror=); ENOSPC: stop when the host's disk is full, else report. */
+typedef enum OnIoError { IO_ERROR_AUTO, IO_ERROR_REPORT, IO_ERROR_IGNORE, IO_ERROR_ENOSPC, IO_ERROR_STOP } OnIoError;
+extern const char *const io_error_names[];      /* "auto", "report", .., NULL */
 
 /* What -drive says beside the node: who wants it, and how. */
 typedef struct Drive {
     char *id;                       /* "virtio0", or as given */
     DriveInterface interface;
-    int bus, unit, index;           /* index -1: not given */
+    int bus, unit;
     bool cdrom, read_only, snapshot;
-    char *serial;                   /* or NULL */
     OnIoError werror, rerror;
-    char *node_name;                /* of its top node; NULL: no medium */
+    BlockNode *node;                /* its top node, held; NULL: no medium. The disks' thread alone */
     bool writethrough;
     bool taken;                     /* a device has it */
     struct Drive *next;
 } Drive;
 
+/* What a -drive is for that names no interface. */
+void disks_set_default(Disks *d, DriveInterface i);
+const char *drive_interface_name(DriveInterface i);
+/* The argument of -object of a kind in block/objects.h: a secret, credentials, a throttle group. */
+MUST_USE Err *disks_add_object(Disks *d, const char *arg);
 /* The arguments of -drive (all of QEMU's keys) and -blockdev (key=value or JSON); `snapshot`: -snapshot was given. */
 MUST_USE Err *disks_add_drive(Disks *d, const char *arg, bool snapshot);
 MUST_USE Err *disks_add_blockdev(Disks *d, const char *arg);
@@ -53,29 +59,37 @@ typedef struct DiskPortOps {
 } DiskPortOps;
 /* Embedded in the device, zeroed at start; a PROP of it is set by a drive's id or a node's name. */
 typedef struct DiskPort {
-    char *name;                     /* as given; NULL: none */
+    char *name;                     /* as given; NULL: none. FIELD_DISK: owned by the device's properties */
+    /* The device's, before it binds: */
+    bool share_rw;                  /* others may write to it meanwhile */
+    OnIoError werror, rerror;       /* AUTO: as the drive says. After bind: never AUTO */
+    /* From bind on: */
     Disk *disk;                     /* NULL: no medium */
     Drive *drive;                   /* NULL: a node of -blockdev */
     struct Vm *vm;
     const DiskPortOps *ops;
     void *dev;
-    bool read_only, writethrough;
-    OnIoError werror, rerror;
+    bool read_only, writethrough;   /* writethrough: a write ends when it is on stable storage */
+    _Atomic uint64_t size;          /* bytes */
 } DiskPort;
 
 /* At realize: opens the disk for the device. read_only: it never writes. May be without a medium if `removable`. */
 MUST_USE Err *disk_port_bind(Vm *vm, DiskPort *p, const DiskPortOps *ops, void *dev, bool read_only, bool removable);
+/* Is it bound, and has it a medium? */
+static inline bool disk_port_ready(const DiskPort *p) { return p->disk; }
 /* Waits for what is in flight, flushes, lets go. Fine when not bound. */
 void disk_port_unbind(DiskPort *p);
 /* The size in bytes, now; any thread. */
-uint64_t disk_port_size(const DiskPort *p);
+static inline uint64_t disk_port_size(const DiskPort *p) { return p->size; }
 /* Waits until nothing of this port is in flight; main or vCPU thread. */
 void disk_port_drain(DiskPort *p);
 /*
- * What a failed request means to the guest: true: report it. false: the machine stops (VM_STOP, with a line on why);
- * the device keeps the request and submits it again when it runs (vm state hook), as -drive werror/rerror asks.
+ * What a failed request means, as werror and rerror ask. The disks' thread.
+ * STOP: the machine is asked to stop, with a line on why; the device keeps the
+ * request and submits it again when the machine runs (vm_on_state).
  */
-bool disk_port_failed(DiskPort *p, bool write, int error);
+typedef enum DiskVerdict { DISK_ERROR_REPORT, DISK_ERROR_IGNORE, DISK_ERROR_STOP } DiskVerdict;
+DiskVerdict disk_port_failed(DiskPort *p, bool write, int error /* errno, positive */);
 /* Whole reads and writes for firmware and flash, in place: waits. 0 or -errno. */
 int disk_port_pread (DiskPort *p, uint64_t off, void *buf, uint64_t len);
 int disk_port_pwrite(DiskPort *p, uint64_t off, const void *buf, uint64_t len);

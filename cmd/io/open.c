@@ -107,48 +107,23 @@ static Err *make_options(const OpenArgs *a, const char *name, json_t **out, bool
     return NULL;
 }
 
-/* ---- snapshot=on: all writes go to a file that nobody else sees */
-
-static Err *make_overlay(Io *io, json_t *below, json_t **out)
-{
-    g_autofree char *path = g_build_filename(g_get_tmp_dir(), "lyre-XXXXXX", NULL);
-    Disk *d;
-    uint64_t size;
-    int fd;
-    Err *e;
-
-    TRY(disk_open(io->graph, below, 0, "lyre-io", &d));
-    size = io_size(d);
-    disk_free(d);
-    fd = g_mkstemp(path);
-    if (fd < 0)
-        return err_errno(errno, "cannot make a temporary file in '%s'", g_get_tmp_dir());
-    close(fd);
-    const CreateRequest r = { .filename = path, .format = "qcow2", .size = size };
-    e = image_create(io->graph, &r, NULL);
-    if (e) {
-        unlink(path);
-        return e;
-    }
-    *out = json_pack("{s:s, s:{s:s, s:s}, s:O}", "driver", "qcow2", "file", "driver", "file", "filename", path,
-                     "backing", below);
-    return NULL;
-}
-
 static Err *open_tree(Io *io, const OpenArgs *a, json_t *options)
 {
     unsigned flags = (a->read_only ? 0 : OPEN_RW | OPEN_RESIZE) | (a->share ? OPEN_FORCE_SHARE : 0);
     json_t *o = json_incref(options);
+    g_autofree char *temporary = NULL;
     Err *e;
 
     if (a->snapshot) {
         json_decref(o);
-        TRY(make_overlay(io, options, &o));
+        TRY(overlay_options(io->graph, options, &temporary, &o));
         flags |= OPEN_TEMPORARY;
     }
     if (a->copy_on_read)
         o = json_pack("{s:s, s:o}", "driver", "copy-on-read", "file", o);
     e = disk_open(io->graph, o, flags, "lyre-io", &io->disk);
+    if (e && temporary)
+        unlink(temporary);
     json_decref(o);
     return e;
 }

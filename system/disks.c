@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The disks' I/O thread with its block graph, and the ends of devices.
+ *
+ * Nodes belong to that thread; the main thread and vCPUs ask for what they want
+ * there with iothread_run and wait. Devices that are handled in the thread
+ * itself (virtio queues) call block/ directly.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "block/objects.h"
+#include "system/disks-priv.h"
+#include "util/err.h"
+
+const char *const io_error_names[] = { "auto", "report", "ignore", "enospc", "stop", NULL };
+
+/* ---- as a whole */
+
+static void runs(void *opaque, bool on)
+{
+    Disks *d = opaque;
+
+    if (on)
+        d->told_stop = false;
+}
+
+Err *disks_new(Vm *vm, Disks **out)
+{
+    IoThread *t;
+
+    *out = NULL;
+    TRY(iothread_new(vm, "disks", &t));
+    Disks *d = g_new0(Disks, 1);
+    d->vm = vm;
+    d->thread = t;
+    d->graph = graph_new(iothread_loop(t));
+    d->preferred = DRIVE_VIRTIO;
+    d->drives_end = &d->drives;
+    d->nodes = g_ptr_array_new();
+    vm_on_state(vm, runs, d);
+    *out = d;
+    return NULL;
+}
+
+static void let_go(void *arg)
+{
+    Disks *d = arg;
+
+    for (Drive *dr = d->drives; dr; dr = dr->next)
+        node_unref(dr->node);
+    for (guint i = d->nodes->len; i--; )
+        node_unref(d->nodes->pdata[i]);
+    graph_free(d->graph);
+}
+
+void disks_free(Disks *d)
+{
+    if (!d)
+        return;
+    vm_off_state(d->vm, d);
+    iothread_run(d->thread, let_go, d);
+    iothread_free(d->thread);
+    for (Drive *dr = d->drives, *next; dr; dr = next) {
+        next = dr->next;
+        g_free(dr->id);
+        g_free(dr);
+    }
+    g_ptr_array_free(d->nodes, true);
+    g_free(d);
+}
+
+BlockGraph *disks_graph(Disks *d)
+{
+    return d->graph;
+}
+
+IoThread *disks_thread(Disks *d)
+{
+    return d->thread;
+}
+
+void disks_set_default(Disks *d, DriveInterface i)
+{
+    d->preferred = i;
+}
+
+typedef struct AddObject { Disks *d; const char *arg; Err *e; } AddObject;
+
+static void add_object(void *opaque)
+{
+    AddObject *a = opaque;
+
+    a->e = objects_add(graph_objects(a->d->graph), a->arg);
+}
+
+Err *disks_add_object(Disks *d, const char *arg)
+{
+    AddObject a = { d, arg, NULL };
+
+    iothread_run(d->thread, add_object, &a);
+    return a.e;
+}
+
+/* ---- drives by name */
+
+Drive *disks_next(Disks *d, Drive *after)
+{
+    return after ? after->next : d->drives;
+}
+
+Drive *disks_find(Disks *d, const char *id)
+{
+    for (Drive *dr = d->drives; dr; dr = dr->next) {
+        if (!strcmp(dr->id, id))
+            return dr;
+    }
+    return NULL;
+}
+
+Drive *disks_find_unit(Disks *d, DriveInterface i, int unit)
+{
+    for (Drive *dr = d->drives; dr; dr = dr->next) {
+        if (dr->interface == i && !dr->bus && dr->unit == unit)
+            return dr;
+    }
+    return NULL;
+}
+
+/* ---- a device's end */
+
+static void port_resized(void *opaque)
+{
+    DiskPort *p = opaque;
+
+    p->size = disk_size(p->disk);
+    if (p->ops && p->ops->resized)
+        p->ops->resized(p->dev);
+}
+
+static const DiskOps port_disk_ops = { .resized = port_resized };
+
+typedef struct Bind {
+    Disks *d;
+    DiskPort *p;
+    Drive *drive;
+    bool read_only, removable;
+    Err *e;
+} Bind;
+
+static Err *unknown_drive(const Bind *b)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    const char *name = b->p->name;
+
+    for (Drive *dr = b->d->drives; dr; dr = dr->next)
+        g_ptr_array_add(names, dr->id);
+    for (BlockNode *n = NULL; (n = graph_next(b->d->graph, n)); ) {
+        if (*node_name(n) != '#')
+            g_ptr_array_add(names, (void *)node_name(n));
+    }
+    g_ptr_array_add(names, NULL);
+    const char *near = nearest_name(name, (const char *const *)names->pdata);
+    Err *e = err(ERR_NOT_FOUND, "there is no drive or block node '%s'", name);
+    if (near)
+        return err_hint(e, "Did you mean '%s'?", near);
+    return err_hint(e, "Add it: -drive if=none,id=%s,format=qcow2,file=FILE", name);
+}
+
+static Err *bind_node(Bind *b, BlockNode *n)
+{
+    DiskPort *p = b->p;
+    g_autofree char *who = g_strdup_printf("the device with drive '%s'", p->name);
+    unsigned shared = PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED | PERM_RESIZE;
+    bool writes;
+
+    p->read_only = b->read_only || node_read_only(n);
+    writes = !p->read_only;
+    if (p->share_rw || p->read_only)
+        shared |= PERM_WRITE;
+    TRY(disk_new(n, PERM_CONSISTENT_READ | (writes ? PERM_WRITE : 0), shared, who, &p->disk));
+    p->writethrough = b->drive && b->drive->writethrough;
+    disk_set_writethrough(p->disk, p->writethrough);
+    disk_set_ops(p->disk, &port_disk_ops, p);
+    p->size = disk_size(p->disk);
+    return NULL;
+}
+
+static void bind(void *opaque)
+{
+    Bind *b = opaque;
+    BlockNode *n = b->drive ? b->drive->node : graph_find(b->d->graph, b->p->name);
+
+    if (!b->drive && !n)
+        b->e = unknown_drive(b);
+    else if (n)
+        b->e = bind_node(b, n);
+    else if (!b->removable)
+        b->e = err_hint(err(ERR_INVALID, "drive '%s' has no medium, and the device cannot be without", b->p->name),
+                        "Give the drive a file=.");
+}
+
+static Err *check_free(const Drive *dr)
+{
+    if (!dr || !dr->taken)
+        return NULL;
+    Err *e = err(ERR_BUSY, "drive '%s' is in use by another device already", dr->id);
+    return dr->interface == DRIVE_NONE ? e : err_hint(e, "Is if=none missing at that -drive?");
+}
+
+Err *disk_port_bind(Vm *vm, DiskPort *p, const DiskPortOps *ops, void *dev, bool read_only, bool removable)
+{
+    p->vm = vm;
+    p->ops = ops;
+    p->dev = dev;
+    if (!p->name && removable)
+        return NULL;
+    if (!p->name)
+        return err_hint(err(ERR_INVALID, "drive property not set"),
+                        "Add drive=ID, and -drive if=none,id=ID,format=qcow2,file=FILE");
+    if (!vm->disks)
+        return err(ERR_UNSUPPORTED, "this machine has no disks");
+    Bind b = { .d = vm->disks, .p = p, .drive = disks_find(vm->disks, p->name), .read_only = read_only,
+               .removable = removable };
+    TRY(check_free(b.drive));
+    iothread_run(vm->disks->thread, bind, &b);
+    TRY(b.e);
+    p->drive = b.drive;
+    if (b.drive)
+        b.drive->taken = true;
+    if (p->werror == IO_ERROR_AUTO)
+        p->werror = b.drive && b.drive->werror ? b.drive->werror : IO_ERROR_ENOSPC;
+    if (p->rerror == IO_ERROR_AUTO)
+        p->rerror = b.drive && b.drive->rerror ? b.drive->rerror : IO_ERROR_REPORT;
+    return NULL;
+}
+
+static void unbind(void *arg)
+{
+    disk_free(arg);
+}
+
+void disk_port_unbind(DiskPort *p)
+{
+    if (p->disk)
+        iothread_run(p->vm->disks->thread, unbind, p->disk);
+    if (p->drive)
+        p->drive->taken = false;
+    p->disk = NULL;
+    p->drive = NULL;
+    p->size = 0;
+}
+
+static void drain(void *arg)
+{
+    BlockNode *n = disk_node(arg);
+
+    if (!n)
+        return;
+    node_ref(n);
+    node_drain_begin(n);
+    node_drain_end(n);
+    node_unref(n);
+}
+
+void disk_port_drain(DiskPort *p)
+{
+    if (p->disk)
+        iothread_run(p->vm->disks->thread, drain, p->disk);
+}
+
+/* ---- errors */
+
+static const char *verb(bool write)
+{
+    return write ? "write to" : "read";
+}
+
+static void say_stop(DiskPort *p, bool write, int error)
+{
+    Disks *d = p->vm->disks;
+
+    if (d->told_stop)
+        return;
+    d->told_stop = true;
+    err_note("drive '%s': cannot %s it: %s; the machine stops here and tries again when it goes on "
+             "(%s=report would let the guest see the error)",
+             p->name, verb(write), strerror(error), write ? "werror" : "rerror");
+}
+
+DiskVerdict disk_port_failed(DiskPort *p, bool write, int error)
+{
+    OnIoError what = write ? p->werror : p->rerror;
+
+    if (what == IO_ERROR_ENOSPC)
+        what = error == ENOSPC ? IO_ERROR_STOP : IO_ERROR_REPORT;
+    if (what == IO_ERROR_IGNORE)
+        return DISK_ERROR_IGNORE;
+    if (what != IO_ERROR_STOP)
+        return DISK_ERROR_REPORT;
+    say_stop(p, write, error);
+    vm_request(p->vm, VM_STOP, 0);
+    return DISK_ERROR_STOP;
+}
+
+/* ---- in place */
+
+typedef struct Whole {
+    DiskPort *p;
+    uint64_t off, len;
+    uint8_t *buf;
+    bool write;
+    int ret;
+} Whole;
+
+static void whole(void *opaque)
+{
+    Whole *w = opaque;
+
+    while (w->len && !w->ret) {
+        uint64_t n = MIN(w->len, (uint64_t)BLOCK_MAX_REQUEST);
+        IoVec q = IOV_BUF(w->buf, n);
+
+        w->ret = w->write ? disk_write(w->p->disk, w->off, &q, 0) : disk_read(w->p->disk, w->off, &q, 0);
+        w->off += n;
+        w->buf += n;
+        w->len -= n;
+    }
+}
+
+static int run_whole(Whole w)
+{
+    if (!w.p->disk)
+        return -ENOMEDIUM;
+    iothread_run(w.p->vm->disks->thread, whole, &w);
+    return w.ret;
+}
+
+int disk_port_pread(DiskPort *p, uint64_t off, void *buf, uint64_t len)
+{
+    return run_whole((Whole){ .p = p, .off = off, .len = len, .buf = buf });
+}
+
+int disk_port_pwrite(DiskPort *p, uint64_t off, const void *buf, uint64_t len)
+{
+    return run_whole((Whole){ .p = p, .off = off, .len = len, .buf = (void *)buf, .write = true });
+}
