@@ -17,7 +17,7 @@ typedef enum VcpuExit {
     VCPU_REFUSED,       /* the engine can't run the instruction at pc: run.c interprets it and goes on */
 } VcpuExit;
 
-typedef struct Watch { uint64_t addr, len; unsigned kind; } Watch;
+typedef struct Watchpoint { uint64_t addr, len; unsigned kind; } Watchpoint;
 
 struct Accel {
     const char *name, *doc;
@@ -31,7 +31,7 @@ struct Accel {
     void     (*push )(Vcpu *);
     void     (*remap)(Vm *, const Flat *was, const Flat *now);
     void     (*dirty)(Vm *, RamBlock *);    /* fold the accelerator's dirty log into PageFlags */
-    Err     *(*watch)(Vcpu *, const Watch *, bool on);
+    Err     *(*watch)(Vcpu *, const Watchpoint *, bool on);
     void     (*stats)(Vm *, GString *out);  /* -d stats */
 };
 extern const Accel accel_tcg;

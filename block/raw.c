@@ -89,7 +89,7 @@ static Err *raw_open(BlockNode *n)
     n->zero_flags = REQ_FUA | REQ_UNMAP | REQ_NO_FALLBACK | REQ_UNCHANGED;
     if (n->probed && !n->read_only)
         err_note("the format of '%s' was not given and is taken to be raw: writes to its first bytes that would make "
-                 "it another format are refused; say that it is raw (-f raw) to allow them", node_path(n));
+                 "it another format are refused; say that it is raw (-f raw, or format=raw) to allow them", node_path(n));
     return child_refresh_perms(n);
 }
 

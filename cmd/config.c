@@ -16,6 +16,9 @@ EmuConfig *emu_config_new(const char *program, const char *isa)
     c->vm.isa = isa;
     c->vm.smp = c->vm.maxcpus = 1;
     c->vm.devices = g_ptr_array_new_with_free_func(g_free);
+    c->vm.drives = g_ptr_array_new_with_free_func(g_free);
+    c->vm.blockdevs = g_ptr_array_new_with_free_func(g_free);
+    c->vm.objects = g_ptr_array_new_with_free_func(g_free);
     c->vm.serials = g_ptr_array_new_with_free_func(g_free);
     c->vm.chardevs = g_ptr_array_new_with_free_func(g_free);
     c->log_items = g_ptr_array_new_with_free_func(g_free);
@@ -33,7 +36,7 @@ void emu_config_free(EmuConfig *c)
         v->dumpdtb, c->help_arg, c->pidfile, c->log_file,
     };
     GPtrArray *const lists[] = {
-        v->devices, v->serials, v->chardevs, c->log_items, c->log_filters, c->traces,
+        v->devices, v->drives, v->blockdevs, v->objects, v->serials, v->chardevs, c->log_items, c->log_filters, c->traces,
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
@@ -137,9 +140,10 @@ static Err *parse_one(EmuConfig *c, char **argv, int *i)
 {
     const char *name = argv[*i], *arg = NULL;
 
-    if (name[0] != '-' || !name[1])
-        return err_hint(err(ERR_UNSUPPORTED, "'%s' is no option, and disk images cannot be used yet", name),
-                        "A kernel is given with -kernel FILE.");
+    if (name[0] != '-')
+        return set_disk_image(c, name);
+    if (!name[1])
+        return err_hint(err(ERR_INVALID, "'-' is no option"), "A disk image is given by its name, a kernel with -kernel FILE.");
     name += name[1] == '-' && name[2] ? 2 : 1;
     const Option *o = find_option(name);
     if (!o) {

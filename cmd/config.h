@@ -12,7 +12,7 @@
 /* What -help, -M help and their like ask for: print it, and end. */
 typedef enum HelpOn {
     HELP_NONE, HELP_OPTIONS, HELP_VERSION, HELP_MACHINE, HELP_CPU, HELP_ACCEL, HELP_DEVICE,
-    HELP_LOG, HELP_TRACE, HELP_CHARDEV, HELP_SERIAL,
+    HELP_LOG, HELP_TRACE, HELP_CHARDEV, HELP_SERIAL, HELP_OBJECT,
 } HelpOn;
 
 typedef struct EmuConfig {
@@ -20,6 +20,7 @@ typedef struct EmuConfig {
     HelpOn help;
     char *help_arg;             /* the whole argument, "virtio-blk-device,help"; or NULL */
     bool nodefaults;
+    bool snapshot;              /* -snapshot: no -drive changes its image */
     char *pidfile;
     int escape;                 /* of the mux; 0: Ctrl-A */
     /* Debugging: each argument given, in order. */

@@ -17,6 +17,7 @@
 #include "accel/accel.h"
 #include "chardev/chardev.h"
 #include "hw/core/board.h"
+#include "system/disks.h"
 #include "system/vm.h"
 #include "target/isa.h"
 #include "util/log.h"
@@ -143,7 +144,8 @@ static void note_oddities(const Vm *vm, const EmuConfig *c)
         if (vm->serials[i] && !chardev_used(vm->serials[i]) && strcmp(c->vm.serials->pdata[i], "null"))
             err_note("-serial %s: machine '%s' has no serial port number %d for it",
                      (char *)c->vm.serials->pdata[i], c->vm.machine, i);
-    if (!c->vm.kernel && (!bios || !strcmp(bios, "default")) && !c->vm.devices->len && !c->vm.dumpdtb)
+    if (!c->vm.kernel && (!bios || !strcmp(bios, "default")) && !c->vm.devices->len && !c->vm.drives->len &&
+        !c->vm.dumpdtb)
         err_note("there is no -kernel: the firmware will find nothing to start");
 }
 
@@ -162,6 +164,9 @@ static void print_stats(Vm *vm)
 static Err *make_machine(Vm *vm, const EmuConfig *c)
 {
     TRY(make_chardevs(vm, c));
+    TRY(disks_new(vm, &vm->disks));
+    TRY(make_objects(vm));
+    TRY(make_disks(vm, c->snapshot));
     TRY(accel_start(vm));
     vm_lock(vm);
     Err *e = board_make(vm);
@@ -188,6 +193,7 @@ static void free_machine(Vm *vm)
     vm_lock(vm);
     board_free(vm);
     vm_unlock(vm);
+    disks_free(vm->disks);
     chardevs_free(vm->chardevs);
     g_free(vm->serials);
     vm_free(vm);
@@ -321,6 +327,8 @@ Err *emu_help(const EmuConfig *c, char **out)
         break;
     case HELP_CHARDEV:
         return help_chardev(arg, out);
+    case HELP_OBJECT:
+        return help_object(arg, out);
     case HELP_SERIAL:
         *out = g_strdup("-serial takes one of: stdio  mon:stdio  null  none  pty[:LINK]  file:PATH  pipe:PATH\n"
                         "  unix:PATH[,server=on][,wait=off]  tcp:HOST:PORT[,server=on][,wait=off]\n"

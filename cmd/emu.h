@@ -6,12 +6,17 @@
 #define CMD_EMU_H
 
 #include "cmd/config.h"
+#include "system/vm.h"
 
 /*
  * Makes the machine, runs it to its end; *status is what the process shall return.
  * Fills in what the board has defaults for.
  */
 MUST_USE Err *emu_run(EmuConfig *c, int *status);
+/* cmd/disk_opts.c: what -object, -blockdev, -drive say; vm->disks is there. */
+MUST_USE Err *make_objects(Vm *vm);
+MUST_USE Err *make_disks(Vm *vm, bool snapshot);
+MUST_USE Err *help_object(const char *arg, char **out);
 /* The text that c->help asks for; g_free it. */
 MUST_USE Err *emu_help(const EmuConfig *c, char **out);
 

@@ -36,6 +36,18 @@ static Err *set_device(EmuConfig *c, const char *arg)
     return NULL;
 }
 
+static Err *add_drive(EmuConfig *c, const char *arg)
+{
+    g_ptr_array_add(c->vm.drives, g_strdup(arg));
+    return NULL;
+}
+
+static Err *add_blockdev(EmuConfig *c, const char *arg)
+{
+    g_ptr_array_add(c->vm.blockdevs, g_strdup(arg));
+    return NULL;
+}
+
 static Err *set_serial(EmuConfig *c, const char *arg)
 {
     if (asks_help(arg))
@@ -149,6 +161,24 @@ static const Option boot_options[] = {
     { 0 }
 };
 
+static const Option disk_options[] = {
+    { "drive", NULL, "file=IMAGE[,OPTION=VALUE]...", CALL(add_drive),
+      .doc = "a disk; with if=none,id=NAME it is for -device KIND,drive=NAME. Options: format, media, readonly, "
+             "snapshot, cache, aio, discard, detect-zeroes, werror, rerror, copy-on-read, throttling.*, and those of the format" },
+    { "blockdev", NULL, "driver=NAME,node-name=NAME,...", CALL(add_blockdev),
+      .doc = "a block node by itself, also as JSON; -device KIND,drive=NAME uses it" },
+    { "hda", NULL, "IMAGE", CALL(set_hda), .doc = "the first disk, as IMAGE alone; -hdb, -hdc, -hdd are the next" },
+    { "hdb", NULL, "IMAGE", CALL(set_hdb) }, { "hdc", NULL, "IMAGE", CALL(set_hdc) },
+    { "hdd", NULL, "IMAGE", CALL(set_hdd) },
+    { "cdrom", NULL, "IMAGE", CALL(set_cdrom), .doc = "a disk that is read-only" },
+    { "pflash", NULL, "IMAGE", CALL(set_pflash), .doc = "what is in the flash: firmware, then its variables" },
+    { "snapshot", NULL, NULL, OPTION_FLAG, "no -drive changes its image: what is written is lost at the end",
+      AT(snapshot) },
+    { "object", NULL, "KIND,id=NAME[,OPTION=VALUE]...", CALL(set_object),
+      .doc = "a secret, a throttle group, TLS credentials, an I/O thread; 'help' lists the kinds" },
+    { 0 }
+};
+
 static const Option console_options[] = {
     { "nographic", NULL, NULL, OPTION_FLAG,
       "serial console in this terminal; Ctrl-A x ends, Ctrl-A h helps", AT(vm.nographic) },
@@ -200,6 +230,7 @@ static const Option other_options[] = {
 const OptionGroup option_groups[] = {
     { "The machine", machine_options },
     { "What it boots", boot_options },
+    { "Disks", disk_options },
     { "Consoles", console_options },
     { "Running", running_options },
     { "Looking inside", debug_options },
@@ -207,17 +238,17 @@ const OptionGroup option_groups[] = {
     { 0 }
 };
 
-#define NO_DISK "There are no disks yet: put what the guest needs into -initrd."
+#define NO_MEDIUM "No machine here has one: use -drive file=IMAGE, which is a virtio disk."
+#define NO_SHARE "Folders cannot be shared yet: -drive file=fat:FOLDER,format=raw,readonly=on shows one as a disk."
 #define NO_NET "There is no network yet."
 #define NO_MON "There is no monitor yet: Ctrl-A x or a signal ends the machine."
 #define NO_GFX "There is no graphics yet: use -nographic."
 #define NO_KVM "-accel tcg is what there is; it needs no support by the host's CPU."
 
 const MissingOption missing_options[] = {
-    { "drive", NO_DISK }, { "blockdev", NO_DISK }, { "hda", NO_DISK }, { "hdb", NO_DISK },
-    { "hdc", NO_DISK }, { "hdd", NO_DISK }, { "cdrom", NO_DISK }, { "fda", NO_DISK },
-    { "fdb", NO_DISK }, { "sd", NO_DISK }, { "mtdblock", NO_DISK }, { "pflash", NO_DISK },
-    { "snapshot", NO_DISK }, { "iscsi", NO_DISK }, { "fsdev", NO_DISK }, { "virtfs", NO_DISK },
+    { "fda", NO_MEDIUM }, { "fdb", NO_MEDIUM }, { "sd", NO_MEDIUM }, { "mtdblock", NO_MEDIUM },
+    { "iscsi", "Attach it with the host's iSCSI initiator, and use its device: -drive file=/dev/..,format=raw" },
+    { "fsdev", NO_SHARE }, { "virtfs", NO_SHARE },
     { "netdev", NO_NET },
     { "qmp", NO_MON }, { "qmp-pretty", NO_MON }, { "mon", NO_MON }, { "debugcon", NULL },
     { "vnc", NO_GFX }, { "spice", NO_GFX }, { "sdl", NO_GFX }, { "curses", NO_GFX },
@@ -226,7 +257,7 @@ const MissingOption missing_options[] = {
     { "gdb", "There is no debug stub yet: -d in_asm,int shows what the guest does." },
     { "s", "There is no debug stub yet: -d in_asm,int shows what the guest does." },
     { "daemonize", "Start it with '&' or from a service manager, with -serial file:PATH." },
-    { "icount", NULL }, { "numa", NULL }, { "object", NULL }, { "global", "Use -device NAME,PROPERTY=VALUE." },
+    { "icount", NULL }, { "numa", NULL }, { "global", "Use -device NAME,PROPERTY=VALUE." },
     { "set", "Use -device NAME,PROPERTY=VALUE." },
     { "boot", "The machine boots -kernel, or the firmware of -bios." },
     { "fw_cfg", NULL }, { "smbios", NULL }, { "acpitable", NULL }, { "no-acpi", "Use -M NAME,acpi=off." },

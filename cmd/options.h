@@ -50,6 +50,15 @@ Err *set_accel(EmuConfig *c, const char *arg);
 Err *set_rtc(EmuConfig *c, const char *arg);
 Err *set_name(EmuConfig *c, const char *arg);
 Err *set_uuid(EmuConfig *c, const char *arg);
+/* cmd/disk_opts.c; a bare argument is a disk's image. */
+Err *set_disk_image(EmuConfig *c, const char *file);
+Err *set_hda(EmuConfig *c, const char *arg);
+Err *set_hdb(EmuConfig *c, const char *arg);
+Err *set_hdc(EmuConfig *c, const char *arg);
+Err *set_hdd(EmuConfig *c, const char *arg);
+Err *set_cdrom(EmuConfig *c, const char *arg);
+Err *set_pflash(EmuConfig *c, const char *arg);
+Err *set_object(EmuConfig *c, const char *arg);
 
 /* Is the argument, or an element of the list, a call for help? */
 bool asks_help(const char *arg);

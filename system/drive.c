@@ -236,7 +236,6 @@ typedef struct Making {
     Disks *d;
     Spec *s;
     Drive *drive;
-    bool guess;                     /* the format is to be guessed */
     char *temporary;                /* snapshot=on: the file that takes the writes */
     Err *e;
 } Making;
@@ -317,7 +316,6 @@ static Err *image_options(Making *m, json_t **out)
         json_decref(o);
         return e;
     }
-    m->guess = !e && !json_object_get(o, "driver");
     if (!e)
         e = set_modes(m, o);
     if (e)
@@ -378,15 +376,6 @@ static Err *add_filters(Making *m, json_t *o, json_t **out)
     return NULL;
 }
 
-static void warn_guess(BlockNode *n, const Spec *s)
-{
-    if (strcmp(node_format(n), "raw") || node_read_only(n))
-        return;
-    err_note("-drive: nothing says which format '%s' has, and it looks like none, so it is taken as raw. "
-             "What the guest writes into its first bytes is limited, so that it never passes for another format. "
-             "Add format=raw to lift that.", s->file ? s->file : "the image");
-}
-
 static Err *open_stack(Making *m)
 {
     json_t *o = NULL;
@@ -413,11 +402,8 @@ static Err *open_stack(Making *m)
         unlink(m->temporary);
     if (e)
         return e;
-    BlockNode *image = node_skip_filters(m->drive->node);
-    if (m->guess && !m->drive->snapshot)
-        warn_guess(image, m->s);
     if (!m->drive->read_only && node_read_only(m->drive->node))
-        err_note("-drive: '%s' cannot be written to, so the guest gets a disk that is read-only", node_filename(image));
+        err_note("-drive: '%s' cannot be written to, so the guest gets a disk that is read-only", node_filename(node_skip_filters(m->drive->node)));
     return NULL;
 }
 

@@ -25,6 +25,7 @@ struct VmConfig {
     /* boot */
     char *kernel, *initrd, *append, *dtb, *bios;
     GPtrArray *devices;         /* each -device argument, char* */
+    GPtrArray *drives, *blockdevs, *objects;    /* arguments of -drive (and of -hda .. as such), -blockdev, -object */
     /* consoles */
     GPtrArray *serials;         /* each -serial argument */
     GPtrArray *chardevs;        /* each -chardev argument */

@@ -89,6 +89,22 @@ static void test_machine(void)
     emu_config_free(c);
 }
 
+static void test_disks(void)
+{
+    static const char *const drives[] = {
+        "index=0,media=disk,file=a,,b.img", "index=1,media=disk,file=x", "index=2,media=cdrom,file=cd", "if=none,id=a,file=b",
+        "if=pflash,file=code",
+    };
+    EmuConfig *c = good("a,b.img -hdb x -cdrom cd -drive if=none,id=a,file=b -pflash code -snapshot -blockdev '{}' "
+                        "-object iothread,id=i");
+
+    CHECK_EQ(c->vm.drives->len, G_N_ELEMENTS(drives));
+    for (unsigned i = 0; i < c->vm.drives->len; i++)
+        CHECK_STR(c->vm.drives->pdata[i], drives[i]);
+    CHECK(c->snapshot && c->vm.blockdevs->len == 1 && c->vm.objects->len == 1);
+    emu_config_free(c);
+}
+
 static void test_smp(void)
 {
     static const struct { const char *line; int cpus; } rows[] = {
@@ -212,10 +228,10 @@ static void test_wrong(void)
     bad("--nogarphic", "'-nogarphic'", "'-nographic'");
     bad("-m=512", "'-m=512'", "-m 512");
     bad("-qqqqq", "'-qqqqq'", "-help");
-    bad("disk.img", "'disk.img'", "-kernel");
+    bad("-", "no option", "-kernel");
     bad("-", "'-'", NULL);
     bad("--", "'--'", NULL);
-    bad("-drive file=x", "'-drive'", "-initrd");
+    bad("-fda x", "'-fda'", "virtio");
     bad("-netdev user,id=n", "'-netdev'", "network");
     bad("-qmp stdio", "'-qmp'", "monitor");
     bad("-gdb tcp::1234", "'-gdb'", "-d in_asm");
@@ -286,6 +302,7 @@ int main(void)
 {
     RUN(test_usual);
     RUN(test_machine);
+    RUN(test_disks);
     RUN(test_smp);
     RUN(test_memory);
     RUN(test_accel);

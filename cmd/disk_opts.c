@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Disks and objects of the command line: -drive and its short forms, -blockdev,
+ * -object; and, with the machine at hand, making what they say.
+ */
+#include "cmd/options.h"
+
+#include <string.h>
+
+#include "block/objects.h"
+#include "cmd/emu.h"
+#include "system/disks.h"
+#include "util/opts.h"
+
+/* ---- the options */
+
+/* A file's name within a list: commas doubled. */
+static void add_drive(EmuConfig *c, const char *list, const char *file)
+{
+    g_auto(GStrv) parts = g_strsplit(file, ",", -1);
+    g_autofree char *doubled = g_strjoinv(",,", parts);
+
+    g_ptr_array_add(c->vm.drives, g_strdup_printf("%s,file=%s", list, doubled));
+}
+
+Err *set_disk_image(EmuConfig *c, const char *file)
+{
+    add_drive(c, "index=0,media=disk", file);
+    return NULL;
+}
+
+Err *set_hda(EmuConfig *c, const char *arg)
+{
+    return set_disk_image(c, arg);
+}
+
+Err *set_hdb(EmuConfig *c, const char *arg)
+{
+    add_drive(c, "index=1,media=disk", arg);
+    return NULL;
+}
+
+Err *set_hdc(EmuConfig *c, const char *arg)
+{
+    add_drive(c, "index=2,media=disk", arg);
+    return NULL;
+}
+
+Err *set_hdd(EmuConfig *c, const char *arg)
+{
+    add_drive(c, "index=3,media=disk", arg);
+    return NULL;
+}
+
+Err *set_cdrom(EmuConfig *c, const char *arg)
+{
+    add_drive(c, "index=2,media=cdrom", arg);
+    return NULL;
+}
+
+Err *set_pflash(EmuConfig *c, const char *arg)
+{
+    add_drive(c, "if=pflash", arg);
+    return NULL;
+}
+
+Err *set_object(EmuConfig *c, const char *arg)
+{
+    if (asks_help(arg))
+        return ask_help(c, HELP_OBJECT, arg);
+    g_ptr_array_add(c->vm.objects, g_strdup(arg));
+    return NULL;
+}
+
+/* "help", or "KIND,help". */
+Err *help_object(const char *arg, char **out)
+{
+    g_autofree char *kind = g_strndup(arg, strcspn(arg, ","));
+
+    if (!strcmp(kind, "iothread"))
+        *out = g_strdup("iothread options:\n  id=<str>               - what iothread= of a device says\n");
+    else if (!strcmp(kind, "help") || !strcmp(kind, "?")) {
+        g_autofree char *all = objects_help(NULL);
+        *out = g_strdup_printf("%s  iothread\n", all);
+    } else {
+        *out = objects_help(kind);
+    }
+    return *out ? NULL : err_hint(err(ERR_NOT_FOUND, "-object: there is no kind '%s'", kind), "-object help lists them.");
+}
+
+/* ---- making them */
+
+/* qom-type and id of an object in either spelling; g_free them, NULL where they are missing. */
+static Err *object_head(const char *arg, char **kind, char **id)
+{
+    *kind = *id = NULL;
+    if (*arg == '{') {
+        json_error_t why;
+        json_t *o = json_loads(arg, JSON_REJECT_DUPLICATES, &why);
+
+        if (!o)
+            return err(ERR_INVALID, "it is no JSON: %s (column %d)", why.text, why.column);
+        *kind = g_strdup(json_string_value(json_object_get(o, "qom-type")));
+        *id = g_strdup(json_string_value(json_object_get(o, "id")));
+        json_decref(o);
+        return NULL;
+    }
+    Opts *o;
+    TRY(opts_parse(arg, NULL, "qom-type", &o));
+    *kind = g_strdup(opts_str(o, "qom-type", NULL));
+    *id = g_strdup(opts_str(o, "id", NULL));
+    opts_free(o);
+    return NULL;
+}
+
+static Err *make_iothread(Vm *vm, const char *id)
+{
+    IoThread *t;
+
+    if (!id)
+        return err_hint(err(ERR_INVALID, "an iothread needs an id"), "-object iothread,id=NAME");
+    return iothread_new(vm, id, &t);
+}
+
+static Err *make_object(Vm *vm, const char *arg)
+{
+    g_autofree char *kind = NULL;
+    g_autofree char *id = NULL;
+
+    TRY(object_head(arg, &kind, &id));
+    if (kind && !strcmp(kind, "iothread"))
+        return make_iothread(vm, id);
+    return disks_add_object(vm->disks, arg);
+}
+
+Err *make_objects(Vm *vm)
+{
+    const VmConfig *c = vm->config;
+
+    for (guint i = 0; i < c->objects->len; i++)
+        TRY(err_in(make_object(vm, c->objects->pdata[i]), "-object %s", (char *)c->objects->pdata[i]));
+    return NULL;
+}
+
+Err *make_disks(Vm *vm, bool snapshot)
+{
+    const VmConfig *c = vm->config;
+
+    for (guint i = 0; i < c->blockdevs->len; i++)
+        TRY(err_in(disks_add_blockdev(vm->disks, c->blockdevs->pdata[i]), "-blockdev %s", (char *)c->blockdevs->pdata[i]));
+    for (guint i = 0; i < c->drives->len; i++)
+        TRY(err_in(disks_add_drive(vm->disks, c->drives->pdata[i], snapshot), "-drive %s", (char *)c->drives->pdata[i]));
+    if (snapshot && c->blockdevs->len)
+        err_note("-snapshot is for -drive: what -blockdev names is written to as ever");
+    return NULL;
+}
