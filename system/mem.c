@@ -82,6 +82,7 @@ static Flat *flat_build(const GArray *maps)
             break;
     }
     Flat *f = g_malloc(sizeof(Flat) + ranges->len * sizeof(FlatRange));
+    f->serial = 0;
     f->n = ranges->len;
     if (f->n)       /* an empty array has no data to copy from */
         memcpy(f->r, ranges->data, ranges->len * sizeof(FlatRange));
@@ -135,6 +136,7 @@ static void publish(Space *s)
     const Flat *was = space_flat(s);
     Flat *now = flat_build(s->maps);
 
+    now->serial = was->serial + 1;
     atomic_store_explicit(&s->flat, now, memory_order_release);
     s->changed = false;
     for (guint i = 0; i < s->watchers->len; i++) {

@@ -61,7 +61,7 @@ typedef struct Region {
 } Region;
 
 typedef struct FlatRange { uint64_t base, last; Region *region; uint64_t off; } FlatRange;
-typedef struct Flat { int n; FlatRange r[]; } Flat;
+typedef struct Flat { uint64_t serial /* one more for each that is published */; int n; FlatRange r[]; } Flat;
 
 typedef struct Space Space;
 Space *space_new(Vm *vm, const char *name);

@@ -171,25 +171,48 @@ void vm_call_main(Vm *vm, void (*fn)(void *), void *opaque)
     g_main_context_wakeup(vm->main_context);
 }
 
-/* Takes all calls there are, the oldest first. */
-static Call *take_calls(Vm *vm)
+/* Those that came since go behind those that are due. Under the lock, or alone. */
+static void take_calls(Vm *vm)
 {
-    Call *list = NULL;
+    Call *list = NULL, **end = &vm->due;
 
     for (Call *c = atomic_exchange(&vm->calls, NULL), *next; c; c = next) {
         next = c->next;
         c->next = list;
         list = c;
     }
-    return list;
+    while (*end)
+        end = &(*end)->next;
+    *end = list;
 }
 
+static Call *next_call(Vm *vm)
+{
+    Call *c = vm->due;
+
+    if (c)
+        vm->due = c->next;
+    return c;
+}
+
+/* What is called for meanwhile is for the next turn. */
 static void do_calls(Vm *vm)
 {
-    for (Call *c = take_calls(vm), *next; c; c = next) {
-        next = c->next;
+    take_calls(vm);
+    for (Call *c; (c = next_call(vm)) != NULL; g_free(c))
         c->fn(c->opaque);
-        g_free(c);
+}
+
+void vm_forget_calls(Vm *vm, void *opaque)
+{
+    take_calls(vm);
+    for (Call **p = &vm->due, *c; (c = *p) != NULL;) {
+        if (c->opaque == opaque) {
+            *p = c->next;
+            g_free(c);
+        } else {
+            p = &c->next;
+        }
     }
 }
 
@@ -336,10 +359,9 @@ void vm_free(Vm *vm)
 {
     clocks_free(vm->clocks);
     g_main_context_unref(vm->main_context);
-    for (Call *c = take_calls(vm), *next; c; c = next) {
-        next = c->next;
+    take_calls(vm);
+    for (Call *c; (c = next_call(vm)) != NULL;)
         g_free(c);
-    }
     space_free(vm->mem);
     for (RamBlock *b = vm->rams, *next; b; b = next) {
         next = b->next;

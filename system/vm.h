@@ -50,6 +50,7 @@ typedef struct Vm {
     /* asked for by any thread (vm_request); carried out in the main thread by vm_main */
     _Atomic int request, exit_status;
     struct Call *_Atomic calls;                 /* of vm_call_main, the latest first */
+    struct Call *due;                           /* those being made, the oldest first; machine lock */
 } Vm;
 
 Vm *vm_new(const VmConfig *config);     /* NULL with errno: the host gave no descriptors */
@@ -87,6 +88,8 @@ void vm_on_reset(Vm *vm, void (*fn)(void *opaque), void *opaque);
 
 /* Runs fn in the main thread soon (under the machine lock). Any thread. */
 void vm_call_main(Vm *vm, void (*fn)(void *opaque), void *opaque);
+/* Calls with that opaque are not made any more; nobody makes new ones. Under the machine lock. */
+void vm_forget_calls(Vm *vm, void *opaque);
 /*
  * The same once every vCPU has been between two instructions and every I/O thread between two turns of its loop:
  * what none can hold any more is freed there. Main thread, or under the machine lock.

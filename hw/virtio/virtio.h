@@ -71,12 +71,15 @@ struct VirtioDevice {
     /* properties of all: as QEMU names them */
     bool indirect_desc, event_idx, notify_on_empty, any_layout, packed, in_order, queue_reset, iommu_platform;
     uint8_t *config; unsigned config_size;      /* device-specific configuration, little-endian (legacy: guest's order, the same) */
-    uint64_t offered, features;     /* features: 0 until FEATURES_OK */
-    uint8_t status;                 /* section 2.1 */
-    uint32_t generation;            /* of config */
-    VirtQueue *queues; unsigned n_queues;
+    uint64_t offered, wanted;       /* by us; by the driver, so far */
+    uint64_t features;              /* 0 until FEATURES_OK (legacy drivers: until they are written) */
+    _Atomic uint8_t status;         /* section 2.1; changed under the machine lock, but for NEEDS_RESET */
+    _Atomic uint32_t generation;    /* of config */
+    bool legacy;                    /* the driver uses the legacy interface; the transport says so */
+    VirtQueue **queues; unsigned n_queues;
     const struct VirtioTransport *transport; void *transport_opaque;
-    _Atomic uint8_t isr;            /* bit 0 queues, bit 1 configuration */
+    _Atomic unsigned holds;         /* VirtioHold bits: queues are not handled while there is one */
+    _Atomic uint8_t isr;            /* bit 0 queues, bit 1 configuration: the transport's */
 };
 extern const Field virtio_fields[];
 extern const BusClass virtio_bus_class;         /* name "virtio-bus" */
@@ -90,21 +93,32 @@ VirtQueue *virtio_queue(VirtioDevice *v, unsigned n);
 unsigned virtq_index(const VirtQueue *q);
 bool virtio_has(const VirtioDevice *v, unsigned feature);
 void virtio_config_changed(VirtioDevice *v);            /* generation, interrupt. Any thread */
-void virtio_broken(VirtioDevice *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));   /* guest_error, NEEDS_RESET. Any thread */
+/* What the driver did makes no sense: guest_error, NEEDS_RESET; of the device no queue, or that queue alone, goes on. Any thread. */
+void virtio_broken(VirtioDevice *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void virtq_broken(VirtQueue *q, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* In the queue's thread: */
-bool virtq_ready(const VirtQueue *q);                   /* enabled, not broken, DRIVER_OK */
-/* The next buffer, in a struct of `size` bytes that begins with a VirtElem (zeroed behind it); NULL: none, or broken. */
+bool virtq_ready(const VirtQueue *q);                   /* enabled, not broken, DRIVER_OK, the machine runs */
+/*
+ * The next buffer, in a struct of `size` bytes that begins with a VirtElem (zeroed behind it); NULL: none, or broken.
+ * After NULL the driver's next buffer rings the bell, unless virtq_bell has turned it off.
+ */
 void *virtq_pop(VirtQueue *q, size_t size);
-/* `written` bytes of `in` were filled; marks the memory as touched, puts it into the used ring, frees the element. */
+/*
+ * `written` bytes of `in` were filled; marks the memory as touched and frees the element. The driver sees it with
+ * the next virtq_notify, which therefore follows each push, or each batch of them.
+ */
 void virtq_push(VirtQueue *q, void *elem, uint32_t written);
 void virtq_drop(VirtQueue *q, void *elem);              /* frees it unused (reset, unplug) */
 void virtq_unpop(VirtQueue *q, void *elem);             /* the one popped last goes back: it is popped again later */
-void virtq_notify(VirtQueue *q);                        /* interrupts if the driver wants to know of pushes since the last */
+void virtq_notify(VirtQueue *q);                        /* publishes pushes; interrupts if the driver wants to know of them */
 bool virtq_empty(VirtQueue *q);
 /* Does the driver's next buffer ring the bell? Off while polling. After on: look once more (true: something is there). */
 bool virtq_bell(VirtQueue *q, bool on);
-/* Buffers with at least `bytes` of `in` are there, looking at most at as many as that takes (virtio-net). */
+/*
+ * Buffers with at least `bytes` of `in` are there, looking at most at as many as that takes (virtio-net). False: the
+ * next buffer rings the bell, as after a pop that gave none.
+ */
 bool virtq_has_room(VirtQueue *q, size_t bytes);
 /* Calls handle soon in the queue's thread, as if the bell had rung. Any thread. */
 void virtio_kick(VirtQueue *q);
@@ -117,8 +131,19 @@ typedef struct VirtioTransport {
 } VirtioTransport;
 typedef struct VirtioBus { Bus bus; VirtioDevice *device; const VirtioTransport *transport; void *opaque; } VirtioBus;
 
-void virtio_set_status(VirtioDevice *v, uint8_t status);                /* 0: reset. Machine lock */
+/* Why queues rest: the machine stands, the transport may not reach memory, the device is broken as a whole. */
+typedef enum VirtioHold { VIRTIO_HOLD_STOPPED = 1, VIRTIO_HOLD_BUS = 2, VIRTIO_HOLD_BROKEN = 4 } VirtioHold;
+enum { VIRTIO_ACKNOWLEDGE = 1, VIRTIO_DRIVER = 2, VIRTIO_DRIVER_OK = 4, VIRTIO_FEATURES_OK = 8, VIRTIO_NEEDS_RESET = 64, VIRTIO_FAILED = 128 };
+/* Holds the queues, and waits until nothing is in flight; or lets go. Machine lock. */
+void virtio_hold(VirtioDevice *v, VirtioHold why, bool on);
+
+/*
+ * All under the machine lock. The features are those the driver chose, said before its FEATURES_OK; read the status
+ * back for whether they were taken. With v->legacy they hold at once. Status 0: reset.
+ */
+void virtio_set_status(VirtioDevice *v, uint8_t status);
 void virtio_set_features(VirtioDevice *v, uint64_t features);
+uint64_t virtio_offered(const VirtioDevice *v);                         /* through the interface that is used */
 uint32_t virtio_config_read(VirtioDevice *v, unsigned off, unsigned size);
 void virtio_config_write(VirtioDevice *v, unsigned off, uint32_t val, unsigned size);
 typedef struct VirtqAddresses { uint64_t desc, avail /* driver area */, used /* device area */; } VirtqAddresses;
@@ -130,5 +155,7 @@ void virtq_enable(VirtQueue *q);                                        /* check
 bool virtq_enabled(const VirtQueue *q);
 void virtq_reset(VirtQueue *q);                                         /* one queue: VIRTIO_F_RING_RESET */
 void virtq_set_legacy_page(VirtQueue *q, uint32_t pfn, uint32_t page, uint32_t align);      /* pfn 0: reset */
+uint64_t virtq_legacy_page(const VirtQueue *q);                         /* the pfn it was given, or 0 */
+void virtq_addresses(const VirtQueue *q, VirtqAddresses *out);
 
 #endif
