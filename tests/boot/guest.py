@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import selectors
 import subprocess
 import time
 
@@ -137,6 +138,37 @@ class Guest:
         self._drain()
         if self.status != status:
             raise GuestError(f"ended with status {self.status}, not {status}")
+
+    def cpu_now(self):
+        """CPU seconds that it has used so far."""
+        if self.status is not None:
+            return self.cpu
+        with open(f"/proc/{self.proc.pid}/stat") as f:
+            fields = f.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def while_reading(self, process, seconds):
+        """Waits for another process (its stdout a pipe) and takes what the console says meanwhile,
+        so that the guest never waits for us. `output` of the process is what it said."""
+        chunks = []
+        with selectors.DefaultSelector() as sel:
+            end = time.monotonic() + seconds
+            sel.register(process.stdout, selectors.EVENT_READ)
+            while time.monotonic() < end:
+                self._read(0)
+                if sel.select(0.05):
+                    chunk = process.stdout.buffer.read1(65536)
+                    if not chunk:
+                        break
+                    chunks.append(chunk)
+            else:
+                process.kill()
+                process.wait()
+                raise subprocess.TimeoutExpired(process.args, seconds)
+        process.stdout.close()
+        process.wait()
+        process.output = b"".join(chunks).decode("utf-8", "replace")
+        return process
 
     def check_health(self):
         m = self.TROUBLE.search(self.text)
