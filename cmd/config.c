@@ -21,6 +21,8 @@ EmuConfig *emu_config_new(const char *program, const char *isa)
     c->vm.objects = g_ptr_array_new_with_free_func(g_free);
     c->vm.serials = g_ptr_array_new_with_free_func(g_free);
     c->vm.chardevs = g_ptr_array_new_with_free_func(g_free);
+    c->vm.fw_cfgs = g_ptr_array_new_with_free_func(g_free);
+    c->vm.smbios = g_ptr_array_new_with_free_func(g_free);
     c->log_items = g_ptr_array_new_with_free_func(g_free);
     c->log_filters = g_ptr_array_new_with_free_func(g_free);
     c->traces = g_ptr_array_new_with_free_func(g_free);
@@ -33,10 +35,11 @@ void emu_config_free(EmuConfig *c)
     char *const texts[] = {
         v->name, v->uuid, v->machine, v->machine_opts, v->cpu, v->cpu_opts, v->accel, v->kernel,
         v->initrd, v->append, v->dtb, v->bios, v->display, v->monitor, v->rtc_base, v->rtc_clock,
-        v->dumpdtb, c->help_arg, c->pidfile, c->log_file,
+        v->dumpdtb, v->boot_order, v->boot_once, v->boot_splash, c->help_arg, c->pidfile, c->log_file,
     };
     GPtrArray *const lists[] = {
-        v->devices, v->drives, v->blockdevs, v->objects, v->serials, v->chardevs, c->log_items, c->log_filters, c->traces,
+        v->devices, v->drives, v->blockdevs, v->objects, v->serials, v->chardevs, v->fw_cfgs, v->smbios,
+        c->log_items, c->log_filters, c->traces,
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)

@@ -158,6 +158,11 @@ static const Option boot_options[] = {
       AT(vm.dtb) },
     { "bios", NULL, "FILE|none|default", OPTION_TEXT,
       "the firmware; default is OpenSBI, none starts the kernel itself in machine mode", AT(vm.bios) },
+    { "boot", NULL, "[order=]KINDS[,OPTION=VALUE]...", CALL(set_boot),
+      .doc = "what firmware tries to boot: order=, once= (a floppy, c disk, d CD, n network), "
+             "menu=on, splash-time=MS, strict=on" },
+    { "fw_cfg", NULL, "[name=]NAME,file=FILE|string=TEXT", OPTION_LIST,
+      "a file that firmware and guest can read by fw_cfg; names begin with opt/", AT(vm.fw_cfgs) },
     { 0 }
 };
 
@@ -259,8 +264,7 @@ const MissingOption missing_options[] = {
     { "daemonize", "Start it with '&' or from a service manager, with -serial file:PATH." },
     { "icount", NULL }, { "numa", NULL }, { "global", "Use -device NAME,PROPERTY=VALUE." },
     { "set", "Use -device NAME,PROPERTY=VALUE." },
-    { "boot", "The machine boots -kernel, or the firmware of -bios." },
-    { "fw_cfg", NULL }, { "smbios", NULL }, { "acpitable", NULL }, { "no-acpi", "Use -M NAME,acpi=off." },
+    { "smbios", NULL }, { "acpitable", NULL }, { "no-acpi", "Use -M NAME,acpi=off." },
     { "no-hpet", NULL }, { "option-rom", NULL }, { "L", "Give the file's whole path to -bios." },
     { "mem-path", NULL }, { "mem-prealloc", NULL }, { "overcommit", NULL }, { "audiodev", NULL },
     { "usb", NULL }, { "usbdevice", NULL }, { "tpmdev", NULL }, { "loadvm", NULL },

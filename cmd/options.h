@@ -60,6 +60,9 @@ Err *set_cdrom(EmuConfig *c, const char *arg);
 Err *set_pflash(EmuConfig *c, const char *arg);
 Err *set_object(EmuConfig *c, const char *arg);
 
+/* cmd/boot_opts.c */
+Err *set_boot(EmuConfig *c, const char *arg);
+
 /* Is the argument, or an element of the list, a call for help? */
 bool asks_help(const char *arg);
 Err *ask_help(EmuConfig *c, HelpOn what, const char *arg);

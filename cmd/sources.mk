@@ -3,6 +3,7 @@
 programs += lyre
 lyre-main := cmd/main.c
 guests += riscv64
+src += cmd/boot_opts.c
 src += cmd/config.c cmd/disk_opts.c cmd/emu.c cmd/machine_opts.c cmd/options.c
 demo-scripts += tools/demo
 fuzz-scripts += tools/fuzz

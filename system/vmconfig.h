@@ -24,6 +24,13 @@ struct VmConfig {
     bool one_insn;              /* one-insn-per-tb=on */
     /* boot */
     char *kernel, *initrd, *append, *dtb, *bios;
+    char *boot_order, *boot_once;   /* letters, "cdn" */
+    bool boot_menu, boot_strict;
+    char *boot_splash;          /* a picture's file */
+    bool boot_has_splash_time, boot_has_reboot_timeout;
+    int boot_splash_time, boot_reboot_timeout;      /* ms */
+    GPtrArray *fw_cfgs;         /* each -fw_cfg argument */
+    GPtrArray *smbios;          /* each -smbios argument */
     GPtrArray *devices;         /* each -device argument, char* */
     GPtrArray *drives, *blockdevs, *objects;    /* arguments of -drive (and of -hda .. as such), -blockdev, -object */
     /* consoles */

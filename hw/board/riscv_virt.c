@@ -11,7 +11,7 @@
 
 #include "hw/board/riscv_virt.h"
 #include "hw/char/serial.h"
-#include "hw/firm/fw_cfg.h"
+#include "hw/firm/fw_items.h"
 #include "hw/firm/riscv_boot.h"
 #include "hw/intc/riscv.h"
 #include "hw/misc/misc.h"
@@ -30,6 +30,14 @@ static Err *check_options(const RiscvVirt *b)
 
 /* ---- devices */
 
+static Err *make_flash(RiscvVirt *b)
+{
+    Vm *vm = b->machine.vm;
+
+    TRY(cfi_flash_make(vm, "virt.flash0", VIRT_FLASH, VIRT_FLASH_SIZE, NULL));
+    return cfi_flash_make(vm, "virt.flash1", VIRT_FLASH + VIRT_FLASH_SIZE, VIRT_FLASH_SIZE, NULL);
+}
+
 static Err *make_devices(RiscvVirt *b)
 {
     Vm *vm = b->machine.vm;
@@ -41,8 +49,8 @@ static Err *make_devices(RiscvVirt *b)
     for (int i = 0; i < VIRT_VIRTIO_SLOTS; i++)
         TRY(virtio_mmio_empty_make(vm, VIRT_VIRTIO + i * VIRT_VIRTIO_STRIDE));
     TRY(fw_cfg_make(vm, VIRT_FW_CFG, &b->fw_cfg));
-    TRY(cfi_flash_make(vm, "virt.flash0", VIRT_FLASH, VIRT_FLASH_SIZE));
-    TRY(cfi_flash_make(vm, "virt.flash1", VIRT_FLASH + VIRT_FLASH_SIZE, VIRT_FLASH_SIZE));
+    TRY(fw_items_add(b->fw_cfg, vm));
+    TRY(make_flash(b));
     return absent_make(vm, "pcie-mmcfg-mmio", VIRT_ECAM, VIRT_ECAM_SIZE);
 }
 
@@ -72,6 +80,7 @@ static Err *virt_make(Machine *m)
     TRY(check_options(b));
     TRY(make_memory(b));
     TRY(make_devices(b));
+    boot.flash = b->flash_code ? VIRT_FLASH : 0;
     TRY(riscv_boot_files(&boot));
     TRY(virt_tree(b, &tree));
     return riscv_boot_tree(&boot, &tree);

@@ -56,6 +56,7 @@ typedef struct RiscvVirt {
     Region rom, ram;
     Plic *plic; Aplic *aplic;   /* one of them: see virt_source */
     FwCfg *fw_cfg;
+    bool flash_code;            /* the first flash has something behind it: code to be started */
 } RiscvVirt;
 
 static inline uint64_t virt_pci_high(uint64_t ram_size)

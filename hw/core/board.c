@@ -3,6 +3,7 @@
  * Choosing a board, making it, resetting it.
  */
 #include "hw/core/board.h"
+#include "hw/core/boot_order.h"
 
 #include <string.h>
 
@@ -178,6 +179,7 @@ void board_free(Vm *vm)
     if (m->board->free)
         m->board->free(m);
     images_clear(&m->images);
+    boot_order_free(m);
     props_clear(m, m->board->fields);
     props_clear(m, machine_fields);
     vm->board = NULL;

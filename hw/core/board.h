@@ -41,6 +41,8 @@ struct Machine {
     Images images;
     bool made;                  /* what comes now is hotplugged */
     void (*on_deleted)(void *opaque, const char *id); void *on_deleted_opaque;     /* device_on_deleted's */
+    GArray *boot_order;         /* hw/core/boot_order.c */
+    bool booted;                /* firmware was given its boot order once */
     /* options that every board has */
     bool usb, dump_guest_core, mem_merge;
     char *memory_backend;

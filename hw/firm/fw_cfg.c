@@ -5,7 +5,9 @@
  * order), selector at 8 (16 bits, big-endian), DMA address at 16 (64 bits,
  * big-endian; writing its low half starts the transfer).
  *
- * No item can be written by the guest; writing DMA reports an error.
+ * Files have the selectors from 0x20 on in the order of their names, which is the
+ * order of the directory, too. Guests write by DMA alone, and only to files made for that. Left out: items of
+ * one architecture (selector bit 15), writing by the data register (gone from the specification).
  */
 #include "hw/firm/fw_cfg.h"
 
@@ -17,18 +19,26 @@ enum {
     R_DATA = 0, R_SELECTOR = 8, R_DMA = 16, FW_CFG_SIZE = 24,
     DMA_ERROR = 1, DMA_READ = 2, DMA_SKIP = 4, DMA_SELECT = 8, DMA_WRITE = 16,
     KEY_MASK = 0x3fff,                  /* without the "architecture's own" and "write" bits */
-    FILE_SLOTS = 32, ITEMS = FW_CFG_FILE_FIRST + FILE_SLOTS, NAME_SIZE = 56,
+    FILES_MAX = 1024, NAME_SIZE = 56,
 };
 static const uint8_t dma_signature[8] = "QEMU CFG";
 
 typedef struct Item { uint8_t *bytes; uint32_t len; } Item;
 
+typedef struct File {
+    char *name;
+    Item item;
+    bool listed;                        /* one that is made at reset may be missing */
+    FwCfgMake make; void *make_opaque;  /* NULL: it never changes */
+    bool writable;
+    FwCfgWritten written; void *written_opaque;
+} File;
+
 struct FwCfg {
     Device dev;
     Region io;
-    Item items[ITEMS];
-    uint32_t files;
-    GByteArray *dir;                    /* entries of the file directory, without the count */
+    Item items[FW_CFG_FILE_FIRST];
+    GPtrArray *files;                   /* File *, by name; the first has FW_CFG_FILE_FIRST */
     uint16_t selected;
     uint32_t at;                        /* next byte of the selected item */
     uint64_t dma;                       /* address register */
@@ -37,11 +47,21 @@ struct FwCfg {
 /* As it lies in guest memory. */
 typedef struct DmaRequest { uint32_t control, length; uint64_t address; } DmaRequest;
 
+static File *selected_file(const FwCfg *f)
+{
+    unsigned i = f->selected - FW_CFG_FILE_FIRST;
+
+    return f->selected >= FW_CFG_FILE_FIRST && i < f->files->len ? f->files->pdata[i] : NULL;
+}
+
 static const Item *selected(const FwCfg *f)
 {
     static const Item nothing;
+    const File *file = selected_file(f);
 
-    return f->selected < ITEMS ? &f->items[f->selected] : &nothing;
+    if (file)
+        return &file->item;
+    return f->selected < FW_CFG_FILE_FIRST ? &f->items[f->selected] : &nothing;
 }
 
 static void select_item(FwCfg *f, uint16_t key)
@@ -93,6 +113,21 @@ static bool dma_read(FwCfg *f, uint64_t addr, uint32_t len)
     return true;
 }
 
+/* All of it lies within a file that may be written, or nothing happens. */
+static bool dma_write(FwCfg *f, uint64_t addr, uint32_t len)
+{
+    File *file = selected_file(f);
+
+    if (!file || !file->writable || available(f, len) != len)
+        return false;
+    if (len && space_read(f->dev.vm->mem, addr, file->item.bytes + f->at, len) != MEM_OK)
+        return false;
+    f->at += len;
+    if (file->written)
+        file->written(file->written_opaque, file->item.bytes, file->item.len);
+    return true;
+}
+
 static bool dma_do(FwCfg *f, const DmaRequest *r)
 {
     uint32_t control = GUINT32_FROM_BE(r->control), len = GUINT32_FROM_BE(r->length);
@@ -102,7 +137,7 @@ static bool dma_do(FwCfg *f, const DmaRequest *r)
     if (control & DMA_READ)
         return dma_read(f, GUINT64_FROM_BE(r->address), len);
     if (control & DMA_WRITE)
-        return false;
+        return dma_write(f, GUINT64_FROM_BE(r->address), len);
     if (control & DMA_SKIP)
         f->at += available(f, len);
     return true;
@@ -169,7 +204,7 @@ void fw_cfg_add(FwCfg *f, uint16_t key, const void *bytes, uint32_t len)
 {
     Item *i = &f->items[key];
 
-    g_assert(key < ITEMS && !i->bytes);
+    g_assert(key < FW_CFG_FILE_FIRST && !i->bytes);
     *i = (Item){ g_memdup2(bytes, len), len };
 }
 
@@ -179,43 +214,127 @@ void fw_cfg_add_u16(FwCfg *f, uint16_t key, uint16_t val)
     fw_cfg_add(f, key, &val, sizeof(val));
 }
 
-Err *fw_cfg_add_file(FwCfg *f, const char *name, const void *bytes, uint32_t len)
+/* ---- files */
+
+static void write_dir(FwCfg *f)
 {
-    struct { uint32_t size; uint16_t select, reserved; char name[NAME_SIZE]; } row = { 0 };
+    struct { uint32_t size; uint16_t select, reserved; char name[NAME_SIZE]; } row;
+    GByteArray *dir = g_byte_array_new();
+    uint32_t count = 0;
 
-    if (f->files == FILE_SLOTS)
-        return err(ERR_INVALID, "fw_cfg file '%s': there are %d files already", name, FILE_SLOTS);
-    if (strlen(name) >= NAME_SIZE)
-        return err(ERR_INVALID, "fw_cfg file '%s': the name is longer than %d characters", name, NAME_SIZE - 1);
-    uint16_t key = FW_CFG_FILE_FIRST + f->files++;
-    fw_cfg_add(f, key, bytes, len);
-    row.size = GUINT32_TO_BE(len);
-    row.select = GUINT16_TO_BE(key);
-    strcpy(row.name, name);
-    g_byte_array_append(f->dir, (const uint8_t *)&row, sizeof(row));
+    g_byte_array_append(dir, (const uint8_t *)&count, sizeof(count));
+    for (guint i = 0; i < f->files->len; i++) {
+        const File *file = f->files->pdata[i];
 
-    Item *dir = &f->items[FW_CFG_FILE_DIR];
-    uint32_t count = GUINT32_TO_BE(f->files);
-    g_free(dir->bytes);
-    dir->len = sizeof(count) + f->dir->len;
-    dir->bytes = g_malloc(dir->len);
-    memcpy(dir->bytes, &count, sizeof(count));
-    memcpy(dir->bytes + sizeof(count), f->dir->data, f->dir->len);
+        if (!file->listed)
+            continue;
+        count++;
+        memset(&row, 0, sizeof(row));
+        row.size = GUINT32_TO_BE(file->item.len);
+        row.select = GUINT16_TO_BE(FW_CFG_FILE_FIRST + i);
+        strcpy(row.name, file->name);
+        g_byte_array_append(dir, (const uint8_t *)&row, sizeof(row));
+    }
+    count = GUINT32_TO_BE(count);
+    memcpy(dir->data, &count, sizeof(count));
+
+    Item *item = &f->items[FW_CFG_FILE_DIR];
+    g_free(item->bytes);
+    item->len = dir->len;
+    item->bytes = g_byte_array_free(dir, false);
+}
+
+static void free_file(gpointer p)
+{
+    File *file = p;
+
+    g_free(file->name);
+    g_free(file->item.bytes);
+    g_free(file);
+}
+
+static Err *new_file(FwCfg *f, const char *name, const void *bytes, uint32_t len, File **out)
+{
+    guint at = 0;
+
+    if (f->files->len == FILES_MAX)
+        return err(ERR_INVALID, "fw_cfg file '%s': there are %d files already", name, FILES_MAX);
+    if (!*name || strlen(name) >= NAME_SIZE)
+        return err(ERR_INVALID, "fw_cfg file '%s': a name has 1 to %d characters", name, NAME_SIZE - 1);
+    while (at < f->files->len && strcmp(((File *)f->files->pdata[at])->name, name) < 0)
+        at++;
+    if (at < f->files->len && !strcmp(((File *)f->files->pdata[at])->name, name))
+        return err(ERR_INVALID, "fw_cfg file '%s' is there already", name);
+    File *file = g_new0(File, 1);
+    file->name = g_strdup(name);
+    file->item = (Item){ g_memdup2(bytes, len), len };
+    file->listed = true;
+    g_ptr_array_insert(f->files, at, file);
+    write_dir(f);
+    *out = file;
     return NULL;
 }
 
+Err *fw_cfg_add_file(FwCfg *f, const char *name, const void *bytes, uint32_t len)
+{
+    File *file;
+
+    return new_file(f, name, bytes, len, &file);
+}
+
+Err *fw_cfg_add_writable_file(FwCfg *f, const char *name, const void *bytes, uint32_t len,
+                              FwCfgWritten written, void *opaque)
+{
+    File *file;
+
+    TRY(new_file(f, name, bytes, len, &file));
+    file->writable = true;
+    file->written = written;
+    file->written_opaque = opaque;
+    return NULL;
+}
+
+Err *fw_cfg_add_made_file(FwCfg *f, const char *name, FwCfgMake make, void *opaque)
+{
+    File *file;
+
+    TRY(new_file(f, name, NULL, 0, &file));
+    file->listed = false;
+    file->make = make;
+    file->make_opaque = opaque;
+    write_dir(f);
+    return NULL;
+}
+
+static void make_file(File *file)
+{
+    g_free(file->item.bytes);
+    file->item = (Item){ 0 };
+    file->item.bytes = file->make(file->make_opaque, &file->item.len);
+    file->listed = file->item.bytes != NULL;
+}
+
 /* ---- life */
+
+static void fw_cfg_reset(Device *d)
+{
+    FwCfg *f = (FwCfg *)d;
+
+    for (guint i = 0; i < f->files->len; i++)
+        if (((File *)f->files->pdata[i])->make)
+            make_file(f->files->pdata[i]);
+    write_dir(f);
+}
 
 static Err *fw_cfg_realize(Device *d)
 {
     FwCfg *f = (FwCfg *)d;
     static const uint8_t id[4] = { 3 };         /* little-endian: data register and DMA */
-    static const uint8_t no_files[4];
 
-    f->dir = g_byte_array_new();
+    f->files = g_ptr_array_new_with_free_func(free_file);
+    write_dir(f);
     fw_cfg_add(f, FW_CFG_SIGNATURE, "QEMU", 4);
     fw_cfg_add(f, FW_CFG_ID, id, sizeof(id));
-    fw_cfg_add(f, FW_CFG_FILE_DIR, no_files, sizeof(no_files));
     fw_cfg_add_u16(f, FW_CFG_NB_CPUS, d->vm->nvcpus);
     fw_cfg_add_u16(f, FW_CFG_MAX_CPUS, d->vm->nvcpus);
     return NULL;
@@ -225,9 +344,9 @@ static void fw_cfg_unrealize(Device *d)
 {
     FwCfg *f = (FwCfg *)d;
 
-    for (int i = 0; i < ITEMS; i++)
+    for (int i = 0; i < FW_CFG_FILE_FIRST; i++)
         g_free(f->items[i].bytes);
-    g_byte_array_free(f->dir, true);
+    g_ptr_array_free(f->files, true);
 }
 
 static const IoOps fw_cfg_io = { .read = fw_cfg_read, .write = fw_cfg_write, .min = 1, .max = 8 };
@@ -241,6 +360,7 @@ static const Field fw_cfg_fields[] = {
 DEVICE(fw_cfg_mem) = {
     .name = "fw_cfg_mem", .bus = BUS_SYSTEM, .doc = "items for firmware",
     .size = sizeof(FwCfg), .fields = fw_cfg_fields, .realize = fw_cfg_realize, .unrealize = fw_cfg_unrealize,
+    .reset = fw_cfg_reset,
 };
 
 Err *fw_cfg_make(Vm *vm, uint64_t base, FwCfg **out)

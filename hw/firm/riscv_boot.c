@@ -2,7 +2,8 @@
 /*
  * Booting RISC-V machines: SBI firmware gets control in M-mode with a0 = hart
  * id, a1 = device tree, a2 = struct fw_dynamic_info (OpenSBI,
- * docs/firmware/fw_dynamic.md), which says where the kernel is.
+ * docs/firmware/fw_dynamic.md), which says where the kernel is. Without a kernel, code in
+ * flash takes its place (UEFI, say): OpenSBI starts it, or the boot ROM with -bios none.
  *
  * Places: firmware at the start of RAM; the kernel at the next multiple of
  * 2 MiB (Linux, Documentation/riscv/boot.rst); the initrd half of RAM, but at
@@ -184,6 +185,8 @@ Err *riscv_boot_files(RiscvBoot *b)
     TRY(err_in(load_initrd(b), "-initrd"));
     if (config->append && !config->kernel)
         return err(ERR_INVALID, "-append needs a -kernel that it is for");
+    if (!b->kernel)
+        b->kernel = b->flash;
     /* Without firmware the boot ROM jumps to the kernel itself. */
     if (config->bios && !strcmp(config->bios, "none") && b->kernel)
         b->start = b->kernel;

@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: MIT
 src += hw/firm/fdt.c hw/firm/fw_cfg.c hw/firm/riscv_boot.c
+src += hw/firm/fw_items.c

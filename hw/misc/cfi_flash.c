@@ -5,24 +5,29 @@
  * 32-bit bus. Commands are in the low byte; both chips get the same.
  *
  * While it is in read-array mode the guest reads RAM. Any other mode puts the
- * register window over it. Its content outlives resets. Without a drive it starts as
- * zeros, not as ones: the guest erases what it wants to program, and memory
- * that nobody uses costs nothing. Timing, suspend and block locking are left out: every
+ * register window over it. Its content outlives resets. Without a store behind it, it
+ * starts as zeros, not as ones: the guest erases what it wants to program, and memory
+ * that nobody uses costs nothing. With one, each operation has reached the store before
+ * the guest reads that it is done: firmware keeps its variables whole over a loss of power by
+ * the order of its writes. Timing, suspend and block locking are left out: every
  * operation is done at once, every block is unlocked.
  */
 #include "hw/misc/misc.h"
 
 #include <stdatomic.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "util/log.h"
+#include "util/str.h"
 
 enum {
     CHIPS = 2, BUS_BYTES = 4,
     CHIP_SIZE_LOG2 = 24,                /* 16 MiB each */
     BLOCK_SIZE = 256 * 1024,            /* of both chips together */
-    BUFFER_LOG2 = 5,                    /* of a chip's write buffer in bytes */
-    BUFFER_WORDS = CHIPS * (1 << BUFFER_LOG2) / BUS_BYTES,
+    BUFFER_LOG2 = 11,                   /* of a chip's write buffer in bytes */
+    BUFFER_SIZE = CHIPS << BUFFER_LOG2,
+    BUFFER_WORDS = BUFFER_SIZE / BUS_BYTES,
     MAKER = 0x89, DEVICE_ID = 0x18,
 
     CMD_PROGRAM2 = 0x10, CMD_ERASE = 0x20, CMD_PROGRAM = 0x40, CMD_CLEAR_STATUS = 0x50, CMD_LOCK = 0x60,
@@ -44,12 +49,14 @@ typedef struct CfiFlash {
     uint64_t bytes, base;
     RamBlock *ram;
     bool windowed;                      /* io is mapped */
+    FlashStore store;
+    bool failed;                        /* the last write to the store did: it is said once */
     uint8_t mode, wait, status;         /* FlashMode, FlashWait */
-    uint8_t buffer_left;                /* words that WAIT_BUFFER still expects */
-    uint8_t buffer_len;                 /* of those that came */
-    uint32_t buffer_off[BUFFER_WORDS];
-    uint32_t buffer_val[BUFFER_WORDS];
-    uint8_t buffer_size[BUFFER_WORDS];
+    /* The write buffer: what BUFFER_SIZE bytes of the array from buffer_base on will be. */
+    uint32_t buffer_left;               /* words that WAIT_BUFFER still expects */
+    uint32_t buffer_low, buffer_high;   /* the bytes in it that came; equal: none yet */
+    uint64_t buffer_base;
+    uint8_t buffer[BUFFER_SIZE];
 } CfiFlash;
 
 /* ---- modes */
@@ -132,52 +139,85 @@ static uint64_t flash_read(void *opaque, uint64_t off, unsigned size)
 
 /* ---- programming */
 
-/* Programming clears bits; only erasing sets them. */
-static void program(CfiFlash *f, uint64_t off, uint32_t val, unsigned size)
+/* Those bytes of the array have changed: the store shall have them. False: it has not. */
+static bool changed(CfiFlash *f, uint64_t off, uint64_t len)
 {
-    uint32_t was = 0;
+    ram_touch(f->ram, off, len);
+    int e = f->store.write ? f->store.write(f->store.opaque, off, f->ram->host + off, len) : 0;
 
-    memcpy(&was, f->ram->host + off, size);
-    val &= was;
-    memcpy(f->ram->host + off, &val, size);
-    ram_touch(f->ram, off, size);
+    if (e && !f->failed)
+        err_note("%s: cannot write %" PRIu64 " bytes at %" PRIu64 " of what is behind it: %s; the guest is told",
+                 f->name, len, off, g_strerror(-e));
+    f->failed = e;
+    return !e;
+}
+
+/* Programming clears bits; only erasing sets them. */
+static bool program(CfiFlash *f, uint64_t off, const uint8_t *bytes, unsigned len)
+{
+    if (f->store.readonly)
+        return false;
+    for (unsigned i = 0; i < len; i++)
+        f->ram->host[off + i] &= bytes[i];
+    return changed(f, off, len);
+}
+
+static void program_word(CfiFlash *f, uint64_t off, uint32_t val, unsigned size)
+{
+    if (!program(f, off, (const uint8_t *)&val, size))
+        f->status |= SR_PROGRAM_ERROR;
+    f->wait = WAIT_COMMAND;
 }
 
 static void erase(CfiFlash *f, uint64_t off)
 {
     off &= ~(uint64_t)(BLOCK_SIZE - 1);
+    if (f->store.readonly) {
+        f->status |= SR_ERASE_ERROR;
+        return;
+    }
     memset(f->ram->host + off, 0xff, BLOCK_SIZE);
-    ram_touch(f->ram, off, BLOCK_SIZE);
+    if (!changed(f, off, BLOCK_SIZE))
+        f->status |= SR_ERASE_ERROR;
 }
 
 static void buffer_begin(CfiFlash *f, uint32_t count)
 {
-    f->buffer_len = 0;
-    f->buffer_left = (count & 0xff) + 1;
+    f->buffer_low = f->buffer_high = 0;
+    f->buffer_left = (count & 0xffff) + 1;
     f->wait = WAIT_BUFFER;
-    if (f->buffer_left > BUFFER_WORDS || !f->buffer_left) {
+    if (f->buffer_left > BUFFER_WORDS) {
         f->status |= SR_PROGRAM_ERROR;
         f->wait = WAIT_COMMAND;
     }
 }
 
+/* The first word says which part of the array is meant; all are in it. */
 static void buffer_put(CfiFlash *f, uint64_t off, uint32_t val, unsigned size)
 {
-    f->buffer_off[f->buffer_len] = off;
-    f->buffer_val[f->buffer_len] = val;
-    f->buffer_size[f->buffer_len++] = size;
+    if (f->buffer_low == f->buffer_high) {
+        f->buffer_base = off & ~(uint64_t)(BUFFER_SIZE - 1);
+        f->buffer_low = f->buffer_high = off - f->buffer_base;
+        memset(f->buffer, 0xff, BUFFER_SIZE);
+    }
+    uint64_t at = off - f->buffer_base;
+    if (off < f->buffer_base || at + size > BUFFER_SIZE) {
+        f->status |= SR_PROGRAM_ERROR;
+        f->wait = WAIT_COMMAND;
+        return;
+    }
+    memcpy(f->buffer + at, &val, size);
+    f->buffer_low = MIN(f->buffer_low, at);
+    f->buffer_high = MAX(f->buffer_high, at + size);
     if (!--f->buffer_left)
         f->wait = WAIT_BUFFER_CONFIRM;
 }
 
 static void buffer_end(CfiFlash *f, uint8_t cmd)
 {
-    if (cmd != CMD_CONFIRM) {
+    if (cmd != CMD_CONFIRM ||
+        !program(f, f->buffer_base + f->buffer_low, f->buffer + f->buffer_low, f->buffer_high - f->buffer_low))
         f->status |= SR_PROGRAM_ERROR;
-    } else {
-        for (unsigned i = 0; i < f->buffer_len; i++)
-            program(f, f->buffer_off[i], f->buffer_val[i], f->buffer_size[i]);
-    }
     f->wait = WAIT_COMMAND;
 }
 
@@ -229,8 +269,7 @@ static void flash_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
         command(f, val);
         break;
     case WAIT_DATA:
-        program(f, off, val, size);
-        f->wait = WAIT_COMMAND;
+        program_word(f, off, val, size);
         break;
     case WAIT_ERASE:
         if ((uint8_t)val == CMD_CONFIRM)
@@ -258,6 +297,23 @@ static void flash_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 
 static const IoOps flash_io = { .read = flash_read, .write = flash_write, .min = 1, .max = 4 };
 
+/* What is all zeros stays memory that nobody has touched. */
+static int load(CfiFlash *f)
+{
+    static const uint8_t zeros[BLOCK_SIZE];
+    g_autofree uint8_t *block = g_malloc(BLOCK_SIZE);
+
+    for (uint64_t off = 0; f->store.read && off < f->bytes; off += BLOCK_SIZE) {
+        int e = f->store.read(f->store.opaque, off, block, BLOCK_SIZE);
+
+        if (e)
+            return e;
+        if (memcmp(block, zeros, BLOCK_SIZE))
+            memcpy(f->ram->host + off, block, BLOCK_SIZE);
+    }
+    return 0;
+}
+
 static Err *flash_realize(Device *d)
 {
     CfiFlash *f = (CfiFlash *)d;
@@ -269,7 +325,16 @@ static Err *flash_realize(Device *d)
                          .ops = &flash_io, .dev = f };
     f->io.size = f->bytes;
     f->io.name = f->name;
-    return NULL;
+    int e = load(f);
+    return e ? err_errno(-e, "cannot read what '%s' holds", f->name) : NULL;
+}
+
+static void flash_unrealize(Device *d)
+{
+    CfiFlash *f = (CfiFlash *)d;
+
+    if (f->store.free)
+        f->store.free(f->store.opaque);
 }
 
 static void flash_reset(Device *d)
@@ -284,24 +349,47 @@ static const Field flash_fields[] = {
     PROP(CfiFlash, name, .def = "flash", .doc = "of its memory"),
     PROP(CfiFlash, bytes, .as = "size", .units = true, .def = "32M", .doc = "of both chips"),
     LINK(CfiFlash, io, .ops = &flash_io),
+    TRANSIENT(CfiFlash, store), TRANSIENT(CfiFlash, failed),
     STATE(CfiFlash, mode), STATE(CfiFlash, wait), STATE(CfiFlash, status),
-    STATE(CfiFlash, buffer_left), STATE(CfiFlash, buffer_len),
-    STATES(CfiFlash, buffer_off), STATES(CfiFlash, buffer_val), STATES(CfiFlash, buffer_size),
+    STATE(CfiFlash, buffer_left), STATE(CfiFlash, buffer_low), STATE(CfiFlash, buffer_high),
+    STATE(CfiFlash, buffer_base), STATES(CfiFlash, buffer),
     {0}
 };
 
 DEVICE(cfi_flash) = {
     .name = "cfi.pflash01", .bus = BUS_SYSTEM, .doc = "NOR flash with the Intel command set",
-    .size = sizeof(CfiFlash), .fields = flash_fields, .realize = flash_realize, .reset = flash_reset,
+    .size = sizeof(CfiFlash), .fields = flash_fields,
+    .realize = flash_realize, .unrealize = flash_unrealize, .reset = flash_reset,
 };
 
-Err *cfi_flash_make(Vm *vm, const char *name, uint64_t base, uint64_t size)
+/* A file for another flash, or half a copy, would be read as garbage by the guest, or be cut off. */
+static Err *check_size(const char *name, uint64_t size, uint64_t have)
 {
-    CfiFlash *f = (CfiFlash *)device_new(vm, &device_cfi_flash);
+    if (have == size)
+        return NULL;
+    g_autofree char *got = size_to_text(have), *want = size_to_text(size);
+    Err *e = err(ERR_INVALID, "%s has %s, and what was given for it has %s", name, want, got);
+    if (have > size)
+        return err_hint(e, "It has to be exactly as large: is it firmware for another machine?");
+    return err_hint(e, "It has to be exactly as large: truncate -s %" PRIu64 " FILE, or lyre-img resize, fills it up.",
+                    size);
+}
 
+Err *cfi_flash_make(Vm *vm, const char *name, uint64_t base, uint64_t size, const FlashStore *store)
+{
+    Err *e = store ? check_size(name, size, store->size) : NULL;
+
+    if (e) {
+        if (store->free)
+            store->free(store->opaque);
+        return e;
+    }
+    CfiFlash *f = (CfiFlash *)device_new(vm, &device_cfi_flash);
     g_free(f->name);
     f->name = g_strdup(name);
     f->base = base;
     f->bytes = size;
+    if (store)
+        f->store = *store;
     return device_place(&f->dev, &f->array, base);
 }

@@ -6,8 +6,20 @@
 #include "hw/core/device.h"
 
 MUST_USE Err *sifive_test_make(Vm *vm, uint64_t base);
-/* NOR flash of that size, and the name of its RAM block. */
-MUST_USE Err *cfi_flash_make(Vm *vm, const char *name, uint64_t base, uint64_t size);
+/*
+ * What a flash's content comes from and goes to. read and write are called under the machine lock, wait
+ * until it is done, and return 0 or -errno; write may be NULL: changes end with the machine.
+ */
+typedef struct FlashStore {
+    void *opaque;
+    uint64_t size;              /* has to be the flash's */
+    bool readonly;              /* programming and erasing fail, as with a chip whose write protection is on */
+    int (*read )(void *opaque, uint64_t off, void *bytes, uint64_t len);
+    int (*write)(void *opaque, uint64_t off, const void *bytes, uint64_t len);
+    void (*free)(void *opaque); /* or NULL */
+} FlashStore;
+/* NOR flash of that size; `name` is also its RAM block's. store (NULL: none) is copied, and freed with the flash. */
+MUST_USE Err *cfi_flash_make(Vm *vm, const char *name, uint64_t base, uint64_t size, const FlashStore *store);
 /* A virtio-mmio transport without a device. */
 MUST_USE Err *virtio_mmio_empty_make(Vm *vm, uint64_t base);
 /* Room for devices that are not there: reads give all ones, writes are lost. */

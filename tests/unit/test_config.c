@@ -157,6 +157,32 @@ static void test_memory(void)
     bad("-m", "needs an argument", NULL);
 }
 
+static void test_boot(void)
+{
+    EmuConfig *c = good("-boot cd,once=n,menu=on,splash-time=1234,strict=on,reboot-timeout=-1 -fw_cfg opt/a,string=x "
+                        "-boot splash=x.jpg,reboot-timeout=5");
+
+    CHECK_STR(c->vm.boot_order, "cd");
+    CHECK_STR(c->vm.boot_once, "n");
+    CHECK(c->vm.boot_menu && c->vm.boot_strict);
+    CHECK(c->vm.boot_has_splash_time && c->vm.boot_splash_time == 1234);
+    CHECK(c->vm.boot_has_reboot_timeout && c->vm.boot_reboot_timeout == 5);
+    CHECK_STR(c->vm.boot_splash, "x.jpg");
+    CHECK_STR(c->vm.fw_cfgs->pdata[0], "opt/a,string=x");
+    emu_config_free(c);
+    c = good("-boot menu=off,reboot-timeout=-1");
+    CHECK(!c->vm.boot_has_reboot_timeout && !c->vm.boot_order);
+    emu_config_free(c);
+    bad("-boot order=xyz", "'x' is no kind of device", "order=dc");
+    bad("-boot cc", "'c' is there twice", NULL);
+    bad("-boot once=dd", "'d' is there twice", NULL);
+    bad("-boot splash-time=70000", "65535", NULL);
+    bad("-boot reboot-timeout=-5", "reboot-timeout", NULL);
+    bad("-boot reboot-timeout=65536", "65535", NULL);
+    bad("-boot menu=maybe", "maybe", NULL);
+    bad("-boot ordr=c", "'ordr'", "'order'");
+}
+
 static void test_accel(void)
 {
     EmuConfig *c = good("-accel kvm -accel tcg,tb-size=64,one-insn-per-tb=on,engine=interp,thread=multi");
@@ -306,6 +332,7 @@ int main(void)
     RUN(test_smp);
     RUN(test_memory);
     RUN(test_accel);
+    RUN(test_boot);
     RUN(test_consoles);
     RUN(test_rest);
     RUN(test_wrong);

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* What of the configuration firmware may read by fw_cfg, on every board. */
+#ifndef HW_FIRM_FW_ITEMS_H
+#define HW_FIRM_FW_ITEMS_H
+
+#include "hw/firm/fw_cfg.h"
+
+/* UUID, boot order and menu, times, and the files of -fw_cfg. A board calls it when it has made its fw_cfg. */
+MUST_USE Err *fw_items_add(FwCfg *f, Vm *vm);
+
+#endif
