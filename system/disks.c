@@ -269,6 +269,20 @@ void disk_port_drain(DiskPort *p)
         iothread_run(p->vm->disks->thread, drain, p->disk);
 }
 
+static void set_through(void *arg)
+{
+    const DiskPort *p = arg;
+
+    disk_set_writethrough(p->disk, p->writethrough);
+}
+
+void disk_port_set_writethrough(DiskPort *p, bool on)
+{
+    p->writethrough = on;
+    if (p->disk)
+        iothread_run(p->vm->disks->thread, set_through, p);
+}
+
 /* ---- errors */
 
 static const char *verb(bool write)

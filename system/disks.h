@@ -83,6 +83,8 @@ void disk_port_unbind(DiskPort *p);
 static inline uint64_t disk_port_size(const DiskPort *p) { return p->size; }
 /* Waits until nothing of this port is in flight; main or vCPU thread. */
 void disk_port_drain(DiskPort *p);
+/* Does a write end only when it is on stable storage? Main or vCPU thread. */
+void disk_port_set_writethrough(DiskPort *p, bool on);
 /*
  * What a failed request means, as werror and rerror ask. The disks' thread.
  * STOP: the machine is asked to stop, with a line on why; the device keeps the

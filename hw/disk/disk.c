@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The properties that all disks have: what they may be, and binding the drive.
+ */
+#include "hw/disk/disk.h"
+
+#include <string.h>
+
+const char *const disk_on_off_auto[] = { "auto", "off", "on", NULL };
+
+enum { BLOCK_MIN = 512, BLOCK_MOST = 2 << 20 };
+
+static Err *check_size(const char *name, uint32_t *size, uint32_t def)
+{
+    if (!*size)
+        *size = def;
+    if (*size < BLOCK_MIN || *size > BLOCK_MOST || *size & (*size - 1))
+        return err(ERR_INVALID, "%s=%u: it is a power of two from %d to %d", name, *size, BLOCK_MIN, BLOCK_MOST);
+    return NULL;
+}
+
+static Err *check_sizes(DiskConf *c)
+{
+    TRY(check_size("logical_block_size", &c->logical, BLOCK_MIN));
+    TRY(check_size("physical_block_size", &c->physical, c->logical));
+    if (c->logical > c->physical)
+        return err(ERR_INVALID, "logical_block_size %u is more than physical_block_size %u", c->logical, c->physical);
+    if (c->min_io % c->logical || c->opt_io % c->logical)
+        return err(ERR_INVALID, "min_io_size and opt_io_size are multiples of logical_block_size (%u)", c->logical);
+    if (c->discard_granularity != DISK_GRANULARITY_AUTO && c->discard_granularity % c->logical)
+        return err(ERR_INVALID, "discard_granularity is a multiple of logical_block_size (%u)", c->logical);
+    return NULL;
+}
+
+Err *disk_conf_bind(Device *d, DiskConf *c, const DiskPortOps *ops, bool read_only, bool removable)
+{
+    DiskPort *p = &c->port;
+
+    TRY(check_sizes(c));
+    if (c->rerror == IO_ERROR_ENOSPC)
+        return err(ERR_INVALID, "rerror=enospc: reading never fills a disk");
+    p->share_rw = c->share_rw;
+    p->werror = c->werror;
+    p->rerror = c->rerror;
+    TRY(disk_port_bind(d->vm, p, ops, d, read_only, removable));
+    if (c->write_cache != DISK_AUTO && p->disk)
+        disk_port_set_writethrough(p, c->write_cache == DISK_OFF);
+    return NULL;
+}
+
+Err *disk_check_serial(const char *serial, unsigned most)
+{
+    if (serial && strlen(serial) > most)
+        return err(ERR_INVALID, "serial '%s' is longer than %u characters", serial, most);
+    for (const char *s = serial; s && *s; s++) {
+        if (!g_ascii_isprint(*s))
+            return err(ERR_INVALID, "serial '%s' has a character that is not printable ASCII", serial);
+    }
+    return NULL;
+}

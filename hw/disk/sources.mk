@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+src += hw/disk/disk.c hw/disk/virtio_blk.c
