@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "hw/disk/disk.h"
 #include "util/opts.h"
 
 Err *board_find(const char *isa, const char *name, const Board **out)
@@ -130,7 +131,7 @@ static Err *make(Machine *m)
     TRY(m->board->make(m));
     for (guint i = 0; config->devices && i < config->devices->len; i++)
         TRY(device_add(m->vm, config->devices->pdata[i]));
-    return NULL;
+    return drives_make_devices(m->vm);
 }
 
 Err *board_make(Vm *vm)

@@ -33,12 +33,15 @@ extern const char *const disk_on_off_auto[];
     PROP(T, m.write_cache, .as = "write-cache", .names = disk_on_off_auto, .def = "auto",                       \
          .doc = "off: each write waits for stable storage; auto: as the drive says"),                           \
     PROP(T, m.share_rw, .as = "share-rw", .def = "off", .doc = "others may write to the image meanwhile"),      \
-    PROP(T, m.werror, .names = io_error_names, .def = "auto", .doc = "when a write fails; auto: as the drive says"), \
-    PROP(T, m.rerror, .names = io_error_names, .def = "auto", .doc = "when a read fails; auto: as the drive says")
+    PROP(T, m.werror, .as = "werror", .names = io_error_names, .def = "auto", .doc = "when a write fails; auto: as the drive says"), \
+    PROP(T, m.rerror, .as = "rerror", .names = io_error_names, .def = "auto", .doc = "when a read fails; auto: as the drive says")
 
 /* Checks the sizes, binds the port. removable: may be without a medium. Undone by disk_port_unbind. */
 MUST_USE Err *disk_conf_bind(Device *d, DiskConf *c, const DiskPortOps *ops, bool read_only, bool removable);
 /* A serial number of the guest's limits: at most `most` characters of printable ASCII. NULL is fine. */
 MUST_USE Err *disk_check_serial(const char *serial, unsigned most);
+
+/* Devices for the drives that nobody has taken and that are not if=none; the board and -device come first. */
+MUST_USE Err *drives_make_devices(Vm *vm);
 
 #endif

@@ -190,10 +190,13 @@ static void run_ranges(Req *r)
         return;
     }
     for (unsigned i = 0; i < n && !ret; i++) {
-        if (!ranges[i].len)
-            continue;
-        ret = r->type == T_DISCARD ? disk_discard(d, ranges[i].off, ranges[i].len)
-                                   : disk_zero(d, ranges[i].off, ranges[i].len, ranges[i].unmap ? REQ_UNMAP : 0);
+        for (Range *x = &ranges[i]; x->len && !ret; ) {
+            uint64_t len = MIN(x->len, (uint64_t)BLOCK_MAX_REQUEST);
+
+            ret = r->type == T_DISCARD ? disk_discard(d, x->off, len) : disk_zero(d, x->off, len, x->unmap ? REQ_UNMAP : 0);
+            x->off += len;
+            x->len -= len;
+        }
     }
     finish_run(r, ret);
 }
@@ -603,7 +606,7 @@ static Err *check_props(VirtioBlk *b)
     if (b->iothread && !iothread_find(d->vm, b->iothread))
         return err_hint(err(ERR_NOT_FOUND, "there is no I/O thread '%s'", b->iothread),
                         "Add -object iothread,id=%s, or leave iothread= out: all disks have a thread already.", b->iothread);
-    const uint32_t most = BLOCK_MAX_REQUEST / SECTOR;
+    const uint32_t most = INT32_MAX / SECTOR;
     if (b->max_discard > most || b->max_write_zeroes > most)
         return err(ERR_INVALID, "max-discard-sectors and max-write-zeroes-sectors are at most %u", most);
     if ((b->discard && !b->max_discard) || (b->write_zeroes && !b->max_write_zeroes))

@@ -5,3 +5,4 @@ tests += dev/test_aclint dev/test_plic dev/test_serial dev/test_virt_board dev/t
 tests += unit/test_mem unit/test_msi unit/test_iothread unit/test_clock unit/test_vm unit/test_loader unit/test_reflect
 tests += unit/test_mem unit/test_msi unit/test_clock unit/test_vm unit/test_loader unit/test_reflect unit/test_device
 tests += dev/test_firmware
+tests += dev/test_virtio_blk
