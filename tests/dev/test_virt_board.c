@@ -7,7 +7,7 @@
 #include <elf.h>
 #include <zlib.h>
 
-#include "hw/core/board.h"
+#include "hw/board/riscv_virt.h"
 #include "tests/dev/rig.h"
 
 #define RAM UINT64_C(0x80000000)
@@ -139,6 +139,50 @@ static void test_aclint_tree(void)
     CHECK_EQ(cell(t, "/soc/mtimer@2004000", "reg", 5), 0x2004000);
     CHECK_STR(prop(t, "/soc/sswi@2f00000", "compatible", NULL), "riscv,aclint-sswi");
     CHECK(fdt_path_offset(t, "/soc/clint@2000000") < 0);
+    rig_free(r);
+}
+
+/* As QEMU 7.2 has them, and as Linux's bindings want them. */
+static void test_aia_tree(void)
+{
+    rig_init(r);
+    r->config.machine_opts = (char *)"aia=aplic";
+    rig_board(r);
+    const void *t = tree();
+    const char *root = "/soc/aplic@c000000", *leaf = "/soc/aplic@d000000";
+    CHECK_STR(prop(t, leaf, "compatible", NULL), "riscv,aplic");
+    uint32_t wired = cell(t, leaf, "phandle", 0);
+    CHECK_EQ(cell(t, root, "riscv,children", 0), wired);
+    CHECK_EQ(cell(t, root, "riscv,delegation", 0), wired);
+    CHECK_EQ(cell(t, root, "riscv,delegation", 2), 96);
+    CHECK_EQ(cell(t, root, "interrupts-extended", 1), IRQ_MEI);
+    CHECK_EQ(cell(t, leaf, "interrupts-extended", 3), IRQ_SEI);
+    CHECK_EQ(cell(t, "/soc/serial@10000000", "interrupt-parent", 0), wired);
+    CHECK_EQ(cell(t, "/soc/serial@10000000", "interrupts", 1), 4);
+    CHECK_EQ(cell(t, "/soc/pci@30000000", "interrupt-map", 4), wired);
+    CHECK_EQ(cell(t, "/soc/pci@30000000", "interrupt-map", 7 + 5), 33);
+    CHECK(fdt_path_offset(t, "/soc/plic@c000000") < 0 && fdt_path_offset(t, "/soc/imsics@28000000") < 0);
+    CHECK(!strstr(prop(t, "/cpus/cpu@0", "riscv,isa", NULL), "aia"));
+    CHECK_EQ(virt_msi_phandle((RiscvVirt *)r->vm->board), 0);
+    rig_free(r);
+
+    rig_init(r);
+    r->config.machine_opts = (char *)"aia=aplic-imsic,aclint=on,aia-guests=0";
+    rig_board(r);
+    t = tree();
+    const char *imsic = "/soc/imsics@28000000";
+    CHECK_STR(prop(t, imsic, "compatible", NULL), "riscv,imsics");
+    CHECK_EQ(cell(t, imsic, "riscv,num-ids", 0), 255);
+    CHECK_EQ(cell(t, imsic, "reg", 3), RIG_HARTS * 0x1000);
+    CHECK_EQ(cell(t, imsic, "interrupts-extended", 3), IRQ_SEI);
+    CHECK_EQ(cell(t, leaf, "msi-parent", 0), cell(t, imsic, "phandle", 0));
+    CHECK_EQ(cell(t, root, "msi-parent", 0), cell(t, "/soc/imsics@24000000", "phandle", 0));
+    CHECK_EQ(virt_msi_phandle((RiscvVirt *)r->vm->board), cell(t, imsic, "phandle", 0));
+    CHECK(strstr(prop(t, "/cpus/cpu@1", "riscv,isa", NULL), "_smaia_ssaia_"));
+    /* Harts interrupt each other by messages: of the ACLINT the timers are left. */
+    CHECK_EQ(cell(t, "/soc/mtimer@2000000", "reg", 1), 0x2007ff8);
+    CHECK(fdt_path_offset(t, "/soc/mswi@2000000") < 0 && fdt_path_offset(t, "/soc/sswi@2f00000") < 0);
+    CHECK(rd(r, 0x2007ff8, 8) > 0);
     rig_free(r);
 }
 
@@ -548,6 +592,7 @@ int main(void)
     RUN(test_tree);
     RUN(test_big_memory);
     RUN(test_aclint_tree);
+    RUN(test_aia_tree);
     RUN(test_options);
     RUN(test_kernel);
     RUN(test_kernel_errors);

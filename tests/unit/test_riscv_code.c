@@ -21,6 +21,7 @@
 #include <dirent.h>
 #include <inttypes.h>
 
+#include "target/riscv/imsic.h"
 #include "tests/rand/machine.h"
 #include "tests/unit/test.h"
 
@@ -39,6 +40,7 @@ typedef struct Case {
 } Case;
 
 static const char *file_name;
+static ImsicFile files[2];      /* the hart's IMSIC */
 static Machine *machine;
 
 static int fail(const Case *c, const char *what, const char *why)
@@ -82,6 +84,7 @@ static uint64_t ext_bit(const char *name)
         { "c", RV_C }, { "m", RV_M }, { "a", RV_A }, { "f", RV_F }, { "d", RV_D }, { "zba", RV_ZBA },
         { "zbb", RV_ZBB }, { "zbkb", RV_ZBKB }, { "zicond", RV_ZICOND }, { "zihintpause", RV_ZIHINTPAUSE },
         { "zicbom", RV_ZICBOM }, { "zifencei", RV_ZIFENCEI }, { "svinval", RV_SVINVAL },
+        { "smstateen", RV_SMSTATEEN },
     };
     for (unsigned n = 0; n < G_N_ELEMENTS(names); n++)
         if (!strcmp(names[n].name, name))
@@ -137,6 +140,8 @@ static uint64_t *place_of(const char *what)
         { "menvcfg", offsetof(RiscvState, menvcfg) }, { "senvcfg", offsetof(RiscvState, senvcfg) },
         { "medeleg", offsetof(RiscvState, medeleg) }, { "mie", offsetof(RiscvState, mie) },
         { "mip", offsetof(RiscvState, mip) }, { "satp", offsetof(RiscvState, satp) },
+        { "mideleg", offsetof(RiscvState, mideleg) }, { "mvien", offsetof(RiscvState, mvien) },
+        { "mvip", offsetof(RiscvState, mvip) },
     };
     Env *env = machine->env;
 
@@ -222,6 +227,10 @@ static void prepare(const Case *c)
     isa_riscv64.reset(&machine->hart);
     env->ops = &machine_memory;
     s->exts = c->exts;
+    memset(files, 0, sizeof(files));
+    s->irq_lines = 0;
+    for (int level = AIA_M; level <= AIA_S; level++)
+        s->imsic[level] = &files[level];
     env->gpr[2] = env->gpr[9] = BASE + BUF_MIDDLE;
     machine_set_fcsr(machine, 0);
     set_start(c);
