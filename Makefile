@@ -55,7 +55,7 @@ lint:
 # These start from nothing: what is missing is installed, and configure run.
 # Tests of guests in RISC-V code need its compiler, tests against a peer need that; they are skipped without.
 from-nothing := demo check
-check-packages := gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user qemu-utils libnbd-bin nbdkit gnutls-bin
+check-packages := gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user qemu-utils libnbd-bin nbdkit gnutls-bin dosfstools mtools fdisk xorriso
 
 ifeq ($(wildcard $(B)/config.mk),)
 ifneq ($(filter-out $(no-config) $(from-nothing),$(goals)),)

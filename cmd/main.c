@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The emulator's main(). The name it was started by chooses the guest:
- * lyre-system-riscv64, or any name that ends in -system-riscv64.
+ * lyre-system-riscv64, or any name that ends in -system-riscv64; `lyre run FILE`
+ * chooses by the file.
  */
 #include <glib.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 
 #include "cmd/emu.h"
+#include "cmd/run/run.h"
 #include "target/isa.h"
 
 /* The text behind "-system-" in the program's name, or NULL. */
@@ -39,8 +41,9 @@ static int explain(const char *program, const char *guest)
     if (guest)
         fprintf(stderr, "%s: there is no guest '%s' in this program\n", program, guest);
     fprintf(stderr,
-            "This is the machine emulator Lyre, version %s. The name it is started by chooses\n"
-            "the guest: lyre-system-GUEST, for example lyre-system-%s --help\n"
+            "This is the machine emulator Lyre, version %s.\n"
+            "  lyre run DISK|ISO|KERNEL   runs it; lyre run --help says more\n"
+            "  lyre-system-GUEST          all options: lyre-system-%s --help\n"
             "Guests: %s\n", LYRE_VERSION, isas[0] ? isas[0]->name : "GUEST", names);
     g_free(names);
     return 1;
@@ -61,30 +64,57 @@ static int print_help(const EmuConfig *c)
     return fflush(stdout) ? 1 : 0;
 }
 
+static int run_guest(const char *program, const char *guest, int argc, char **argv)
+{
+    EmuConfig *c = emu_config_new(program, guest);
+    Err *e = emu_config_parse(c, argc, argv);
+    int status = 1;
+
+    if (!e && c->help != HELP_NONE)
+        status = print_help(c);
+    else if (!e)
+        e = emu_run(c, &status);
+    if (e) {
+        err_report(e);
+        status = 1;
+    }
+    emu_config_free(c);
+    return status;
+}
+
+/* argv[0] is "run". */
+static int run_file(int argc, char **argv)
+{
+    RunPlan plan;
+    bool go;
+    Err *e = run_command(argc, argv, &plan, &go);
+    int status = 0;
+
+    if (e) {
+        err_report(e);
+        return 1;
+    }
+    if (go) {
+        status = run_guest(plan.argv->pdata[0], plan.isa, plan.argv->len - 1, (char **)plan.argv->pdata);
+        run_plan_clear(&plan);
+    }
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     char *program = g_path_get_basename(argc ? argv[0] : "lyre");
     const char *guest = guest_of(program);
-    int status = 1;
+    int status;
 
     g_set_prgname(program);
     signal(SIGPIPE, SIG_IGN);
-    if (!guest || !isa_find(guest)) {
+    if (!guest && argc > 1 && !strcmp(argv[1], "run"))
+        status = run_file(argc - 1, argv + 1);
+    else if (!guest || !isa_find(guest))
         status = explain(program, guest);
-    } else {
-        EmuConfig *c = emu_config_new(program, guest);
-        Err *e = emu_config_parse(c, argc, argv);
-
-        if (!e && c->help != HELP_NONE)
-            status = print_help(c);
-        else if (!e)
-            e = emu_run(c, &status);
-        if (e) {
-            err_report(e);
-            status = 1;
-        }
-        emu_config_free(c);
-    }
+    else
+        status = run_guest(program, guest, argc, argv);
     g_free(program);
     return status;
 }

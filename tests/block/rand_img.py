@@ -239,7 +239,10 @@ class Run:
         # What the top emptied shows is its backing file's: the same bytes, but for the end of a longer one.
         if self.sizes[base] > self.size():
             return
-        self.img(tool, "commit", "-q", "-f", "qcow2", self.top())
+        if self.sizes[base] < self.size() and self.below(base) and "compat=0.10" in self.options[base]:
+            return          # it would have to grow, and cannot hide what would show from below
+        force = ["--force"] if tool == "lyre" else []       # a file that was rebased away still names the base
+        self.img(tool, "commit", "-q", *force, "-f", "qcow2", self.top())
         self.sizes[base] = self.size()
 
     def do_rebase(self, tool, depth):

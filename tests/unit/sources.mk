@@ -9,7 +9,7 @@ tests += unit/test_crypt unit/test_luks
 tests += unit/test_qcow2_snapshot unit/test_qcow2_check unit/test_qcow2_bitmap unit/test_qcow2_amend
 
 tests += unit/test_bitmap
-tests += unit/test_arena unit/test_iov unit/test_loop unit/test_co unit/test_aio unit/test_block_file
+tests += unit/test_run unit/test_arena unit/test_iov unit/test_loop unit/test_co unit/test_aio unit/test_block_file
 tests += unit/test_formats
 tests += unit/test_block_io
 tests += unit/test_block_graph
