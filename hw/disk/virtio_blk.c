@@ -16,9 +16,8 @@
 #include <string.h>
 
 #include "hw/disk/disk.h"
-#include "hw/virtio/virtio.h"
+#include "hw/disk/queue.h"
 #include "system/vmconfig.h"
-#include "util/co.h"
 #include "util/log.h"
 
 enum {
@@ -54,10 +53,7 @@ typedef struct Req {
 } Req;
 
 typedef struct BlkQueue {
-    VirtQueue *q;
-    VirtioBlk *b;
-    unsigned flying;                /* popped, neither pushed, dropped nor kept */
-    bool notify_soon;               /* a notify is on its way */
+    DiskQueue dq;
     Req *kept, **kept_end;          /* failed, to be started again */
 } BlkQueue;
 
@@ -73,49 +69,31 @@ struct VirtioBlk {
     bool through;                   /* the drive's write cache is off, before the driver says anything */
     Loop *loop;
     BlkQueue *queues;
-    CoQueue idle;                   /* who waits for flying to become 0 */
-    bool handling;                  /* within handle: it notifies at its end */
 };
 
 /* ---- ending requests */
 
-static void notify(void *opaque)
+static BlkQueue *queue_of(const Req *r)
 {
-    BlkQueue *bq = opaque;
-
-    bq->notify_soon = false;
-    virtq_notify(bq->q);
-}
-
-static void landed(BlkQueue *bq)
-{
-    if (!--bq->flying)
-        co_queue_wake_all(&bq->b->idle);
+    return &r->b->queues[virtq_index(r->elem.q)];
 }
 
 static void finish(Req *r, uint8_t status)
 {
-    BlkQueue *bq = &r->b->queues[virtq_index(r->elem.q)];
     IoVec in = virt_in(&r->elem);
 
     iov_write(&in, in.len - 1, &status, 1);
-    virtq_push(bq->q, r, in.len);
-    if (!bq->notify_soon) {
-        bq->notify_soon = true;
-        if (!r->b->handling)
-            loop_call(r->b->loop, notify, bq);
-    }
-    landed(bq);
+    dq_done(&queue_of(r)->dq, r, in.len);
 }
 
 static void keep(Req *r)
 {
-    BlkQueue *bq = &r->b->queues[virtq_index(r->elem.q)];
+    BlkQueue *bq = queue_of(r);
 
     r->joined = NULL;
     *bq->kept_end = r;
     bq->kept_end = &r->joined;
-    landed(bq);
+    dq_landed(&bq->dq);
 }
 
 /* Every request of the run ends with that result. */
@@ -272,7 +250,7 @@ static bool parse(VirtioBlk *b, BlkQueue *bq, Req *r)
     uint8_t header[HEADER];
 
     if (out.len < HEADER || !in.len) {
-        virtq_broken(bq->q, "a request of %zu bytes with %zu bytes for the answer", out.len, in.len);
+        virtq_broken(bq->dq.q, "a request of %zu bytes with %zu bytes for the answer", out.len, in.len);
         return false;
     }
     iov_read(&out, 0, header, HEADER);
@@ -364,7 +342,7 @@ static void start_kept(VirtioBlk *b, BlkQueue *bq)
         next = r->joined;
         r->joined = NULL;
         r->last = r;
-        bq->flying++;
+        bq->dq.flying++;
         co_start(b->loop, r->type == T_IN || r->type == T_OUT ? run_data : run_other, r);
     }
 }
@@ -376,25 +354,23 @@ static void handle(VirtioDevice *v, VirtQueue *q)
     Req *run = NULL, *r;
     unsigned n = 0;
 
-    b->handling = true;
+    dq_begin(&bq->dq);
     if (bq->kept && virtq_ready(q))
         start_kept(b, bq);
     while (n++ < AT_ONCE && (r = virtq_pop(q, sizeof(Req)))) {
-        bq->flying++;
+        bq->dq.flying++;
         if (parse(b, bq, r)) {
             run = take(b, run, r);
         } else {
             virtq_drop(q, r);
-            landed(bq);
+            dq_landed(&bq->dq);
             break;
         }
     }
     start_run(run);
-    b->handling = false;
+    dq_end(&bq->dq);
     if (n > AT_ONCE)
         virtio_kick(q);
-    if (bq->notify_soon)
-        notify(bq);
 }
 
 /* ---- quiet */
@@ -403,22 +379,13 @@ typedef struct Quiet { VirtioBlk *b; VirtQueue *q; } Quiet;
 
 static bool concerns(const Quiet *w, const BlkQueue *bq)
 {
-    return !w->q || bq->q == w->q;
+    return !w->q || bq->dq.q == w->q;
 }
 
 static bool flying(const Quiet *w)
 {
     for (unsigned i = 0; i < w->b->num_queues; i++) {
-        if (concerns(w, &w->b->queues[i]) && w->b->queues[i].flying)
-            return true;
-    }
-    return false;
-}
-
-static bool notifying(const Quiet *w)
-{
-    for (unsigned i = 0; i < w->b->num_queues; i++) {
-        if (concerns(w, &w->b->queues[i]) && w->b->queues[i].notify_soon)
+        if (concerns(w, &w->b->queues[i]) && w->b->queues[i].dq.flying)
             return true;
     }
     return false;
@@ -427,11 +394,11 @@ static bool notifying(const Quiet *w)
 /* A queue that only waits for the machine to go on keeps what it keeps; one that is reset does not. */
 static void drop_kept(VirtioBlk *b, BlkQueue *bq)
 {
-    if (virtq_enabled(bq->q) && b->v.status & VIRTIO_DRIVER_OK && !(b->v.holds & VIRTIO_HOLD_BROKEN))
+    if (virtq_enabled(bq->dq.q) && b->v.status & VIRTIO_DRIVER_OK && !(b->v.holds & VIRTIO_HOLD_BROKEN))
         return;
     for (Req *r = bq->kept, *next; r; r = next) {
         next = r->joined;
-        virtq_drop(bq->q, r);
+        virtq_drop(bq->dq.q, r);
     }
     bq->kept = NULL;
     bq->kept_end = &bq->kept;
@@ -448,13 +415,11 @@ static void wait_quiet(void *opaque)
         node_drain_end(n);
         node_unref(n);
     }
-    while (flying(w))
-        co_queue_wait(&w->b->idle);
-    while (notifying(w))
-        co_pause();
     for (unsigned i = 0; i < w->b->num_queues; i++) {
-        if (concerns(w, &w->b->queues[i]))
-            drop_kept(w->b, &w->b->queues[i]);
+        if (!concerns(w, &w->b->queues[i]))
+            continue;
+        dq_wait(&w->b->queues[i].dq);
+        drop_kept(w->b, &w->b->queues[i]);
     }
 }
 
@@ -629,8 +594,8 @@ static Err *realize(Device *d)
     for (unsigned i = 0; i < b->num_queues; i++) {
         BlkQueue *bq = &b->queues[i];
 
-        bq->b = b;
-        bq->q = virtio_add_queue(&b->v, b->queue_size, t);
+        bq->dq.loop = b->loop;
+        bq->dq.q = virtio_add_queue(&b->v, b->queue_size, t);
         bq->kept_end = &bq->kept;
     }
     return NULL;

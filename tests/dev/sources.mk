@@ -6,3 +6,4 @@ tests += unit/test_mem unit/test_msi unit/test_iothread unit/test_clock unit/tes
 tests += unit/test_mem unit/test_msi unit/test_clock unit/test_vm unit/test_loader unit/test_reflect unit/test_device
 tests += dev/test_firmware
 tests += dev/test_virtio_blk
+tests += dev/test_scsi
