@@ -10,6 +10,7 @@
 #include "block/objects.h"
 #include "cmd/emu.h"
 #include "system/disks.h"
+#include "system/rng.h"
 #include "util/opts.h"
 
 /* ---- the options */
@@ -81,7 +82,9 @@ Err *help_object(const char *arg, char **out)
         *out = g_strdup("iothread options:\n  id=<str>               - what iothread= of a device says\n");
     else if (!strcmp(kind, "help") || !strcmp(kind, "?")) {
         g_autofree char *all = objects_help(NULL);
-        *out = g_strdup_printf("%s  iothread\n", all);
+        *out = g_strdup_printf("%s  rng-builtin\n  rng-random\n", all);
+    } else if (rng_is_kind(kind)) {
+        *out = rng_help(kind);
     } else {
         *out = objects_help(kind);
     }
@@ -122,6 +125,26 @@ static Err *make_iothread(Vm *vm, const char *id)
     return iothread_new(vm, id, &t);
 }
 
+/* Kinds that machines have elsewhere: what there is in their place. */
+static Err *check_absent(const char *kind)
+{
+    static const struct { const char *prefix, *instead; } rows[] = {
+        { "memory-backend-", "The machine's memory is what -m says; it is not shared with other processes." },
+        { "rng-egd", "rng-random reads a file or a device, rng-builtin the host's kernel." },
+        { "can-", "There are no CAN buses." }, { "cryptodev-", "There are no crypto devices." },
+        { "colo-compare", NULL }, { "sev-guest", NULL },
+        { "input-linux", NULL }, { "pr-manager-helper", NULL }, { "x-remote-object", NULL },
+    };
+
+    for (size_t i = 0; kind && i < G_N_ELEMENTS(rows); i++) {
+        if (g_str_has_prefix(kind, rows[i].prefix)) {
+            Err *e = err(ERR_UNSUPPORTED, "objects of the kind '%s' are not implemented", kind);
+            return rows[i].instead ? err_hint(e, "%s", rows[i].instead) : e;
+        }
+    }
+    return NULL;
+}
+
 static Err *make_object(Vm *vm, const char *arg)
 {
     g_autofree char *kind = NULL;
@@ -130,6 +153,9 @@ static Err *make_object(Vm *vm, const char *arg)
     TRY(object_head(arg, &kind, &id));
     if (kind && !strcmp(kind, "iothread"))
         return make_iothread(vm, id);
+    if (kind && rng_is_kind(kind))
+        return rng_add(vm, arg);
+    TRY(check_absent(kind));
     return disks_add_object(vm->disks, arg);
 }
 

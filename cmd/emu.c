@@ -18,6 +18,7 @@
 #include "chardev/chardev.h"
 #include "hw/core/board.h"
 #include "system/disks.h"
+#include "system/rng.h"
 #include "system/vm.h"
 #include "target/isa.h"
 #include "util/log.h"
@@ -193,6 +194,7 @@ static void free_machine(Vm *vm)
     vm_lock(vm);
     board_free(vm);
     vm_unlock(vm);
+    rngs_free(vm);
     disks_free(vm->disks);
     chardevs_free(vm->chardevs);
     g_free(vm->serials);

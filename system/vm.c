@@ -357,6 +357,8 @@ Vm *vm_new(const VmConfig *config)
 /* The board and the accelerator are gone already; so are the vCPUs. */
 void vm_free(Vm *vm)
 {
+    while (vm->iothreads)
+        iothread_free(vm->iothreads);
     clocks_free(vm->clocks);
     g_main_context_unref(vm->main_context);
     take_calls(vm);

@@ -47,6 +47,7 @@ typedef struct Vm {
     struct Disks *disks;                        /* system/disks.h; NULL in machines that have none (tests) */
     struct Net *net; struct IoThread *net_thread;       /* net/net.h, and what turns its loop */
     struct IoThread *iothreads;                 /* system/iothread.h: all, a list */
+    struct Rng *rngs;                           /* system/rng.h: all, a list */
     /* asked for by any thread (vm_request); carried out in the main thread by vm_main */
     _Atomic int request, exit_status;
     struct Call *_Atomic calls;                 /* of vm_call_main, the latest first */

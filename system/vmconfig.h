@@ -32,6 +32,7 @@ struct VmConfig {
     GPtrArray *fw_cfgs;         /* each -fw_cfg argument */
     GPtrArray *smbios;          /* each -smbios argument */
     GPtrArray *devices;         /* each -device argument, char* */
+    GPtrArray *globals;         /* each -global argument, char*; NULL: none */
     GPtrArray *drives, *blockdevs, *objects;    /* arguments of -drive (and of -hda .. as such), -blockdev, -object */
     /* consoles */
     GPtrArray *serials;         /* each -serial argument */

@@ -4,7 +4,7 @@
  * with its devices at the usual addresses.
  *
  * Not there yet: PCI devices (the configuration space is there and empty),
- * virtio devices in the virtio-mmio slots, ACPI tables, NUMA. Interrupt controllers: riscv_virt_irq.c.
+ * ACPI tables, NUMA. Interrupt controllers: riscv_virt_irq.c.
  */
 #include <elf.h>
 #include <inttypes.h>
@@ -16,6 +16,7 @@
 #include "hw/intc/riscv.h"
 #include "hw/misc/misc.h"
 #include "hw/time/time.h"
+#include "hw/virtio/mmio.h"
 #include "target/riscv/state.h"
 
 /* ---- options that are understood and refused, with a reason */
@@ -46,8 +47,9 @@ static Err *make_devices(RiscvVirt *b)
     TRY(sifive_test_make(vm, VIRT_TEST));
     TRY(goldfish_rtc_make(vm, VIRT_RTC, virt_source(b, VIRT_RTC_IRQ)));
     TRY(serial_make(vm, VIRT_UART, VIRT_UART_CLOCK, vm_serial(vm, 0), virt_source(b, VIRT_UART_IRQ)));
-    for (int i = 0; i < VIRT_VIRTIO_SLOTS; i++)
-        TRY(virtio_mmio_empty_make(vm, VIRT_VIRTIO + i * VIRT_VIRTIO_STRIDE));
+    /* The first -device goes to the highest address, as on other emulators: buses are filled in the order of their making. */
+    for (int i = VIRT_VIRTIO_SLOTS; i-- > 0;)
+        TRY(virtio_mmio_make(vm, VIRT_VIRTIO + i * VIRT_VIRTIO_STRIDE, i, virt_source(b, VIRT_VIRTIO_IRQ + i)));
     TRY(fw_cfg_make(vm, VIRT_FW_CFG, &b->fw_cfg));
     TRY(fw_items_add(b->fw_cfg, vm));
     TRY(make_flash(b));

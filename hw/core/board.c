@@ -128,6 +128,7 @@ static Err *make(Machine *m)
         TRY(set_options(m, config->machine_opts));
     TRY(check_options(m));
     TRY(clock_set_rtc(m->vm, config->rtc_base, config->rtc_clock));
+    TRY(device_check_globals(m->vm));
     TRY(m->board->make(m));
     for (guint i = 0; config->devices && i < config->devices->len; i++)
         TRY(device_add(m->vm, config->devices->pdata[i]));

@@ -11,6 +11,8 @@
 #include "chardev/chardev.h"
 #include "hw/core/board.h"
 #include "system/disks.h"
+#include "system/vmconfig.h"
+#include "util/opts.h"
 
 /* ---- fields */
 
@@ -72,6 +74,8 @@ static void free_disk_name(Device *d, const Field *f)
 
 /* ---- life */
 
+static void apply_globals(Device *d);
+
 Device *device_new(Vm *vm, const DeviceClass *cls)
 {
     Device *d = g_malloc0(cls->size);
@@ -85,6 +89,7 @@ Device *device_new(Vm *vm, const DeviceClass *cls)
         d->inner = device_new(vm, cls->inner);
         d->inner->outer = d;
     }
+    apply_globals(d);
     return d;
 }
 
@@ -261,6 +266,78 @@ Err *device_set_prop(Device *d, const char *name, const char *value)
         return NULL;
     }
     return prop_parse(whose, f, value);
+}
+
+/* ---- -global: other defaults for all devices of a kind */
+
+/* "DEVICE.PROPERTY=VALUE", or driver=DEVICE,property=PROPERTY,value=VALUE: three strings, or NULL. */
+static char **split_global(const char *text)
+{
+    Opts *o = NULL;
+    const char *dot = strchr(text, '.'), *equals = strchr(text, '=');
+    char **out = NULL;
+
+    if (dot && equals && dot < equals) {
+        out = g_new0(char *, 4);
+        out[0] = g_strndup(text, dot - text);
+        out[1] = g_strndup(dot + 1, equals - dot - 1);
+        out[2] = g_strdup(equals + 1);
+        return out;
+    }
+    err_free(opts_parse(text, NULL, NULL, &o));
+    if (o && opts_has(o, "driver") && opts_has(o, "property") && opts_has(o, "value")) {
+        out = g_new0(char *, 4);
+        out[0] = g_strdup(opts_str(o, "driver", ""));
+        out[1] = g_strdup(opts_str(o, "property", ""));
+        out[2] = g_strdup(opts_str(o, "value", ""));
+    }
+    opts_free(o);
+    return out;
+}
+
+static bool is_called(const DeviceClass *c, const char *name)
+{
+    return !strcmp(c->name, name) || (c->alias && !strcmp(c->alias, name));
+}
+
+/* They were checked when the board was made. */
+static void apply_globals(Device *d)
+{
+    const GPtrArray *all = d->vm->config ? d->vm->config->globals : NULL;
+
+    for (guint i = 0; all && i < all->len; i++) {
+        g_auto(GStrv) g = split_global(all->pdata[i]);
+
+        if (g && is_called(d->cls, g[0]))
+            err_free(device_set_prop(d, g[1], g[2]));
+    }
+}
+
+static Err *check_global(Vm *vm, const char *text)
+{
+    g_auto(GStrv) g = split_global(text);
+
+    if (!g)
+        return err_hint(err(ERR_INVALID, "it is not DEVICE.PROPERTY=VALUE"), "For example: -global virtio-mmio.force-legacy=on");
+    for (const DeviceClass *const *c = device_set; *c; c++) {
+        if (!is_called(*c, g[0]))
+            continue;
+        Device *d = device_new(vm, *c);
+        Err *e = device_set_prop(d, g[1], g[2]);
+        device_free(d);
+        return e;
+    }
+    err_note("-global %s: there is no device '%s'", text, g[0]);
+    return NULL;
+}
+
+Err *device_check_globals(Vm *vm)
+{
+    const GPtrArray *all = vm->config->globals;
+
+    for (guint i = 0; all && i < all->len; i++)
+        TRY(err_in(check_global(vm, all->pdata[i]), "-global %s", (char *)all->pdata[i]));
+    return NULL;
 }
 
 char *device_props_help(const DeviceClass *cls)

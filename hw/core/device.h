@@ -111,6 +111,8 @@ void device_unplug(Device *d);
 void device_on_deleted(Vm *vm, void (*fn)(void *opaque, const char *id), void *opaque);
 /* What -device help (or ?) and -device NAME,help ask for: the text, g_free it. NULL in *out: it is no such argument. */
 MUST_USE Err *device_help(const char *arg, char **out);
+/* -global: device_new gives them to each device of that kind; are they right? */
+MUST_USE Err *device_check_globals(Vm *vm);
 char *device_props_help(const DeviceClass *cls);    /* a line for each property; g_free it */
 
 #endif

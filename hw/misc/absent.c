@@ -1,45 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Places on a board where a device may be one day, and how they look without:
- * a virtio-mmio transport with device id 0 (virtio 1.2, 4.2.2: "no device"),
- * and a bus window that nobody answers.
+ * A place on a board where a device may be one day: a bus window that nobody answers.
  */
 #include "hw/misc/misc.h"
-
-/* ---- virtio-mmio */
-
-typedef struct VirtioMmio { Device dev; Region io; } VirtioMmio;
-
-static uint64_t virtio_read(void *opaque, uint64_t off, unsigned size)
-{
-    switch (off) {
-    case 0x000: return 0x74726976;      /* MagicValue: "virt" */
-    case 0x004: return 2;               /* Version */
-    case 0x00c: return 0x554d4551;      /* VendorID */
-    default:    return 0;               /* DeviceID among them */
-    }
-}
-
-static const IoOps virtio_io = { .read = virtio_read, .min = 4, .max = 4 };
-
-static const Field virtio_fields[] = {
-    LINK(VirtioMmio, io, .ops = &virtio_io, .size = 0x200, .nolock = true),
-    {0}
-};
-
-DEVICE(virtio_mmio) = {
-    .name = "virtio-mmio", .bus = BUS_SYSTEM, .doc = "virtio transport in memory, without a device",
-    .size = sizeof(VirtioMmio), .fields = virtio_fields,
-};
-
-Err *virtio_mmio_empty_make(Vm *vm, uint64_t base)
-{
-    VirtioMmio *v = (VirtioMmio *)device_new(vm, &device_virtio_mmio);
-
-    return device_place(&v->dev, &v->io, base);
-}
-
-/* ---- a window without anything */
 
 typedef struct Absent { Device dev; Region io; char *name; uint64_t bytes; } Absent;
 

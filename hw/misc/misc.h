@@ -20,8 +20,6 @@ typedef struct FlashStore {
 } FlashStore;
 /* NOR flash of that size; `name` is also its RAM block's. store (NULL: none) is copied, and freed with the flash. */
 MUST_USE Err *cfi_flash_make(Vm *vm, const char *name, uint64_t base, uint64_t size, const FlashStore *store);
-/* A virtio-mmio transport without a device. */
-MUST_USE Err *virtio_mmio_empty_make(Vm *vm, uint64_t base);
 /* Room for devices that are not there: reads give all ones, writes are lost. */
 MUST_USE Err *absent_make(Vm *vm, const char *name, uint64_t base, uint64_t size);
 

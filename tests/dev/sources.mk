@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 # Devices, poked without a CPU.
 tests += dev/test_aclint dev/test_plic dev/test_aplic dev/test_imsic dev/test_serial dev/test_virt_board dev/test_virt_devices
+tests += dev/test_virtio_mmio
+tests += dev/test_aclint dev/test_plic dev/test_serial dev/test_virt_board dev/test_virt_devices
 # What they stand on.
 tests += unit/test_mem unit/test_msi unit/test_iothread unit/test_clock unit/test_vm unit/test_loader unit/test_reflect
 tests += unit/test_mem unit/test_msi unit/test_clock unit/test_vm unit/test_loader unit/test_reflect unit/test_device
