@@ -3,8 +3,7 @@
  * riscv64 `virt`: the board that firmware and kernels know under that name,
  * with its devices at the usual addresses.
  *
- * Not there yet: PCI devices (the configuration space is there and empty),
- * ACPI tables, NUMA. Interrupt controllers: riscv_virt_irq.c.
+ * Not there yet: ACPI tables, NUMA. Interrupt controllers: riscv_virt_irq.c.
  */
 #include <elf.h>
 #include <inttypes.h>
@@ -39,6 +38,19 @@ static Err *make_flash(RiscvVirt *b)
     return cfi_flash_make(vm, "virt.flash1", VIRT_FLASH + VIRT_FLASH_SIZE, VIRT_FLASH_SIZE, NULL);
 }
 
+static Err *make_pci(RiscvVirt *b)
+{
+    PciHostConfig c = {
+        .name = "pcie.0", .ecam = VIRT_ECAM, .ecam_size = VIRT_ECAM_SIZE, .mmio = VIRT_PCI_MMIO, .mmio_size = VIRT_PCI_MMIO_SIZE,
+        .high = virt_pci_high(b->machine.vm->config->ram_size), .high_size = VIRT_PCI_HIGH_SIZE,
+        .pio = VIRT_PCI_PIO, .pio_size = VIRT_PCI_PIO_SIZE,
+    };
+
+    for (int i = 0; i < 4; i++)
+        c.irq[i] = virt_source(b, VIRT_PCI_IRQ + i);
+    return pci_host_make(b->machine.vm, &c, &b->pci);
+}
+
 static Err *make_devices(RiscvVirt *b)
 {
     Vm *vm = b->machine.vm;
@@ -53,7 +65,7 @@ static Err *make_devices(RiscvVirt *b)
     TRY(fw_cfg_make(vm, VIRT_FW_CFG, &b->fw_cfg));
     TRY(fw_items_add(b->fw_cfg, vm));
     TRY(make_flash(b));
-    return absent_make(vm, "pcie-mmcfg-mmio", VIRT_ECAM, VIRT_ECAM_SIZE);
+    return make_pci(b);
 }
 
 /* ---- memory */

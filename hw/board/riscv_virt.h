@@ -7,6 +7,7 @@
 #include "hw/firm/fdt.h"
 #include "hw/firm/fw_cfg.h"
 #include "hw/intc/riscv.h"
+#include "hw/pci/pci.h"
 
 #define VIRT_ROM        UINT64_C(0x1000)
 #define VIRT_ROM_SIZE   UINT64_C(0xf000)
@@ -16,6 +17,7 @@
 #define VIRT_MTIMER_OFF UINT64_C(0x4000)
 #define VIRT_SSWI       UINT64_C(0x2f00000)
 #define VIRT_PCI_PIO    UINT64_C(0x3000000)
+#define VIRT_PCI_PIO_SIZE UINT64_C(0x10000)
 #define VIRT_PLIC       UINT64_C(0xc000000)
 #define VIRT_APLIC_M    UINT64_C(0xc000000)     /* in place of the PLIC, with aia= */
 #define VIRT_APLIC_S    UINT64_C(0xd000000)
@@ -56,6 +58,7 @@ typedef struct RiscvVirt {
     Region rom, ram;
     Plic *plic; Aplic *aplic;   /* one of them: see virt_source */
     FwCfg *fw_cfg;
+    PciBus *pci;
     bool flash_code;            /* the first flash has something behind it: code to be started */
 } RiscvVirt;
 

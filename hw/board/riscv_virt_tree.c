@@ -155,11 +155,13 @@ static void write_pci(Fdt *f, const RiscvVirt *b)
     fdt_flag(f, "dma-coherent");
     fdt_reg(f, VIRT_ECAM, VIRT_ECAM_SIZE);
     fdt_u32s(f, "ranges",
-             io, 0, 0, VIRT_PCI_PIO >> 32, VIRT_PCI_PIO, 0, 0x10000,
+             io, 0, 0, VIRT_PCI_PIO >> 32, VIRT_PCI_PIO, 0, VIRT_PCI_PIO_SIZE,
              mem32, VIRT_PCI_MMIO >> 32, VIRT_PCI_MMIO, VIRT_PCI_MMIO >> 32, VIRT_PCI_MMIO,
              VIRT_PCI_MMIO_SIZE >> 32, VIRT_PCI_MMIO_SIZE,
              mem64, high >> 32, high, high >> 32, high,
              VIRT_PCI_HIGH_SIZE >> 32, (uint32_t)VIRT_PCI_HIGH_SIZE);
+    if (virt_msi_phandle(b))            /* else guests use INTx */
+        fdt_u32s(f, "msi-parent", virt_msi_phandle(b));
     write_pci_irqs(f, b);
     fdt_end(f);
 }

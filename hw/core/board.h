@@ -40,6 +40,7 @@ struct Machine {
     Bus *buses;                 /* in the order of making */
     Images images;
     bool made;                  /* what comes now is hotplugged */
+    bool grace;                 /* a safepoint is awaited, to free dying devices */
     void (*on_deleted)(void *opaque, const char *id); void *on_deleted_opaque;     /* device_on_deleted's */
     GArray *boot_order;         /* hw/core/boot_order.c */
     bool booted;                /* firmware was given its boot order once */

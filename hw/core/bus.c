@@ -107,12 +107,11 @@ void device_on_deleted(Vm *vm, void (*fn)(void *, const char *), void *opaque)
 static void detach(Device *d)
 {
     for (Device *o = machine_of(d->vm)->devices; o; o = o->next) {
-        if (o->bus && o->bus->owner == d && o->placed)
+        if (o->bus && o->bus->owner == d && !o->unplugged)
             detach(o);
     }
     if (d->placed && d->bus->cls->unplug)
         d->bus->cls->unplug(d->bus, d);
-    d->placed = false;
     d->unplugged = true;
 }
 
@@ -127,17 +126,26 @@ static void collect_ids(Device *d, GPtrArray *ids)
         g_ptr_array_add(ids, g_strdup(d->id));
 }
 
-typedef struct Leaving { Vm *vm; Device *d; } Leaving;
+/* One grace period at a time: what is unplugged while it runs waits for the next. */
+static void grace_begin(Vm *vm);
 
-static void finish_unplug(void *opaque)
+static Device *next_dying(const Machine *m)
 {
-    Leaving *l = opaque;
-    Machine *m = l->vm->board;
-    Device *d = m ? m->devices : NULL;
+    Device *d = m->devices;
 
-    while (d && d != l->d)          /* a board that is freed meanwhile takes it along */
+    while (d && !d->dying)
         d = d->next;
-    if (d && d->unplugged) {
+    return d;
+}
+
+static void grace_ended(void *opaque)
+{
+    Vm *vm = opaque;
+    Machine *m = vm->board;
+
+    if (!m)
+        return;
+    for (Device *d; (d = next_dying(m)) != NULL;) {
         g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func(g_free);
 
         collect_ids(d, ids);
@@ -145,16 +153,28 @@ static void finish_unplug(void *opaque)
         for (guint i = 0; m->on_deleted && i < ids->len; i++)
             m->on_deleted(m->on_deleted_opaque, ids->pdata[i]);
     }
-    g_free(l);
+    m->grace = false;
+    grace_begin(vm);
+}
+
+static void grace_begin(Vm *vm)
+{
+    Machine *m = machine_of(vm);
+
+    if (m->grace)
+        return;
+    for (Device *d = m->devices; d; d = d->next) {
+        d->dying = d->unplugged;
+        m->grace |= d->dying;
+    }
+    if (m->grace)
+        vm_after_safepoint(vm, grace_ended, vm);
 }
 
 void device_unplug(Device *d)
 {
     if (d->unplugged)
         return;
-    Leaving *l = g_new(Leaving, 1);
-
-    *l = (Leaving){ d->vm, d };
     detach(d);
-    vm_after_safepoint(d->vm, finish_unplug, l);
+    grace_begin(d->vm);
 }

@@ -144,12 +144,14 @@ void device_free(Device *d)
     if (!d)
         return;
     free_children(d);
-    if (d->placed && d->bus->cls->unplug)
+    if (d->placed && !d->unplugged && d->bus->cls->unplug)
         d->bus->cls->unplug(d->bus, d);
     if (d->realized)
         unlist(d);
     if (d->began && d->cls->unrealize)
         d->cls->unrealize(d);
+    if (d->placed && d->bus->cls->clear)
+        d->bus->cls->clear(d);
     each_field(d, stop_timer);
     each_field(d, free_disk_name);
     if (d->outer)
@@ -179,7 +181,7 @@ void device_reset(Device *d)
     each_field(d, stop_timer);
     for (int i = 0; i < TABLES; i++)
         state_zero(d, all.t[i]);
-    if (d->placed && d->bus->cls->reset)
+    if (d->placed && !d->unplugged && d->bus->cls->reset)
         d->bus->cls->reset(d->bus, d);
     if (d->cls->reset)
         d->cls->reset(d);

@@ -28,6 +28,7 @@ typedef struct BusClass {
     Err *(*plug)(Bus *, Device *);          /* after the device's properties are set, before its realize: finds it a place */
     void (*plugged)(Bus *, Device *);       /* after its realize (and reset, when hotplugged); NULL: nothing to do */
     void (*unplug)(Bus *, Device *);        /* undoes plug, before the unrealize; its windows are out of reach after */
+    void (*clear)(Device *);                /* after the unrealize: frees what the bus keeps in the device */
     void (*reset)(Bus *, Device *);         /* what the bus keeps in the device, before the device's own reset. NULL: nothing */
     /* device_del: asks the guest to let go of it (NULL: at once). The bus calls device_unplug when it has. */
     Err *(*ask_unplug)(Bus *, Device *);
@@ -74,7 +75,8 @@ struct Device {
     bool began, realized, hotplugged;       /* began: realize was called */
     bool placed;                /* the bus's plug was */
     bool leaving;               /* the guest was asked to let go of it */
-    bool unplugged;             /* it has, and it is freed at the next safepoint */
+    bool unplugged;             /* it has; */
+    bool dying;                 /* and it is freed when the safepoint that was asked for has passed */
     Device *next;               /* in the machine's list, in the order of making */
 };
 

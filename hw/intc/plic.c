@@ -6,6 +6,8 @@
  *
  * A source's gateway passes one request on: it sets the pending bit, which a
  * claim clears; until the completion the gateway is shut.
+ *
+ * Lines come from any thread: a lock of its own guards all of it.
  */
 #include "hw/intc/riscv.h"
 
@@ -26,6 +28,7 @@ struct Plic {
     Device dev;
     Region io;
     uint32_t harts;
+    pthread_mutex_t lock;               /* a leaf but for the harts' lines */
     uint32_t level[WORDS];              /* the sources' lines */
     uint32_t pending[WORDS];
     uint32_t claimed[WORDS];            /* between claim and completion */
@@ -96,11 +99,13 @@ void plic_set(void *opaque, int pin, int level)
 {
     Plic *p = opaque;
 
+    pthread_mutex_lock(&p->lock);
     bit_set(p->level, pin, level);
     if (level && !bit(p->claimed, pin) && !bit(p->pending, pin)) {
         bit_set(p->pending, pin, true);
         update_source(p, pin);
     }
+    pthread_mutex_unlock(&p->lock);
 }
 
 static unsigned claim(Plic *p, unsigned ctx)
@@ -127,10 +132,8 @@ static void complete(Plic *p, unsigned ctx, uint32_t n)
     }
 }
 
-static uint64_t plic_read(void *opaque, uint64_t off, unsigned size)
+static uint32_t read_reg(Plic *p, uint64_t off)
 {
-    Plic *p = opaque;
-
     if (off < R_PENDING)
         return off / 4 <= PLIC_SOURCES ? p->priority[off / 4] : 0;
     if (off < R_ENABLE)
@@ -148,6 +151,16 @@ static uint64_t plic_read(void *opaque, uint64_t off, unsigned size)
     case 4: return claim(p, ctx);
     }
     return 0;
+}
+
+static uint64_t plic_read(void *opaque, uint64_t off, unsigned size)
+{
+    Plic *p = opaque;
+
+    pthread_mutex_lock(&p->lock);
+    uint32_t val = read_reg(p, off);
+    pthread_mutex_unlock(&p->lock);
+    return val;
 }
 
 static void write_enable(Plic *p, uint64_t ctx, uint64_t w, uint32_t val)
@@ -177,10 +190,8 @@ static void write_context(Plic *p, uint64_t ctx, uint64_t reg, uint32_t val)
     }
 }
 
-static void plic_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
+static void write_reg(Plic *p, uint64_t off, uint32_t val)
 {
-    Plic *p = opaque;
-
     if (off < R_PENDING) {
         if (off / 4 >= 1 && off / 4 <= PLIC_SOURCES) {
             p->priority[off / 4] = val & PRIORITIES;
@@ -196,21 +207,43 @@ static void plic_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
     }
 }
 
+static void plic_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
+{
+    Plic *p = opaque;
+
+    pthread_mutex_lock(&p->lock);
+    write_reg(p, off, val);
+    pthread_mutex_unlock(&p->lock);
+}
+
 /* All lines are low now; the devices, whose resets come after this one's, drive theirs again. */
 static void plic_reset(Device *d)
 {
     Plic *p = (Plic *)d;
 
+    pthread_mutex_lock(&p->lock);
     for (unsigned ctx = 0; ctx < 2 * p->harts; ctx++)
         p->out[ctx] = true;             /* so that each line is told it is low */
     update(p);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static Err *plic_realize(Device *d)
+{
+    pthread_mutex_init(&((Plic *)d)->lock, NULL);
+    return NULL;
+}
+
+static void plic_unrealize(Device *d)
+{
+    pthread_mutex_destroy(&((Plic *)d)->lock);
 }
 
 static const IoOps plic_io = { .read = plic_read, .write = plic_write, .min = 4, .max = 4 };
 
 static const Field plic_fields[] = {
     PROP(Plic, harts, .as = "num-harts", .def = "1", .doc = "harts served, from hart 0"),
-    LINK(Plic, io, .ops = &plic_io, .size = PLIC_SIZE),
+    LINK(Plic, io, .ops = &plic_io, .size = PLIC_SIZE, .nolock = true),
     STATES(Plic, level),
     STATES(Plic, pending),
     STATES(Plic, claimed),
@@ -223,7 +256,8 @@ static const Field plic_fields[] = {
 
 DEVICE(plic) = {
     .name = "riscv.sifive.plic", .bus = BUS_SYSTEM, .doc = "RISC-V platform-level interrupt controller",
-    .size = sizeof(Plic), .fields = plic_fields, .reset = plic_reset,
+    .size = sizeof(Plic), .fields = plic_fields,
+    .realize = plic_realize, .unrealize = plic_unrealize, .reset = plic_reset,
 };
 
 Err *plic_make(Vm *vm, unsigned harts, uint64_t base, Plic **out)

@@ -20,7 +20,7 @@ MUST_USE Err *aclint_mtimer_make(Vm *vm, unsigned harts, unsigned hz, uint64_t b
 enum { PLIC_SOURCES = 96 };     /* numbered 1 .. PLIC_SOURCES */
 typedef struct Plic Plic;
 MUST_USE Err *plic_make(Vm *vm, unsigned harts, uint64_t base, Plic **out);
-/* An input, for irq_wire(): pin is the source's number. Machine lock held. */
+/* An input, for irq_wire(): pin is the source's number. Any thread. */
 void plic_set(void *plic, int pin, int level);
 
 /* IMSIC files of one privilege level, a page a hart; they take MSIs (system/msi.h). The harts get Smaia, Ssaia. */

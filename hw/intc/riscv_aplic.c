@@ -6,7 +6,8 @@
  *
  * How a domain delivers is fixed by the board (domaincfg.DM reads so): by MSI where
  * harts have IMSICs, else directly. Little-endian only (BE reads 0). Priorities have
- * 8 bits. Not there: setipnum_le as a port for devices' MSIs, guest indexes.
+ * 8 bits. Wires come from any thread: a lock guards both domains. Not there: setipnum_le as
+ * a port for devices' MSIs, guest indexes.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -43,6 +44,7 @@ struct Aplic {
     Region io;
     uint32_t harts;
     bool mmode, msi;
+    pthread_mutex_t lock;                       /* the root's, of both domains; a leaf but for harts' lines and MSIs */
     Aplic *root, *child;                        /* the domain above; NULL: it is the root. The one below */
     uint32_t level[WORDS];                      /* the wires; the root's count */
     bool ie;
@@ -187,9 +189,8 @@ static bool is_level(unsigned mode)
     return mode == LEVEL1 || mode == LEVEL0;
 }
 
-void aplic_set(void *opaque, int pin, int level)
+static void wire_set(Aplic *a, int pin, int level)
 {
-    Aplic *a = opaque;
     bool was = bit(a->level, pin);
 
     if (was == (level != 0))
@@ -205,6 +206,15 @@ void aplic_set(void *opaque, int pin, int level)
         return;
     bit_set(a->pending, pin, high);
     update(a, pin);
+}
+
+void aplic_set(void *opaque, int pin, int level)
+{
+    Aplic *a = opaque;
+
+    pthread_mutex_lock(&a->lock);
+    wire_set(a, pin, level);
+    pthread_mutex_unlock(&a->lock);
 }
 
 /* Software asks for a pending bit to be set or cleared. */
@@ -356,9 +366,8 @@ static bool in_array(uint64_t off, uint64_t reg, unsigned *w)
     return off >= reg && off < reg + 4 * WORDS;
 }
 
-static uint64_t aplic_read(void *opaque, uint64_t off, unsigned size)
+static uint32_t read_reg(Aplic *a, uint64_t off)
 {
-    Aplic *a = opaque;
     uint32_t mask;
     unsigned w;
     const uint32_t *config = msi_config(a, off, &mask);
@@ -380,6 +389,16 @@ static uint64_t aplic_read(void *opaque, uint64_t off, unsigned size)
     if (off >= R_TARGET && off < R_IDC)
         return (off - R_GENMSI) / 4 <= APLIC_SOURCES ? a->target[(off - R_GENMSI) / 4] : 0;
     return off >= R_IDC ? idc_read(a, off - R_IDC) : 0;
+}
+
+static uint64_t aplic_read(void *opaque, uint64_t off, unsigned size)
+{
+    Aplic *a = opaque;
+
+    pthread_mutex_lock(&root_of(a)->lock);
+    uint32_t val = read_reg(a, off);
+    pthread_mutex_unlock(&root_of(a)->lock);
+    return val;
 }
 
 /* setip, in_clrip, setie, clrie and their _num: does the write belong to them? */
@@ -417,9 +436,8 @@ static void write_genmsi(Aplic *a, uint32_t val)
     send(a, a->genmsi);
 }
 
-static void aplic_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
+static void write_reg(Aplic *a, uint64_t off, uint32_t val)
 {
-    Aplic *a = opaque;
     uint32_t mask, *config = msi_config(a, off, &mask);
 
     if (off == R_DOMAINCFG) {
@@ -441,8 +459,17 @@ static void aplic_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
     } else if (off >= R_IDC) {
         idc_write(a, off - R_IDC, val);
     } else if (!write_bits(a, off, val) && log_on(LOG_GUEST_ERRORS)) {
-        guest_error("aplic: write of %#" PRIx64 " at %#" PRIx64 ", where no register is", val, off);
+        guest_error("aplic: write of %#" PRIx32 " at %#" PRIx64 ", where no register is", val, off);
     }
+}
+
+static void aplic_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
+{
+    Aplic *a = opaque;
+
+    pthread_mutex_lock(&root_of(a)->lock);
+    write_reg(a, off, val);
+    pthread_mutex_unlock(&root_of(a)->lock);
 }
 
 /* All wires are low now; the devices, whose resets come after this one's, drive theirs again. */
@@ -450,8 +477,21 @@ static void aplic_reset(Device *d)
 {
     Aplic *a = (Aplic *)d;
 
+    pthread_mutex_lock(&root_of(a)->lock);
     memset(a->out, true, sizeof(a->out));   /* so that each line is told it is low */
     update_all(a);
+    pthread_mutex_unlock(&root_of(a)->lock);
+}
+
+static Err *aplic_realize(Device *d)
+{
+    pthread_mutex_init(&((Aplic *)d)->lock, NULL);
+    return NULL;
+}
+
+static void aplic_unrealize(Device *d)
+{
+    pthread_mutex_destroy(&((Aplic *)d)->lock);
 }
 
 static const IoOps aplic_io = { .read = aplic_read, .write = aplic_write, .min = 4, .max = 4 };
@@ -460,7 +500,7 @@ static const Field aplic_fields[] = {
     PROP(Aplic, harts, .as = "num-harts", .def = "1", .doc = "harts served, from hart 0"),
     PROP(Aplic, mmode, .def = "off", .doc = "the machine-level domain"),
     PROP(Aplic, msi, .as = "msimode", .def = "off", .doc = "sends MSIs instead of driving the harts' lines"),
-    LINK(Aplic, io, .ops = &aplic_io, .size = APLIC_SIZE),
+    LINK(Aplic, io, .ops = &aplic_io, .size = APLIC_SIZE, .nolock = true),
     STATES(Aplic, level),
     STATE(Aplic, ie),
     STATES(Aplic, sourcecfg),
@@ -481,7 +521,8 @@ static const Field aplic_fields[] = {
 
 DEVICE(aplic) = {
     .name = "riscv.aplic", .bus = BUS_SYSTEM, .doc = "RISC-V advanced platform-level interrupt controller",
-    .size = sizeof(Aplic), .fields = aplic_fields, .reset = aplic_reset,
+    .size = sizeof(Aplic), .fields = aplic_fields,
+    .realize = aplic_realize, .unrealize = aplic_unrealize, .reset = aplic_reset,
 };
 
 static Err *make_domain(Vm *vm, unsigned harts, bool msi, Aplic *root, uint64_t base, Aplic **out)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-src += hw/misc/absent.c hw/misc/cfi_flash.c hw/misc/sifive_test.c
+src += hw/misc/absent.c hw/misc/cfi_flash.c hw/misc/edu.c hw/misc/sifive_test.c

@@ -17,6 +17,7 @@
 
 typedef struct PciBus PciBus;
 typedef struct PciDevice PciDevice;
+typedef struct Msi Msi;
 typedef struct Msix Msix;
 
 enum { PCI_CONFIG_SIZE = 256, PCIE_CONFIG_SIZE = 4096, PCI_BARS = 6, PCI_ROM = 6 /* slot of the expansion ROM */ };
@@ -36,26 +37,36 @@ typedef struct PciBar {
 
 struct PciDevice {
     Device dev;
-    /* properties of every function: addr, multifunction, rombar, romfile, acpi-index */
+    /* properties of every function: addr, multifunction, rombar, romfile, romsize, acpi-index */
     char *addr, *romfile;               /* addr: "slot" or "slot.fn", hexadecimal, or the old decimal -1 */
     bool multifunction;
     int32_t rombar;                     /* -1: as is usual; 0, 1 */
+    uint32_t romsize, acpi_index;       /* romsize UINT32_MAX: the file's, rounded up */
     uint8_t devfn;
     PciBus *bus;
+    PciBus *secondary;                  /* a bridge's other side, or NULL */
     bool express;                       /* has the 4 KiB configuration space and an Express capability */
     uint8_t config[PCIE_CONFIG_SIZE];
     uint8_t wmask[PCIE_CONFIG_SIZE];    /* bits that a write sets */
     uint8_t w1c[PCIE_CONFIG_SIZE];      /* bits that a written 1 clears */
     uint8_t used[PCIE_CONFIG_SIZE];     /* taken by capabilities */
+    uint8_t *initial;                   /* config as realize left it: what a reset goes back to */
     PciBar bars[PCI_BARS + 1];
-    RamBlock *rom; Region rom_region;
+    uint8_t *rom; Region rom_region;    /* bytes of romfile, read only by vCPUs */
     uint8_t msi_cap, msix_cap, exp_cap; /* offsets; 0: none */
+    Msi *msi;
     Msix *msix;
-    _Atomic bool intx;                  /* the level it drives */
-    bool gone;                          /* unplugged in this moment: no more DMA, no interrupts */
+    /* INTx: guarded by the host's lock; `intx` is what the device drives, `intx_out` what counts on the line */
+    uint8_t intx_line;                  /* of the host's four */
+    bool intx_off, intx_out;
+    _Atomic bool intx;
+    _Atomic bool master;                /* Bus Master Enable */
+    _Atomic bool gone;                  /* unplugged in this moment: no more DMA, no interrupts */
     /* After a write to [off, off+len) of the configuration space took effect; NULL: nothing of its own. */
     void (*config_written)(PciDevice *, unsigned off, unsigned len);
-    uint32_t (*config_read)(PciDevice *, unsigned off, unsigned len);   /* NULL: config[] */
+    /* Brings config[] up to date before [off, off+len) is read; NULL: it is. */
+    void (*config_read)(PciDevice *, unsigned off, unsigned len);
+    void (*bridge_written)(PciDevice *, unsigned off, unsigned len);    /* the bridge's own, before that */
 };
 extern const Field pci_fields[];
 extern const BusClass pci_bus_class;    /* name "pci" */
@@ -69,10 +80,13 @@ MUST_USE Err *pci_bar(PciDevice *d, unsigned n, PciBarKind kind, Region *r);
 unsigned pci_cap(PciDevice *d, uint8_t id, unsigned len, unsigned at);
 unsigned pcie_cap(PciDevice *d, uint8_t port_type /* 0 endpoint, 4 root port.. */);     /* Express capability, version 2 */
 unsigned pcie_ext_cap(PciDevice *d, uint16_t id, uint8_t version, unsigned len);
+void pcie_flr(PciDevice *d);            /* the guest may reset the function alone: device_reset. After pcie_cap */
+unsigned pci_pm(PciDevice *d);          /* power management capability: D0 and D3hot, which loses nothing */
 MUST_USE Err *pci_msi(PciDevice *d, unsigned vectors, bool mask);           /* 1..32, power of two; 64-bit addresses */
-/* `vectors` in a table within `bar` (made by this if the device has not: 4 KiB or more), table at 0, PBA behind it. */
+/* `vectors` (1..2048) in a table within a 32-bit `bar` that this makes: 4 KiB or more, table at 0, PBA behind it. */
 MUST_USE Err *pci_msix(PciDevice *d, unsigned vectors, unsigned bar);
-void pci_unuse(PciDevice *d);           /* for unrealize: MSI-X, ROM, mappings */
+/* Frees MSI, MSI-X, ROM, mappings; the bus does that after the unrealize. */
+void pci_unuse(PciDevice *d);
 
 /* ---- for a running function */
 void pci_intx(PciDevice *d, bool level);
@@ -86,14 +100,24 @@ bool pci_may_dma(const PciDevice *d);               /* Bus Master Enable, and no
 MemResult pci_dma_read (PciDevice *d, uint64_t addr, void *buf, uint64_t len);
 MemResult pci_dma_write(PciDevice *d, uint64_t addr, const void *buf, uint64_t len);
 
+/* ---- configuration space, as the guest's accesses do it: len 1, 2, 4, aligned */
+uint32_t pci_config_read(PciDevice *d, unsigned off, unsigned len);
+void pci_config_write(PciDevice *d, unsigned off, uint32_t val, unsigned len);
+static inline uint16_t pci_get16(const uint8_t *p) { return p[0] | p[1] << 8; }
+static inline uint32_t pci_get32(const uint8_t *p) { return pci_get16(p) | (uint32_t)pci_get16(p + 2) << 16; }
+static inline void pci_set16(uint8_t *p, uint16_t v) { p[0] = v; p[1] = v >> 8; }
+static inline void pci_set32(uint8_t *p, uint32_t v) { pci_set16(p, v); pci_set16(p + 2, v >> 16); }
+
 /* ---- buses */
 struct PciBus {
     Bus bus;                            /* named "pcie.0", or after its bridge's id */
     PciDevice *functions[256];          /* by devfn */
     PciDevice *bridge;                  /* NULL: the root */
-    bool express, one_slot;             /* one_slot: below a root port */
-    uint8_t number;                     /* secondary bus number, as the guest set it; the root's: 0 */
+    bool express, one_slot;             /* one_slot: below a port */
+    bool off;                           /* below a port whose slot has no power: nobody answers */
+    unsigned id;                        /* among its host's, never two at a time */
     struct PciHost *host;
+    const struct PciSlotOps *slot;      /* of a port whose slot takes and gives devices, or NULL */
 };
 
 /* What a board gives its root: windows in its memory, the four interrupt lines. */
@@ -106,7 +130,6 @@ typedef struct PciHostConfig {
 } PciHostConfig;
 MUST_USE Err *pci_host_make(Vm *vm, const PciHostConfig *c, PciBus **out);
 
-/* ---- hotplug (device_plug, device_ask_unplug call these by the bus class) */
 /* The path of a function as firmware's bootorder file says it: "/pci@i0cf8/scsi@3/.."; g_free it. */
 char *pci_boot_path(const PciDevice *d, const char *type /* "scsi", "ethernet" */);
 

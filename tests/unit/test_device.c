@@ -26,11 +26,13 @@ static Err *toy_plug(Bus *b, Device *d)
 
 static void toy_plugged(Bus *b, Device *d) { g_string_append_c(said, 'P'); }
 static void toy_unplug(Bus *b, Device *d) { ((ToyBus *)b)->n--; g_string_append_c(said, 'u'); }
+static void toy_clear(Device *d) { g_string_append_c(said, 'c'); }
 static void toy_bus_reset(Bus *b, Device *d) { g_string_append_c(said, 'b'); }
 static bool toy_full(const Bus *b) { return ((const ToyBus *)b)->n >= 2; }
 
 static const BusClass toy_bus_class = {
     .name = "toy", .plug = toy_plug, .plugged = toy_plugged, .unplug = toy_unplug, .reset = toy_bus_reset,
+    .clear = toy_clear,
     .full = toy_full,
 };
 static const BusClass inner_bus_class = { .name = "toy-inner" };
@@ -169,7 +171,7 @@ static void test_tables(void)
     CHECK_STR(said->str, "b0");             /* the timer was stopped */
     clear();
     device_free(d);
-    CHECK_STR(said->str, "IuR");
+    CHECK_STR(said->str, "IuRc");
     CHECK(!device_find(r->vm, "t"));
     end();
 }
@@ -183,7 +185,7 @@ static void test_failures(void)
     t->fails = true;
     CHECK(rig_says(device_plug(&t->base.dev, &bus.bus), "told to fail"));
     device_free(&t->base.dev);
-    CHECK_STR(said->str, "puR");
+    CHECK_STR(said->str, "puRc");
     CHECK(!bus_find(r->vm, "t"));
     clear();
     t = toy("t");
@@ -226,7 +228,7 @@ static void test_unplug(void)
     CHECK_STR(said->str, "u");              /* no vCPU came by yet */
     rig_work(r);
     rig_turn(r, 0);
-    CHECK_STR(said->str, "uIIR<child><outer>");
+    CHECK_STR(said->str, "uIIRc<child><outer>");
     CHECK(!device_find(r->vm, "outer") && !device_find(r->vm, "child"));
 
     /* The machine ends before the safepoint. */
