@@ -162,11 +162,10 @@ static void print_stats(Vm *vm)
     g_string_free(s, TRUE);
 }
 
-static Err *make_machine(Vm *vm, EmuConfig *c)
+static Err *make_machine(Vm *vm, const EmuConfig *c)
 {
     TRY(make_chardevs(vm, c));
     TRY(disks_new(vm, &vm->disks));
-    TRY(make_net(vm, c));
     TRY(make_objects(vm));
     TRY(make_disks(vm, c->snapshot));
     TRY(accel_start(vm));
@@ -196,7 +195,6 @@ static void free_machine(Vm *vm)
     board_free(vm);
     vm_unlock(vm);
     rngs_free(vm);
-    free_net(vm);
     disks_free(vm->disks);
     chardevs_free(vm->chardevs);
     g_free(vm->serials);
@@ -333,9 +331,6 @@ Err *emu_help(const EmuConfig *c, char **out)
         return help_chardev(arg, out);
     case HELP_OBJECT:
         return help_object(arg, out);
-    case HELP_NETDEV:
-        *out = help_netdev(arg);
-        break;
     case HELP_SERIAL:
         *out = g_strdup("-serial takes one of: stdio  mon:stdio  null  none  pty[:LINK]  file:PATH  pipe:PATH\n"
                         "  unix:PATH[,server=on][,wait=off]  tcp:HOST:PORT[,server=on][,wait=off]\n"

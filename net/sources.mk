@@ -2,7 +2,7 @@
 src += net_set.c
 src += net/net.c net/netdev.c net/offload.c net/hub.c net/dump.c
 src += net/user/user.c net/user/poll.c net/user/frames.c net/user/forward.c
-tests += unit/test_net unit/test_net_user
+tests += unit/test_net
 
 # The backends' rows: made anew when a source changes, or the list of sources does.
 net-sources = $(wildcard $(patsubst %,$(S)/%,$(filter net/%,$(src))))

@@ -33,8 +33,6 @@ struct VmConfig {
     GPtrArray *smbios;          /* each -smbios argument */
     GPtrArray *devices;         /* each -device argument, char* */
     GPtrArray *globals;         /* each -global argument, char*; NULL: none */
-    char *default_nic;          /* a NIC when nobody asked for one: as below; NULL: none */
-    GPtrArray *nics;            /* of -nic and -net: "[MODEL],netdev=ID,PROPERTY=VALUE.." */
     GPtrArray *drives, *blockdevs, *objects;    /* arguments of -drive (and of -hda .. as such), -blockdev, -object */
     /* consoles */
     GPtrArray *serials;         /* each -serial argument */

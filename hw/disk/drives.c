@@ -18,9 +18,19 @@ static bool has_bus(Vm *vm, const char *class)
     return false;
 }
 
+static bool has_device(const char *name)
+{
+    for (const DeviceClass *const *c = device_set; *c; c++) {
+        if (!strcmp((*c)->name, name))
+            return true;
+    }
+    return false;
+}
+
+/* How a virtio device is attached: by PCI where the board has it. */
 static const char *kind_of_bus(Vm *vm)
 {
-    return has_bus(vm, "pci") ? "pci" : "device";
+    return has_bus(vm, "pci") && has_device("virtio-blk-pci") ? "pci" : "device";
 }
 
 static Err *make_virtio(Vm *vm, const Drive *dr)

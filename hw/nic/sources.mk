@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: MIT
-src += hw/nic/nic.c hw/nic/nics.c hw/nic/virtio_net.c hw/nic/virtio_net_ctrl.c
