@@ -44,6 +44,7 @@ typedef struct Vm {
     GPtrArray *state_hooks;                     /* vm_on_state's */
     /* cmd/ owns: what -chardev and -serial made; the board binds serials[i] to its i-th port. Set before board_make */
     struct Chardevs *chardevs; struct Chardev **serials; int nserials;
+    GPtrArray *fsdevs;                          /* hw/9p/fsdev.h: folders that guests may see; NULL: none */
     struct Disks *disks;                        /* system/disks.h; NULL in machines that have none (tests) */
     struct Net *net; struct IoThread *net_thread;       /* net/net.h, and what turns its loop */
     struct IoThread *iothreads;                 /* system/iothread.h: all, a list */

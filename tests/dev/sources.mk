@@ -7,3 +7,6 @@ tests += dev/test_virtio_blk dev/test_scsi dev/test_nvme
 tests += unit/test_mem unit/test_msi unit/test_iothread unit/test_clock unit/test_vm unit/test_loader unit/test_reflect
 tests += dev/test_firmware
 tests += unit/test_device
+tests += dev/test_virtio_blk
+tests += dev/test_scsi
+tests += dev/test_9p
