@@ -17,6 +17,7 @@ EmuConfig *emu_config_new(const char *program, const char *isa)
     c->vm.smp = c->vm.maxcpus = 1;
     c->vm.devices = g_ptr_array_new_with_free_func(g_free);
     c->vm.globals = g_ptr_array_new_with_free_func(g_free);
+    c->vm.fsdevs = g_ptr_array_new_with_free_func(g_free);
     c->vm.drives = g_ptr_array_new_with_free_func(g_free);
     c->vm.blockdevs = g_ptr_array_new_with_free_func(g_free);
     c->vm.objects = g_ptr_array_new_with_free_func(g_free);
@@ -39,7 +40,7 @@ void emu_config_free(EmuConfig *c)
         v->dumpdtb, v->boot_order, v->boot_once, v->boot_splash, c->help_arg, c->pidfile, c->log_file,
     };
     GPtrArray *const lists[] = {
-        v->devices, v->globals, v->drives, v->blockdevs, v->objects, v->serials, v->chardevs, v->fw_cfgs, v->smbios,
+        v->devices, v->globals, v->fsdevs, v->drives, v->blockdevs, v->objects, v->serials, v->chardevs, v->fw_cfgs, v->smbios,
         c->log_items, c->log_filters, c->traces,
     };
 

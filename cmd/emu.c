@@ -16,6 +16,7 @@
 
 #include "accel/accel.h"
 #include "chardev/chardev.h"
+#include "hw/9p/fsdev.h"
 #include "hw/core/board.h"
 #include "system/disks.h"
 #include "system/rng.h"
@@ -165,6 +166,8 @@ static void print_stats(Vm *vm)
 static Err *make_machine(Vm *vm, const EmuConfig *c)
 {
     TRY(make_chardevs(vm, c));
+    for (guint i = 0; i < c->vm.fsdevs->len; i++)
+        TRY(fsdev_add(vm, c->vm.fsdevs->pdata[i]));
     TRY(disks_new(vm, &vm->disks));
     TRY(make_objects(vm));
     TRY(make_disks(vm, c->snapshot));
@@ -196,6 +199,7 @@ static void free_machine(Vm *vm)
     vm_unlock(vm);
     rngs_free(vm);
     disks_free(vm->disks);
+    fsdevs_free(vm);
     chardevs_free(vm->chardevs);
     g_free(vm->serials);
     vm_free(vm);

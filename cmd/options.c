@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "hw/9p/fsdev.h"
 #include "util/str.h"
 
 /* ---- handlers of a line or two ------------------------------------------------ */
@@ -61,6 +62,17 @@ static Err *set_chardev(EmuConfig *c, const char *arg)
     if (asks_help(arg))
         return ask_help(c, HELP_CHARDEV, arg);
     g_ptr_array_add(c->vm.chardevs, g_strdup(arg));
+    return NULL;
+}
+
+/* The device of the folder comes with it. */
+static Err *set_virtfs(EmuConfig *c, const char *arg)
+{
+    char *fsdev, *device;
+
+    TRY(virtfs_split(arg, c->vm.fsdevs->len, &fsdev, &device));
+    g_ptr_array_add(c->vm.fsdevs, fsdev);
+    g_ptr_array_add(c->vm.devices, device);
     return NULL;
 }
 
@@ -183,6 +195,10 @@ static const Option disk_options[] = {
       AT(snapshot) },
     { "object", NULL, "KIND,id=NAME[,OPTION=VALUE]...", CALL(set_object),
       .doc = "a secret, a throttle group, TLS credentials, an I/O thread; 'help' lists the kinds" },
+    { "fsdev", NULL, "local,id=NAME,path=FOLDER,security_model=MODEL[,...]", OPTION_LIST,
+      "a folder for -device virtio-9p-pci,fsdev=NAME,mount_tag=TAG", AT(vm.fsdevs) },
+    { "virtfs", NULL, "local,path=FOLDER,mount_tag=TAG,security_model=MODEL[,...]", CALL(set_virtfs),
+      .doc = "share a folder; the guest: mount -t 9p -o trans=virtio TAG /mnt" },
     { 0 }
 };
 
@@ -246,7 +262,6 @@ const OptionGroup option_groups[] = {
 };
 
 #define NO_MEDIUM "No machine here has one: use -drive file=IMAGE, which is a virtio disk."
-#define NO_SHARE "Folders cannot be shared yet: -drive file=fat:FOLDER,format=raw,readonly=on shows one as a disk."
 #define NO_NET "There is no network yet."
 #define NO_MON "There is no monitor yet: Ctrl-A x or a signal ends the machine."
 #define NO_GFX "There is no graphics yet: use -nographic."
@@ -255,7 +270,6 @@ const OptionGroup option_groups[] = {
 const MissingOption missing_options[] = {
     { "fda", NO_MEDIUM }, { "fdb", NO_MEDIUM }, { "sd", NO_MEDIUM }, { "mtdblock", NO_MEDIUM },
     { "iscsi", "Attach it with the host's iSCSI initiator, and use its device: -drive file=/dev/..,format=raw" },
-    { "fsdev", NO_SHARE }, { "virtfs", NO_SHARE },
     { "netdev", NO_NET },
     { "qmp", NO_MON }, { "qmp-pretty", NO_MON }, { "mon", NO_MON }, { "debugcon", NULL },
     { "vnc", NO_GFX }, { "spice", NO_GFX }, { "sdl", NO_GFX }, { "curses", NO_GFX },

@@ -33,6 +33,7 @@ struct VmConfig {
     GPtrArray *smbios;          /* each -smbios argument */
     GPtrArray *devices;         /* each -device argument, char* */
     GPtrArray *globals;         /* each -global argument, char*; NULL: none */
+    GPtrArray *fsdevs;          /* each -fsdev argument, also of -virtfs */
     GPtrArray *drives, *blockdevs, *objects;    /* arguments of -drive (and of -hda .. as such), -blockdev, -object */
     /* consoles */
     GPtrArray *serials;         /* each -serial argument */

@@ -10,3 +10,4 @@ tests += unit/test_device
 tests += dev/test_virtio_blk
 tests += dev/test_scsi
 tests += dev/test_9p
+tests += dev/test_virtio_9p
