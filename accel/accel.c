@@ -40,6 +40,7 @@ static Err *accel_choose(const char *list, const Accel **out)
 static void reset_here(Vcpu *v, void *opaque)
 {
     atomic_store(&v->halted, false);
+    vcpu_answered(v);
     v->isa->reset(v);
     if (log_on(LOG_CPU_RESET) && v->isa->dump) {
         GString *s = g_string_new("reset\n");
@@ -133,7 +134,7 @@ Err *accel_start(Vm *vm)
     if (!vm->isa)
         return err(ERR_INVALID, "the machine has no guest architecture");
     vm->accel = a;
-    vm->accel_state = accel_vm_new();
+    vm->accel_state = accel_vm_new(vm);
     Err *e = a->init(vm);
     if (e) {
         accel_vm_free(vm->accel_state);

@@ -28,7 +28,7 @@ enum { ALT_STACK = 64 * 1024, NAPS_MIN = 64, NAP_NS = 1000 * 1000 };
 
 /* ---- signals between threads */
 
-static void vcpu_signal(Vcpu *v)
+void vcpu_signal(Vcpu *v)
 {
     pthread_mutex_lock(&v->lock);
     pthread_cond_broadcast(&v->cond);
@@ -42,23 +42,51 @@ static void gate_signal(Gate *g)
     pthread_mutex_unlock(&g->lock);
 }
 
-void vcpu_kick(Vcpu *v)
+static void kick_one(Vcpu *v)
 {
+    atomic_fetch_add(&v->kicks, 1);
     if (v->env)
         __atomic_store_n(&v->env->poll, 1, __ATOMIC_SEQ_CST);
     if (v->vm->accel && v->vm->accel->kick)
         v->vm->accel->kick(v);
     if (atomic_load(&v->sleeping))
         vcpu_signal(v);
+}
+
+void vcpu_kick(Vcpu *v)
+{
+    kick_one(v);
+    /* Its thread is out on an errand: that has to come to an end. */
+    Vcpu *guest = atomic_load(&v->guest), *host = atomic_load(&v->host);
+    if (guest)
+        kick_one(guest);
+    /* Another's thread runs it, and may sleep in that one's affairs. */
+    if (host && atomic_load(&host->sleeping))
+        vcpu_signal(host);
     if (v->vm->accel_state && atomic_load(&accel_vm(v->vm)->gate.closed))
         gate_signal(&accel_vm(v->vm)->gate);
 }
 
 /* ---- work */
 
-static bool has_work(Vcpu *v)
+static bool work_waits(Vcpu *v)
 {
     return __atomic_load_n(&v->work, __ATOMIC_SEQ_CST) != NULL;
+}
+
+/* While a thread is out on an errand: the other one of the two that it runs, whose work it does as well. */
+static Vcpu *companion(Vcpu *v)
+{
+    Vcpu *host = atomic_load(&v->host);
+
+    return host ? host : atomic_load(&v->guest);
+}
+
+static bool has_work(Vcpu *v)
+{
+    Vcpu *c = companion(v);
+
+    return work_waits(v) || (c && work_waits(c));
 }
 
 static VcpuWork *work_take(Vcpu *v)
@@ -86,15 +114,26 @@ static void work_done(Vcpu *v, VcpuWork *w)
     g_free(w);
 }
 
-bool vcpu_serve(Vcpu *v)
+static bool serve_one(Vcpu *v)
 {
+    Vcpu *was = current_vcpu;
     bool any = false;
 
-    for (VcpuWork *w; has_work(v) && (w = work_take(v)) != NULL; any = true) {
+    current_vcpu = v;
+    for (VcpuWork *w; work_waits(v) && (w = work_take(v)) != NULL; any = true) {
         w->fn(v, w->opaque);
         work_done(v, w);
     }
+    current_vcpu = was;
     return any;
+}
+
+bool vcpu_serve(Vcpu *v)
+{
+    Vcpu *c = companion(v);
+    bool any = serve_one(v);
+
+    return (c && serve_one(c)) || any;
 }
 
 static void work_queue(Vcpu *v, VcpuWork *w)
@@ -116,11 +155,8 @@ static bool work_is_done(Vcpu *v, const bool *done)
     return is;
 }
 
-/*
- * Under v's lock: announces v's sleep. The caller looks for reasons to stay awake
- * after this, each time anew: work that is done in between may have slept itself.
- */
-static void announce_sleep(Vcpu *v)
+/* Looking for reasons is to be done each time anew: work that is done in between may have slept itself. */
+void vcpu_announce_sleep(Vcpu *v)
 {
     atomic_store(&v->sleeping, true);
 }
@@ -140,7 +176,7 @@ static void wait_as_vcpu(Vcpu *self, Vcpu *v, const bool *done)
         if (vcpu_serve(self))
             continue;
         pthread_mutex_lock(&self->lock);
-        announce_sleep(self);
+        vcpu_announce_sleep(self);
         /* work_done signals self after it has set *done: look again before sleeping. */
         sleep_if(self, !has_work(self) && !__atomic_load_n(done, __ATOMIC_SEQ_CST));
         pthread_mutex_unlock(&self->lock);
@@ -186,7 +222,7 @@ static void gate_wait(Vcpu *v, Gate *g)
         if (!atomic_load(&g->alone) && vcpu_serve(v))
             continue;
         pthread_mutex_lock(&v->lock);
-        announce_sleep(v);
+        vcpu_announce_sleep(v);
         sleep_if(v, atomic_load(&g->closed) && (atomic_load(&g->alone) || !has_work(v)));
         pthread_mutex_unlock(&v->lock);
     }
@@ -301,7 +337,7 @@ static void vcpu_stand(Vcpu *v)
             continue;
         }
         atomic_store(&v->standing, true);
-        announce_sleep(v);
+        vcpu_announce_sleep(v);
         pthread_cond_broadcast(&v->cond);
         sleep_if(v, !has_work(v));
     }
@@ -309,13 +345,12 @@ static void vcpu_stand(Vcpu *v)
     pthread_mutex_unlock(&v->lock);
 }
 
-/* Under v's lock: sleeps NAP_NS, or until it is signalled. */
-static void nap(Vcpu *v)
+void vcpu_nap(Vcpu *v, int64_t ns)
 {
     struct timespec until;
 
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += NAP_NS;
+    until.tv_nsec += ns;
     if (until.tv_nsec >= 1000000000) {
         until.tv_nsec -= 1000000000;
         until.tv_sec++;
@@ -331,16 +366,19 @@ static void nap(Vcpu *v)
 static void vcpu_halt(Vcpu *v)
 {
     pthread_mutex_lock(&v->lock);
-    announce_sleep(v);
-    bool wakes = v->isa->wakes(v);
-    bool asked = has_work(v) || atomic_load(&v->stop) || atomic_load(&v->exit);
+    vcpu_announce_sleep(v);
+    bool wakes = v->isa->wakes(v), asked = vcpu_asked(v);
     if (wakes) {
         atomic_store(&v->halted, false);
         if (++v->naps > NAPS_MIN && !asked)
-            nap(v);
+            vcpu_nap(v, NAP_NS);
     } else if (!asked) {
         v->naps = 0;
-        pthread_cond_wait(&v->cond, &v->lock);
+        atomic_store(&v->parked, true);
+        do
+            pthread_cond_wait(&v->cond, &v->lock);
+        while (atomic_load(&v->away));
+        atomic_store(&v->parked, false);
     }
     atomic_store(&v->sleeping, false);
     pthread_mutex_unlock(&v->lock);
@@ -350,7 +388,7 @@ static void vcpu_after(Vcpu *v, VcpuExit why)
 {
     switch (why) {
     case VCPU_KICKED:   break;
-    case VCPU_HALTED:   atomic_store(&v->halted, true); break;
+    case VCPU_HALTED:   atomic_store(&v->halted, true); vcpu_answered(v); break;
     case VCPU_DEBUG:    vm_request(v->vm, VM_DEBUG, 0); break;
     case VCPU_SHUTDOWN: vm_request(v->vm, VM_POWEROFF, 0); break;
     case VCPU_RESET:    vm_request(v->vm, VM_RESET, 0); break;
@@ -376,9 +414,27 @@ static VcpuExit vcpu_run(Vcpu *v)
     return why;
 }
 
+bool vcpu_asked(Vcpu *v)
+{
+    return work_waits(v) || atomic_load(&v->stop) || atomic_load(&v->exit);
+}
+
+void vcpu_enter(Vcpu *v)
+{
+    gate_enter(v);
+    if (v->isa->irq(v))
+        v->naps = 0;
+    vcpu_after(v, vcpu_run(v));
+    gate_leave(v);
+}
+
 /* One turn: work, stop, halt, then the engine until it has a reason to leave. */
 static void vcpu_turn(Vcpu *v)
 {
+    if (v->errands)
+        vcpu_errands(v);
+    if (v->awaiting)
+        vcpu_await(v);
     __atomic_store_n(&v->env->poll, 0, __ATOMIC_SEQ_CST);
     vcpu_serve(v);
     if (atomic_load(&v->stop)) {
@@ -386,11 +442,7 @@ static void vcpu_turn(Vcpu *v)
     } else if (atomic_load(&v->halted)) {
         vcpu_halt(v);
     } else {
-        gate_enter(v);
-        if (v->isa->irq(v))
-            v->naps = 0;
-        vcpu_after(v, vcpu_run(v));
-        gate_leave(v);
+        vcpu_enter(v);
     }
 }
 
@@ -440,6 +492,7 @@ static void *vcpu_thread(void *opaque)
     vcpu_stand(v);
     while (!atomic_load(&v->exit))
         vcpu_turn(v);
+    vcpu_errands(v);
     vcpu_serve(v);
     alt_stack_free(stack);
     return NULL;
@@ -467,17 +520,19 @@ void vcpu_thread_join(Vcpu *v)
 
 /* ---- making and freeing */
 
-AccelVm *accel_vm_new(void)
+AccelVm *accel_vm_new(Vm *vm)
 {
     AccelVm *a = g_new0(AccelVm, 1);
 
     pthread_mutex_init(&a->gate.lock, NULL);
     pthread_cond_init(&a->gate.cond, NULL);
+    timer_init(&a->errand_timer, vm, CLOCK_REAL, vcpus_overdue, vm);
     return a;
 }
 
 void accel_vm_free(AccelVm *a)
 {
+    timer_del(&a->errand_timer);
     pthread_mutex_destroy(&a->gate.lock);
     pthread_cond_destroy(&a->gate.cond);
     g_free(a);

@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 
 #include "accel/accel.h"
+#include "system/clock.h"
 
 typedef struct Gate {
     pthread_mutex_t lock;
@@ -26,14 +27,34 @@ typedef struct Gate {
 typedef struct AccelVm {
     Gate gate;
     void *engine;               /* the Accel's own */
+    bool lends;                 /* any thread may run any vCPU */
+    _Atomic bool watched;       /* errand_timer is set */
+    Timer errand_timer;
+    _Atomic int awaiting;       /* how many vCPUs await answers */
 } AccelVm;
 
 static inline AccelVm *accel_vm(const Vm *vm) { return vm->accel_state; }
 
-/* Does v's work, oldest first, in v's own thread. True if there was some. */
+/* Does v's work, oldest first, in v's own thread or the one that runs it. True if there was some. */
 bool vcpu_serve(Vcpu *v);
+/* For errand.c: does something ask v to leave off? Enters the engine until it has a reason to leave. */
+bool vcpu_asked(Vcpu *v);
+void vcpu_enter(Vcpu *v);
+void vcpu_signal(Vcpu *v);
+/* Under v's lock: announces v's sleep. Reasons to stay awake are looked for after this. */
+void vcpu_announce_sleep(Vcpu *v);
+/* The timer of errands: those that take long shall end. */
+void vcpus_overdue(void *vm);
+/* Runs those whom v's thread has promised to run. */
+void vcpu_errands(Vcpu *v);
+/* v's guest waits for an answer: lets it look again, or sleeps a little when it has looked often enough. */
+void vcpu_await(Vcpu *v);
+/* v's guest waits in a loop, for whatever: somebody who naps may hold it. */
+void vcpus_disturb(Vcpu *v);
+/* Under v's lock: sleeps that long, or until it is signalled. */
+void vcpu_nap(Vcpu *v, int64_t ns);
 /* Makes the AccelVm, without vCPUs or an engine; for accel_start and for tests. */
-AccelVm *accel_vm_new(void);
+AccelVm *accel_vm_new(Vm *vm);
 void accel_vm_free(AccelVm *a);
 /* A Vcpu with its lock and condition, standing and without a thread. */
 Vcpu *vcpu_new(Vm *vm, int index);

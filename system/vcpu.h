@@ -40,6 +40,22 @@ struct Vcpu {
     _Atomic bool running;       /* it may be inside the engine: vcpus_exclusive waits for it to leave */
     unsigned naps;              /* waits in a row that ended at once, for a reason that stayed */
     _Atomic bool sleeping;      /* its thread waits on cond, or is about to: a kick has to signal */
+    /* accel/errand.c: another vCPU's thread runs this one for a moment */
+    _Atomic bool parked;        /* its thread sleeps, halted, and may be left asleep */
+    _Atomic bool away;          /* changed under lock: another's thread runs it, its own stays asleep */
+    _Atomic bool lent;          /* it is on some vCPU's list of errands */
+    _Atomic bool overdue;       /* the errand has taken too long */
+    Vcpu *_Atomic host;         /* while away: whose thread it is */
+    Vcpu *_Atomic guest;        /* whom our thread runs now */
+    Vcpu *errands, *errand_next;        /* our thread's alone: whom it has to run, and the next on that list */
+    /* and waits for another's answer */
+    _Atomic uint64_t awaits;    /* a bit for each vCPU that has to answer; they clear them */
+    bool awaiting;              /* our thread's alone, as is the next line: some bit was set */
+    unsigned await_polls, await_kicks;
+    _Atomic bool napping;       /* it sleeps in the midst of its guest's loop */
+    _Atomic bool disturbed;     /* another waits for something that its guest holds meanwhile */
+    uint64_t bad_naps[2];       /* our thread's alone: pcs where that happened */
+    _Atomic unsigned kicks;     /* how often we were asked to look at something */
 };
 
 /*
@@ -47,6 +63,13 @@ struct Vcpu {
  * wakes it if it is halted. Any thread, no lock needed.
  */
 void vcpu_kick(Vcpu *v);
+/*
+ * The same for an interrupt, made pending already, whose sender waits for an answer and does nothing else: firmware.
+ * If v sleeps, the sender's thread runs v itself, soon and for a moment; if v takes long, the sender sleeps.
+ */
+void vcpu_interrupt(Vcpu *v);
+/* v's firmware returns to what it interrupted, or v is reset: it has answered, and awaits no answers. v's own thread. */
+void vcpu_answered(Vcpu *v);
 /* Queues fn for v's thread. Wait: returns when it was done; called by a vCPU thread, it does its own work meanwhile. */
 void vcpu_run_on(Vcpu *v, void (*fn)(Vcpu *, void *), void *opaque, bool wait);
 /*

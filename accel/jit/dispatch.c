@@ -4,9 +4,12 @@
  */
 #include <inttypes.h>
 #include <sched.h>
+#include <time.h>
 
 #include "accel/jit/jit.h"
 #include "util/log.h"
+
+enum { YIELDS = 16 };
 
 /* Even, as all keys; its upper half differs from every canonical address by more than another address does. */
 #define UNGROUPED_SALT UINT64_C(0x5aa55aa55aa55aa4)
@@ -107,6 +110,25 @@ static int left_for_fault(TcgVcpu *t)
     return why == VCPU_KICKED ? -1 : (int)why;
 }
 
+/*
+ * A loop that only waits for another vCPU has turned ENV_SPIN times: that one may need our host CPU. One that is
+ * still there after YIELDS waits for somebody whom the host doesn't run, and sleeps.
+ */
+static void waits(TcgVcpu *t)
+{
+    const struct timespec pause = { .tv_nsec = 50 * 1000 };
+
+    t->stats.spin++;
+    if (atomic_load(&accel_vm(t->v->vm)->awaiting))
+        vcpus_disturb(t->v);
+    t->yields = t->stats.enter - t->yielded_at <= 2 ? t->yields + 1 : 0;
+    t->yielded_at = t->stats.enter;
+    if (t->yields < YIELDS)
+        sched_yield();
+    else
+        nanosleep(&pause, NULL);
+}
+
 int dispatch_left(TcgVcpu *t, IrExit why)
 {
     switch (why) {
@@ -125,8 +147,7 @@ int dispatch_left(TcgVcpu *t, IrExit why)
         t->stats.poll++;
         if (t->env->spin < 0) {
             t->env->spin = ENV_SPIN;
-            t->stats.spin++;
-            sched_yield();
+            waits(t);
         }
         return VCPU_KICKED;
     case EXIT_HALT:
@@ -237,6 +258,8 @@ VcpuExit jit_run(Vcpu *v)
     while (exit < 0) {
         if (polled(t))
             return VCPU_KICKED;
+        if (v->awaiting)
+            __atomic_store_n(&t->env->poll, 1, __ATOMIC_SEQ_CST);   /* it comes back soon: vcpu_await */
         const void *host = find_host(t, &exit);
         if (!host)
             continue;

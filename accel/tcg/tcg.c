@@ -75,6 +75,7 @@ static Err *tcg_init(Vm *vm)
         return e;
     }
     accel_vm(vm)->engine = tcg;
+    accel_vm(vm)->lends = vm->config->engine == ENGINE_JIT;
     return NULL;
 }
 

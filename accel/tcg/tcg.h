@@ -101,6 +101,8 @@ typedef struct TcgVcpu {
     TcgStats stats;
     JitVcpu *jit;
     Mmu mmu;
+    uint64_t yielded_at;        /* stats.enter when a loop that only waits let others run */
+    unsigned yields;            /* how often in a row */
 } TcgVcpu;
 
 typedef struct Tcg {

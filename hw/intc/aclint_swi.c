@@ -64,6 +64,8 @@ static void swi_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
     if (a->msip[hart] != (val & 1)) {
         a->msip[hart] = val & 1;
         riscv_irq_line(v, IRQ_MSI, val & 1);
+    } else if (val & 1) {
+        riscv_irq_again(v);
     }
     pthread_mutex_unlock(&a->lock);
 }

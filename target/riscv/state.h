@@ -143,6 +143,8 @@ void riscv_update_mode(RiscvState *s);
 /* A device's or timer's interrupt line; any thread. pin is an IRQ_* number. */
 void riscv_irq_line(void *vcpu, int pin, int level);
 /* pending interrupts, as mip reads */
+/* The same interrupt, pending already, is sent to it once more: its sender may wait for an answer. */
+void riscv_irq_again(Vcpu *vcpu);
 uint64_t riscv_mip(RiscvState *s);
 
 /* PMP: may [pa, pa+size) be accessed so in privilege prv? *order: see Page.order. (pmp.c) */

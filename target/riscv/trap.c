@@ -129,6 +129,13 @@ bool riscv_wakes(Vcpu *v)
     return riscv_pending_m(s) | riscv_pending_s(s);
 }
 
+/* Is it another hart's M mode that interrupts v? That waits for an answer: there is nothing else it could want. */
+static bool from_firmware(const Vcpu *v)
+{
+    const Vcpu *sender = current_vcpu;
+    return sender && sender != v && sender->vm == v->vm && ((RiscvState *)sender->state)->prv == PRV_M;
+}
+
 void riscv_irq_line(void *vcpu, int pin, int level)
 {
     Vcpu *v = vcpu;
@@ -137,8 +144,14 @@ void riscv_irq_line(void *vcpu, int pin, int level)
     if (!level) {
         atomic_fetch_and(&s->irq_lines, ~bit);
     } else if (!(atomic_fetch_or(&s->irq_lines, bit) & bit)) {
-        vcpu_kick(v);
+        (from_firmware(v) ? vcpu_interrupt : vcpu_kick)(v);
     }
+}
+
+void riscv_irq_again(Vcpu *v)
+{
+    if (from_firmware(v))
+        vcpu_interrupt(v);
 }
 
 /* ---- Sstc: STIP follows time >= stimecmp */
@@ -189,12 +202,17 @@ uint64_t riscv_h_illegal(Env *env, uint64_t insn, uint64_t b, uint64_t c)
     return (void)b, (void)c, 0;
 }
 
-/* A return may uncover an interrupt: let the next poll see it. */
+/* A return may uncover an interrupt, or end an errand: let the next poll see it. */
 static uint64_t returned(RiscvState *s, uint64_t pc)
 {
-    s->vcpu->env->resv_addr = ENV_NO_RESV;
+    Env *env = s->vcpu->env;
+
+    env->resv_addr = ENV_NO_RESV;
     riscv_update_mode(s);
-    riscv_h_irq_check(s->vcpu->env, 0, 0, 0);
+    if (atomic_load_explicit(&s->vcpu->away, memory_order_relaxed))
+        __atomic_store_n(&env->poll, 1, __ATOMIC_SEQ_CST);
+    else
+        riscv_h_irq_check(env, 0, 0, 0);
     return pc;
 }
 
@@ -211,6 +229,7 @@ uint64_t riscv_h_mret(Env *env, uint64_t pc, uint64_t insn, uint64_t c)
     if (s->prv != PRV_M)
         m &= ~MSTATUS_MPRV;
     env->sys[SYS_MSTATUS] = m;
+    vcpu_answered(s->vcpu);
     return returned(s, env->sys[SYS_MEPC]);
 }
 

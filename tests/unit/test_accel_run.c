@@ -40,6 +40,30 @@ static void do_alone(Vcpu *self)
         atomic_fetch_add(&inside, 1);
 }
 
+/* ---- vCPUs that interrupt each other, and run each other: errands */
+
+static _Atomic bool chatty;
+static _Atomic uint64_t away_turns;
+static uint64_t dice[VCPUS];        /* of who runs the vCPU: plain data, handed over with it */
+
+/* One turn of a guest that sends interrupts, answers, and waits for interrupts; true: it waits now. */
+static bool chat(Vcpu *v)
+{
+    uint64_t r = dice[v->index] = dice[v->index] * 6364136223846793005u + 1442695040888963407u;
+    unsigned to = r >> 40 & (VCPUS - 1);
+
+    CHECK(current_vcpu == v);
+    if (!pthread_equal(pthread_self(), v->thread))
+        atomic_fetch_add(&away_turns, 1);
+    if (r >> 60 == 0 && to != (unsigned)v->index) {
+        atomic_store(&line[to], true);
+        vcpu_interrupt(vm->vcpus[to]);
+    }
+    if (r >> 56 == 0x35)
+        vcpu_answered(v);
+    return r >> 56 >= 0xf0;
+}
+
 static VcpuExit fake_run(Vcpu *v)
 {
     VcpuExit why = VCPU_KICKED;
@@ -47,6 +71,10 @@ static VcpuExit fake_run(Vcpu *v)
     atomic_fetch_add(&inside, 1);
     while (!__atomic_load_n(&v->env->poll, __ATOMIC_SEQ_CST)) {
         atomic_fetch_add(&turns[v->index], 1);
+        if (atomic_load(&chatty) && chat(v)) {
+            why = VCPU_HALTED;
+            break;
+        }
         if (atomic_load(&alone_wish) && atomic_load(&turns[v->index]) % 64 == 0) {
             do_alone(v);
             atomic_fetch_add(&alone_tries, 1);
@@ -86,7 +114,7 @@ static void start(void)
     vm = vm_new(&config);
     vm->isa = &fake_isa;
     vm->accel = &fake_accel;
-    vm->accel_state = accel_vm_new();
+    vm->accel_state = accel_vm_new(vm);
     vm->vcpus = g_new0(Vcpu *, VCPUS);
     for (int i = 0; i < VCPUS; i++) {
         vm->vcpus[i] = vcpu_new(vm, i);
@@ -317,6 +345,58 @@ static void test_mixture(void)
     CHECK_EQ(atomic_load(&not_alone), 0);
 }
 
+static bool no_line(void)
+{
+    for (int i = 0; i < VCPUS; i++)
+        if (atomic_load(&line[i]))
+            return false;
+    return true;
+}
+
+/* No interrupt is lost, whoever runs whom; work, standing and being alone go on meanwhile. */
+static void test_errands(void)
+{
+    start();
+    accel_vm(vm)->lends = true;
+    alone_count = 0;
+    atomic_store(&alone_tries, 0);
+    atomic_store(&worked, 0);
+    for (int i = 0; i < VCPUS; i++)
+        atomic_store(&wants_halt[i], false);
+    atomic_store(&chatty, true);
+    int want = 0;
+    for (int k = 0; k < 300; k++) {
+        for (int i = 0; i < VCPUS; i++) {
+            atomic_store(&line[i], true);       /* lest all of them sleep */
+            vcpu_kick(vm->vcpus[i]);
+        }
+        usleep(500);
+        atomic_store(&alone_wish, k & 1);
+        vcpu_run_on(vm->vcpus[k % VCPUS], ask_all, NULL, k & 2);
+        want += VCPUS;
+        do_alone(NULL);
+        if (k % 16 == 0) {
+            vm_lock(vm);
+            vm_stop(vm, RUN_PAUSED);
+            for (int i = 0; i < VCPUS; i++)
+                CHECK(vm->vcpus[i]->standing && !vm->vcpus[i]->running && !vm->vcpus[i]->away);
+            vm_start(vm);
+            vm_unlock(vm);
+        }
+        CHECK(comes_true(no_line));
+    }
+    atomic_store(&alone_wish, false);
+    for (int k = 0; k < 20000 && atomic_load(&worked) < want; k++)
+        usleep(500);
+    CHECK_EQ(atomic_load(&worked), want);
+    atomic_store(&chatty, false);
+    CHECK(comes_true(no_line));
+    CHECK(atomic_load(&away_turns) > 0);
+    stop();
+    CHECK_EQ(alone_count, atomic_load(&alone_tries) + 300);
+    CHECK_EQ(atomic_load(&not_alone), 0);
+}
+
 int main(void)
 {
     RUN(test_start_stop);
@@ -325,5 +405,6 @@ int main(void)
     RUN(test_parked);
     RUN(test_alone);
     RUN(test_mixture);
+    RUN(test_errands);
     return test_end();
 }

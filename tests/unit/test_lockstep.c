@@ -152,7 +152,7 @@ static void machine_new(void)
     guest.helpers = helpers;
     guest.nhelpers = TEST_HELPERS + 2;
     vm = vm_new(&config);
-    vm->accel_state = accel_vm_new();
+    vm->accel_state = accel_vm_new(vm);
     accel_vm(vm)->engine = &tcg;
     tcg.jit = &jit;
     jit.vm = vm;
