@@ -221,7 +221,7 @@ static void vhdx_file(MemFile *f, const uint8_t *data, size_t size)
     uint8_t head[16];
 
     f->size = 8 << 20;
-    for (unsigned i = 0; i < G_N_ELEMENTS(windows); i++) {
+    for (unsigned i = 0; size && i < G_N_ELEMENTS(windows); i++) {
         size_t len = MIN(size, windows[i].len);
 
         file_put(f, windows[i].off, data, len);
@@ -233,8 +233,9 @@ static void vhdx_file(MemFile *f, const uint8_t *data, size_t size)
     fix_checksum(f, VHDX_REGION_1, VHDX_REGION_TABLE, 4);
     for (unsigned i = 0; i < 3; i++) {
         file_get(f, (1 << 20) + i * 4096, head, sizeof(head));
-        if (!memcmp(head, "loge", 4) && ld_le32(head + 8) <= 3 << 12)
-            fix_checksum(f, (1 << 20) + i * 4096, ld_le32(head + 8), 4);
+        uint32_t len = ld_le32(head + 8);
+        if (!memcmp(head, "loge", 4) && len >= 64 && len <= 3 << 12)
+            fix_checksum(f, (1 << 20) + i * 4096, len, 4);
     }
 }
 
