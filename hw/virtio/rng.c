@@ -5,7 +5,7 @@
  * max-bytes in each period of guest time is a limit on what the guest takes from
  * the host. A buffer is filled to at most 64 KiB, which the driver is told.
  */
-#include "hw/virtio/virtio.h"
+#include "hw/virtio/pci.h"
 
 #include "system/rng.h"
 
@@ -147,3 +147,9 @@ DEVICE(virtio_rng) = {
     .size = sizeof(VirtioRng), .fields = fields, .base = virtio_fields,
     .realize = realize, .unrealize = unrealize, .reset = reset,
 };
+
+DEVICE(virtio_rng_pci) = VIRTIO_PCI("virtio-rng-pci", device_virtio_rng, "source of randomness", .alias = "virtio-rng");
+DEVICE(virtio_rng_pci_transitional) =
+    VIRTIO_PCI_TRANSITIONAL("virtio-rng-pci-transitional", device_virtio_rng, "source of randomness, legacy interface too");
+DEVICE(virtio_rng_pci_modern) =
+    VIRTIO_PCI_MODERN("virtio-rng-pci-non-transitional", device_virtio_rng, "source of randomness, no legacy interface");
