@@ -621,7 +621,7 @@ static void test_map_changes(void)
 
     rig_must(ram_new(r->vm, "more", 1 << 20, &block));
     region = (Region){ .name = "more", .kind = REGION_RAM, .size = 1 << 20, .ram = block };
-    rig_must(space_map(r->vm->mem, 0x50000000, &region, 0));
+    rig_must(space_map(r->vm->mem, 0x50000000, &region, 9));
     CHECK(vd_start(d, 0));
     d->heap = 0x50000000;
     VdQueue *q = vd_queue(d, 0, 16);
@@ -637,7 +637,7 @@ static void test_map_changes(void)
         CHECK(vd_used(q, &len) >= 0);
         space_unmap(r->vm->mem, &region);
         if (i < 2)
-            rig_must(space_map(r->vm->mem, 0x50000000, &region, 0));
+            rig_must(space_map(r->vm->mem, 0x50000000, &region, 9));
         rig_work(r);
         rig_turn(r, 0);
     }
