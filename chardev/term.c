@@ -25,10 +25,12 @@ static const int deadly[] = {
     SIGALRM, SIGXCPU, SIGXFSZ, SIGSYS, SIGUSR1, SIGUSR2,
 };
 
-/* A background process that sets the terminal would be stopped. */
+/* A background process that sets its terminal would be stopped. One that is not its own (-1) anybody may set. */
 static bool in_foreground(void)
 {
-    return tcgetpgrp(0) == getpgrp();
+    pid_t group = tcgetpgrp(0);
+
+    return group < 0 || group == getpgrp();
 }
 
 static void set_mode(const struct termios *t)

@@ -146,7 +146,7 @@ static void note_oddities(const Vm *vm, const EmuConfig *c)
         if (vm->serials[i] && !chardev_used(vm->serials[i]) && strcmp(c->vm.serials->pdata[i], "null"))
             err_note("-serial %s: machine '%s' has no serial port number %d for it",
                      (char *)c->vm.serials->pdata[i], c->vm.machine, i);
-    if (!c->vm.kernel && (!bios || !strcmp(bios, "default")) && !c->vm.devices->len && !c->vm.drives->len &&
+    if (!c->vm.kernel && (!bios || !strcmp(bios, "default")) && !c->vm.devices->len && !c->vm.drives->len && !c->vm.blockdevs->len &&
         !c->vm.dumpdtb)
         err_note("there is no -kernel: the firmware will find nothing to start");
 }

@@ -30,12 +30,20 @@ static Err *check_options(const RiscvVirt *b)
 
 /* ---- devices */
 
+/* Firmware and its variables. */
 static Err *make_flash(RiscvVirt *b)
 {
+    static const char *const names[VIRT_FLASHES] = { "virt.flash0", "virt.flash1" };
     Vm *vm = b->machine.vm;
 
-    TRY(cfi_flash_make(vm, "virt.flash0", VIRT_FLASH, VIRT_FLASH_SIZE, NULL));
-    return cfi_flash_make(vm, "virt.flash1", VIRT_FLASH + VIRT_FLASH_SIZE, VIRT_FLASH_SIZE, NULL);
+    for (int i = 0; i < VIRT_FLASHES; i++) {
+        FlashStore store;
+
+        TRY(flash_disk(vm, i, b->pflash[i], &store));
+        b->flash_code |= !i && store.read;
+        TRY(cfi_flash_make(vm, names[i], VIRT_FLASH + i * VIRT_FLASH_SIZE, VIRT_FLASH_SIZE, store.read ? &store : NULL));
+    }
+    return NULL;
 }
 
 static Err *make_pci(RiscvVirt *b)
@@ -114,6 +122,8 @@ static const Field virt_fields[] = {
     PROP(RiscvVirt, aclint, .def = "off", .doc = "ACLINT devices in place of the CLINT"),
     PROP(RiscvVirt, aia, .def = "none", .names = virt_aia_names, .doc = "interrupt controllers of the AIA"),
     PROP(RiscvVirt, aia_guests, .def = "0", .doc = "guest interrupt files for each hart: 0, they need H"),
+    PROP(RiscvVirt, pflash[0], .as = "pflash0", .doc = "block node of the first flash: firmware that OpenSBI starts"),
+    PROP(RiscvVirt, pflash[1], .as = "pflash1", .doc = "block node of the second flash: its variables"),
     PROP(RiscvVirt, acpi, .def = "off", .doc = "ACPI tables"),
     {0}
 };

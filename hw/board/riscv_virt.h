@@ -38,7 +38,7 @@
 
 enum {
     VIRT_TIME_HZ = 10000000, VIRT_UART_CLOCK = 3686400,
-    VIRT_VIRTIO_SLOTS = 8,
+    VIRT_VIRTIO_SLOTS = 8, VIRT_FLASHES = 2,
     /* sources of the PLIC or APLIC */
     VIRT_VIRTIO_IRQ = 1, VIRT_UART_IRQ = 10, VIRT_RTC_IRQ = 11, VIRT_PCI_IRQ = 32,
 };
@@ -59,6 +59,7 @@ typedef struct RiscvVirt {
     Plic *plic; Aplic *aplic;   /* one of them: see virt_source */
     FwCfg *fw_cfg;
     PciBus *pci;
+    char *pflash[VIRT_FLASHES]; /* names of the block nodes behind them, or NULL */
     bool flash_code;            /* the first flash has something behind it: code to be started */
 } RiscvVirt;
 

@@ -18,6 +18,11 @@ typedef struct FlashStore {
     int (*write)(void *opaque, uint64_t off, const void *bytes, uint64_t len);
     void (*free)(void *opaque); /* or NULL */
 } FlashStore;
+/*
+ * The store for the unit-th flash of a board: a block node by its name (NULL: none was named), or the
+ * -drive if=pflash of that unit. out->read is NULL when there is neither.
+ */
+MUST_USE Err *flash_disk(Vm *vm, int unit, const char *node, FlashStore *out);
 /* NOR flash of that size; `name` is also its RAM block's. store (NULL: none) is copied, and freed with the flash. */
 MUST_USE Err *cfi_flash_make(Vm *vm, const char *name, uint64_t base, uint64_t size, const FlashStore *store);
 /* Room for devices that are not there: reads give all ones, writes are lost. */
