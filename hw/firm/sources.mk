@@ -1,3 +1,4 @@
 # SPDX-License-Identifier: MIT
 src += hw/firm/fdt.c hw/firm/fw_cfg.c hw/firm/riscv_boot.c
 src += hw/firm/fw_items.c
+src += hw/firm/aml.c

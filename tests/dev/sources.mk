@@ -14,3 +14,4 @@ tests += dev/test_virtio_blk
 tests += dev/test_scsi
 tests += dev/test_9p
 tests += dev/test_virtio_9p
+tests += unit/test_aml
