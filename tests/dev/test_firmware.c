@@ -10,7 +10,7 @@
 
 #define FW     UINT64_C(0x10100000)
 #define RAM    UINT64_C(0x80000000)
-#define FLASH2 UINT64_C(0x50000000)             /* one of our own, where nothing else is */
+#define FLASH2 UINT64_C(0x8000000)              /* one of our own, where nothing else is */
 #define BLOCK  UINT64_C(0x40000)
 
 static Rig rig, *r = &rig;
