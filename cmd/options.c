@@ -177,6 +177,9 @@ static const Option boot_options[] = {
              "menu=on, splash-time=MS, strict=on" },
     { "fw_cfg", NULL, "[name=]NAME,file=FILE|string=TEXT", OPTION_LIST,
       "a file that firmware and guest can read by fw_cfg; names begin with opt/", AT(vm.fw_cfgs) },
+    { "smbios", NULL, "file=FILE|type=N[,FIELD=VALUE]...", OPTION_LIST,
+      "what SMBIOS says of the machine: type 0 (firmware), 1 (system: manufacturer, product, version, serial, uuid, sku, "
+      "family), 2 (board), 3 (chassis), 4 (CPU), 11 (value=TEXT), 17 (memory)", AT(vm.smbios) },
     { 0 }
 };
 
@@ -280,7 +283,7 @@ const MissingOption missing_options[] = {
     { "daemonize", "Start it with '&' or from a service manager, with -serial file:PATH." },
     { "icount", NULL }, { "numa", NULL },
     { "set", "Use -device NAME,PROPERTY=VALUE." },
-    { "smbios", NULL }, { "acpitable", NULL }, { "no-acpi", "Use -M NAME,acpi=off." },
+{ "acpitable", NULL }, { "no-acpi", "Use -M NAME,acpi=off." },
     { "no-hpet", NULL }, { "option-rom", NULL }, { "L", "Give the file's whole path to -bios." },
     { "mem-path", NULL }, { "mem-prealloc", NULL }, { "overcommit", NULL }, { "audiodev", NULL },
     { "usb", NULL }, { "usbdevice", NULL }, { "tpmdev", NULL }, { "loadvm", NULL },

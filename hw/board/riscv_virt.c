@@ -12,21 +12,12 @@
 #include "hw/char/serial.h"
 #include "hw/firm/fw_items.h"
 #include "hw/firm/riscv_boot.h"
+#include "hw/firm/smbios.h"
 #include "hw/intc/riscv.h"
 #include "hw/misc/misc.h"
 #include "hw/time/time.h"
 #include "hw/virtio/mmio.h"
 #include "target/riscv/state.h"
-
-/* ---- options that are understood and refused, with a reason */
-
-static Err *check_options(const RiscvVirt *b)
-{
-    if (b->acpi)
-        return err_hint(err(ERR_UNSUPPORTED, "acpi=on is not implemented yet"),
-                        "acpi=off, the default, gives guests a device tree.");
-    return NULL;
-}
 
 /* ---- devices */
 
@@ -92,6 +83,18 @@ static Err *make_memory(RiscvVirt *b)
     return space_map(vm->mem, VIRT_RAM, &b->ram, 0);
 }
 
+/* What firmware passes on to operating systems. */
+static Err *make_tables(RiscvVirt *b)
+{
+    const Vm *vm = b->machine.vm;
+    const SmbiosBoard board = { .name = "virt", .cpu_family = SMBIOS_CPU_RV64, .cpus = vm->nvcpus, .nranges = 1,
+                                .ranges = { { VIRT_RAM, vm->config->ram_size } } };
+
+    if (b->acpi != VIRT_ACPI_OFF)
+        TRY(virt_acpi(b));
+    return smbios_add(b->fw_cfg, vm, &board);
+}
+
 static Err *virt_make(Machine *m)
 {
     RiscvVirt *b = (RiscvVirt *)m;
@@ -99,13 +102,13 @@ static Err *virt_make(Machine *m)
                        .rom = VIRT_ROM, .rom_size = VIRT_ROM_SIZE };
     Fdt tree;
 
-    TRY(check_options(b));
     TRY(make_memory(b));
     TRY(make_devices(b));
     boot.flash = b->flash_code ? VIRT_FLASH : 0;
     TRY(riscv_boot_files(&boot));
     TRY(virt_tree(b, &tree));
-    return riscv_boot_tree(&boot, &tree);
+    TRY(riscv_boot_tree(&boot, &tree));
+    return make_tables(b);
 }
 
 /* All harts start in the boot ROM. */
@@ -118,13 +121,15 @@ static void virt_reset(Machine *m)
 
 const char *const virt_aia_names[] = { "none", "aplic", "aplic-imsic", NULL };
 
+static const char *const acpi_names[] = { "auto", "on", "off", NULL };
+
 static const Field virt_fields[] = {
     PROP(RiscvVirt, aclint, .def = "off", .doc = "ACLINT devices in place of the CLINT"),
     PROP(RiscvVirt, aia, .def = "none", .names = virt_aia_names, .doc = "interrupt controllers of the AIA"),
     PROP(RiscvVirt, aia_guests, .def = "0", .doc = "guest interrupt files for each hart: 0, they need H"),
     PROP(RiscvVirt, pflash[0], .as = "pflash0", .doc = "block node of the first flash: firmware that OpenSBI starts"),
     PROP(RiscvVirt, pflash[1], .as = "pflash1", .doc = "block node of the second flash: its variables"),
-    PROP(RiscvVirt, acpi, .def = "off", .doc = "ACPI tables"),
+    PROP(RiscvVirt, acpi, .def = "auto", .names = acpi_names, .doc = "ACPI tables for UEFI's guests (auto: on)"),
     {0}
 };
 

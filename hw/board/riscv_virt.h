@@ -19,6 +19,7 @@
 #define VIRT_PCI_PIO    UINT64_C(0x3000000)
 #define VIRT_PCI_PIO_SIZE UINT64_C(0x10000)
 #define VIRT_PLIC       UINT64_C(0xc000000)
+#define VIRT_PLIC_SIZE  UINT64_C(0x600000)
 #define VIRT_APLIC_M    UINT64_C(0xc000000)     /* in place of the PLIC, with aia= */
 #define VIRT_APLIC_S    UINT64_C(0xd000000)
 #define VIRT_IMSIC_M    UINT64_C(0x24000000)    /* with aia=aplic-imsic; a page for each hart */
@@ -46,13 +47,17 @@ enum {
 /* Indexes in virt_aia_names. */
 enum { VIRT_AIA_NONE, VIRT_AIA_APLIC, VIRT_AIA_APLIC_IMSIC };
 
+/* -M acpi= */
+enum { VIRT_ACPI_AUTO, VIRT_ACPI_ON, VIRT_ACPI_OFF };
+
 /* phandles. WIRED is what sources go to: PLIC, or the APLIC's domain of S. Each CPU has two from CPU on. */
 enum { PH_WIRED = 1, PH_TEST, PH_APLIC_M, PH_IMSIC_M, PH_IMSIC_S, PH_CPU };
 static inline uint32_t virt_intc_phandle(int hart) { return PH_CPU + 2 * hart + 1; }
 
 typedef struct RiscvVirt {
     Machine machine;
-    bool aclint, acpi;
+    bool aclint;
+    uint8_t acpi;               /* VIRT_ACPI_* */
     uint8_t aia;                /* VIRT_AIA_* */
     uint32_t aia_guests;
     Region rom, ram;
@@ -81,6 +86,8 @@ unsigned virt_irq_cells(const RiscvVirt *b, uint32_t n, uint32_t *cells /* VIRT_
 uint32_t virt_msi_phandle(const RiscvVirt *b);
 void virt_irq_nodes(const RiscvVirt *b, Fdt *f);
 
+/* ACPI tables into fw_cfg. */
+MUST_USE Err *virt_acpi(RiscvVirt *b);
 /* The board's device tree, without what a boot adds to it. */
 MUST_USE Err *virt_tree(RiscvVirt *b, Fdt *out);
 

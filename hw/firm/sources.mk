@@ -2,3 +2,4 @@
 src += hw/firm/fdt.c hw/firm/fw_cfg.c hw/firm/riscv_boot.c
 src += hw/firm/fw_items.c
 src += hw/firm/aml.c
+src += hw/firm/acpi.c hw/firm/acpi_devices.c hw/firm/acpi_riscv.c hw/firm/smbios.c

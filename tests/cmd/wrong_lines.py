@@ -40,7 +40,12 @@ LINES = [
     ("-M virt,aclint=maybe {IDLE}", "'aclint'", "'maybe'", "neither on nor off"),
     ("-M virt,aia=aplic-imsic,aia-guests=3 {IDLE}", "aia-guests=3", "hypervisor", "aia-guests=0"),
     ("-M virt,aia=xyz {IDLE}", "'aia'", "'xyz'", "none, aplic"),
-    ("-M virt,acpi=on {IDLE}", "acpi=on", "not implemented", "acpi=off"),
+    ("-M virt,acpi=maybe {IDLE}", "'acpi'", "'maybe'", "auto, on, off"),
+    ("-smbios type=9,slot=1 {IDLE}", "-smbios", "type=9", "file=FILE"),
+    ("-smbios type=1,serail=1 {IDLE}", "-smbios", "'serail'", "'serial'"),
+    ("-boot order=x {IDLE}", "-boot", "order=x", "order=dc"),
+    ("-fw_cfg opt/x {IDLE}", "-fw_cfg", "file=", "string="),
+    ("-drive if=pflash,format=raw,file={D}/low.elf {IDLE}", "virt.flash0", "32 MiB", "truncate -s"),
     ("-M virt,dumpdtb=/nonexistent/x.dtb {IDLE}", "dumpdtb", "/nonexistent/x.dtb", "No such file",
      "no folder '/nonexistent'"),
     # ---- the processor

@@ -15,3 +15,4 @@ tests += dev/test_scsi
 tests += dev/test_9p
 tests += dev/test_virtio_9p
 tests += unit/test_aml
+tests += dev/test_acpi unit/test_smbios

@@ -94,11 +94,13 @@ static void test_user_files(void)
     uint32_t len = 0;
 
     with_files(arg, "opt/aa,string=a,,b");
+    r->config.machine_opts = (char *)"acpi=off";
     r->config.uuid = (char *)"1b4e28ba-2fa1-11d2-883f-0016d3cca427";
     r->config.nographic = true;
     rig_board(r);
     char *dir = directory();
-    CHECK_STR(dir, "0021:etc/boot-fail-wait 0022:opt/aa 0023:opt/zz");      /* 0x20 is bootorder, not there now */
+    CHECK_STR(dir, "0021:etc/boot-fail-wait 0022:etc/smbios/smbios-anchor 0023:etc/smbios/smbios-tables "
+              "0024:opt/aa 0025:opt/zz");                                   /* 0x20 is bootorder, not there now */
     g_free(dir);
     file_is("opt/aa", "a,b");
     char *bytes = fw_file("opt/zz", &len, NULL);

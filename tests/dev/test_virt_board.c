@@ -204,8 +204,8 @@ static void test_options(void)
     r->config.machine_opts = (char *)"aia=x";
     refuses("It may be: none, aplic, aplic-imsic");
     rig_init(r);
-    r->config.machine_opts = (char *)"acpi=on";
-    refuses("acpi=on is not implemented yet");
+    r->config.machine_opts = (char *)"acpi=x";
+    refuses("It may be: auto, on, off");
     rig_init(r);
     r->config.smp = 513;
     refuses("at most 512 CPUs");
