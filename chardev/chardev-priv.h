@@ -16,6 +16,7 @@ typedef struct ChardevClass {
     int  (*write)(Chardev *, const uint8_t *, int); /* how many were taken */
     void (*input)(Chardev *);   /* the port may have room: read on. May be NULL */
     void (*close)(Chardev *);   /* may be NULL */
+    bool (*winsize)(const Chardev *, int *cols, int *rows);     /* NULL: it has no size */
     char *(*filename)(const Chardev *);             /* NULL: the class's name */
 } ChardevClass;
 

@@ -231,6 +231,13 @@ bool chr_is_open(const CharPort *port)
     return port->chr && port->chr->open;
 }
 
+bool chr_size(const CharPort *port, int *cols, int *rows)
+{
+    const Chardev *c = port->chr;
+
+    return c && c->cls->winsize && c->cls->winsize(c, cols, rows);
+}
+
 /* ---- the set ---------------------------------------------------------------- */
 
 void chr_note(const char *fmt, ...)

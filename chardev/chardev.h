@@ -32,6 +32,7 @@ typedef enum CharEvent {
     CHR_CLOSED,         /* nobody is any more */
     CHR_BREAK,          /* the line's break condition */
     CHR_WRITABLE,       /* after a short chr_write: there is space again */
+    CHR_RESIZED,        /* the terminal has another size: chr_size */
 } CharEvent;
 
 typedef struct CharEvents {
@@ -59,6 +60,7 @@ int chr_write(CharPort *port, const void *buf, int n);
 /* The device has room again, after `room` returned less than it might have been given. */
 void chr_accept_input(CharPort *port);
 bool chr_is_open(const CharPort *port);     /* somebody is at the other end */
+bool chr_size(const CharPort *port, int *cols, int *rows);      /* of the terminal; false: it is none, or nobody knows */
 
 /* ---- backends */
 

@@ -333,6 +333,11 @@ static void mux_close(Chardev *c)
     g_byte_array_free(m->pending, TRUE);
 }
 
+static bool mux_size(const Chardev *c, int *cols, int *rows)
+{
+    return chr_size(&((const Mux *)c)->below, cols, rows);
+}
+
 static char *mux_filename(const Chardev *c)
 {
     return chardev_filename(((const Mux *)c)->below.chr);
@@ -341,5 +346,5 @@ static char *mux_filename(const Chardev *c)
 const ChardevClass chardev_mux = {
     .name = "mux", .doc = "several devices on one backend", .size = sizeof(Mux),
     .open = mux_open, .write = mux_write, .input = mux_input, .close = mux_close,
-    .filename = mux_filename,
+    .winsize = mux_size, .filename = mux_filename,
 };

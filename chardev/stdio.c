@@ -7,12 +7,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+#include <glib-unix.h>
 
 typedef struct Stdio {
     StreamChardev sc;
     bool signals;               /* the terminal makes signals of Ctrl-C and the like */
-    GSource *raw_src;
+    GSource *raw_src, *size_src;
 } Stdio;
 
 static Chardev *user;           /* who has stdin and stdout */
@@ -39,6 +42,31 @@ static void go_raw(Chardev *c)
     term_raw(s->signals);
 }
 
+static gboolean on_winch(gpointer opaque)
+{
+    Chardev *c = opaque;
+    const ChardevHost *h = chr_host(c);
+
+    if (h->lock)
+        h->lock(h->opaque);
+    if (!g_source_is_destroyed(g_main_current_source()))
+        chr_be_event(c, CHR_RESIZED);
+    if (h->unlock)
+        h->unlock(h->opaque);
+    return G_SOURCE_CONTINUE;
+}
+
+static bool stdio_size(const Chardev *c, int *cols, int *rows)
+{
+    struct winsize w;
+
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) < 0 || !w.ws_col)
+        return false;
+    *cols = w.ws_col;
+    *rows = w.ws_row;
+    return true;
+}
+
 static Err *stdio_open(Chardev *c, const Opts *o)
 {
     Stdio *so = (Stdio *)c;
@@ -56,6 +84,11 @@ static Err *stdio_open(Chardev *c, const Opts *o)
     so->signals = opts_bool(o, "signal", true);
     term_prepare();
     so->raw_src = chr_idle(c, go_raw);
+    if (isatty(STDOUT_FILENO)) {
+        so->size_src = g_unix_signal_source_new(SIGWINCH);
+        g_source_set_callback(so->size_src, on_winch, c, NULL);
+        g_source_attach(so->size_src, chr_host(c)->context);
+    }
     c->open = true;
     return NULL;
 }
@@ -66,6 +99,7 @@ static void stdio_close(Chardev *c)
         return;
     user = NULL;
     chr_unwatch(&((Stdio *)c)->raw_src);
+    chr_unwatch(&((Stdio *)c)->size_src);
     stream_close(c);
     term_restore();
 }
@@ -79,4 +113,5 @@ const ChardevClass chardev_stdio = {
     .name = "stdio", .doc = "the terminal this was started in (or its pipes)",
     .opts = stdio_opts, .size = sizeof(Stdio),
     .open = stdio_open, .write = stream_write, .input = stream_input, .close = stdio_close,
+    .winsize = stdio_size,
 };

@@ -138,6 +138,26 @@ int stream_write(Chardev *c, const uint8_t *buf, int n)
     return done;
 }
 
+/* The end is news even while the port takes nothing; but not before what was sent until then. */
+static void on_hangup(Chardev *c, GIOCondition cond)
+{
+    Stream *s = stream(c);
+    char byte;
+
+    chr_unwatch(&s->hup_src);
+    ssize_t n = recv(s->in, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        s->ended(c, n == 0 ? 0 : errno);
+}
+
+static void watch_hangup(Chardev *c)
+{
+    Stream *s = stream(c);
+
+    if (s->sock && s->in >= 0 && !s->hup_src)
+        s->hup_src = chr_watch_fd(c, s->in, G_IO_HUP | G_IO_ERR, on_hangup);
+}
+
 static void on_input(Chardev *c, GIOCondition cond)
 {
     Stream *s = stream(c);
@@ -147,6 +167,7 @@ static void on_input(Chardev *c, GIOCondition cond)
 
     if (room <= 0) {
         chr_unwatch(&s->in_src);        /* until stream_input */
+        watch_hangup(c);
         return;
     }
     n = read(s->in, buf, room);
@@ -163,8 +184,14 @@ void stream_input(Chardev *c)
 {
     Stream *s = stream(c);
 
-    if (s->chr && s->in >= 0 && !s->in_src && chr_be_room(c) > 0)
+    if (!s->chr || s->in < 0 || s->in_src)
+        return;
+    if (chr_be_room(c) > 0) {
+        chr_unwatch(&s->hup_src);
         s->in_src = chr_watch_fd(c, s->in, G_IO_IN | G_IO_ERR | G_IO_HUP, on_input);
+    } else {
+        watch_hangup(c);
+    }
 }
 
 void stream_start(Chardev *c, int in, int out)
@@ -186,6 +213,7 @@ void stream_stop_input(Chardev *c)
     Stream *s = stream(c);
 
     chr_unwatch(&s->in_src);
+    chr_unwatch(&s->hup_src);
     if (s->in >= 0 && s->in != s->out)
         close(s->in);
     s->in = -1;
@@ -198,6 +226,7 @@ void stream_drop(Chardev *c)
     if (!s->chr)
         return;
     chr_unwatch(&s->in_src);
+    chr_unwatch(&s->hup_src);
     chr_unwatch(&s->out_src);
     chr_unwatch(&s->dead_src);
     if (s->in >= 0)

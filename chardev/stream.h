@@ -15,6 +15,7 @@ typedef struct Stream {
     bool polled;                /* out blocks: ask poll and write little */
     bool sock;                  /* out is a socket: its sends are told not to wait */
     GSource *in_src, *out_src, *dead_src;
+    GSource *hup_src;           /* while the port has no room: a socket whose other end has gone */
     GByteArray *queue;          /* output the host has not taken yet */
     bool owes_writable;         /* a write was cut short, and the port waits to hear */
     /* Looks at what was read, in place; returns how many bytes are for the port. May be NULL. */

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The ports of virtio-serial: virtconsole, which is a terminal, and
+ * virtserialport, which has a name and is found by it in the guest
+ * (/dev/virtio-ports/NAME).
+ *
+ * No byte is lost while both ends are open: a buffer of the guest is kept until
+ * the host has taken all of it, and the host is read as far as the guest has
+ * given buffers. What is sent while the host's end is closed is dropped.
+ */
+#include "hw/char/virtio_serial.h"
+
+#include <limits.h>
+#include <string.h>
+
+enum { AT_ONCE = 256 };
+
+static bool running(const SerialPort *p)
+{
+    return p->owner && p->owner->v.status & VIRTIO_DRIVER_OK;
+}
+
+/* ---- from the guest */
+
+/* All that the host takes; true: all there was. */
+static bool transmit(SerialPort *p)
+{
+    VirtElem *e = p->tx;
+
+    for (size_t at = 0; e && p->tx_done < e->out_len;) {
+        const struct iovec *v = e->out;
+        size_t off = p->tx_done;
+
+        for (at = 0; off >= v->iov_len; v++, at++)
+            off -= v->iov_len;
+        size_t n = MIN(v->iov_len - off, INT_MAX);
+        int k = chr_write(&p->chr, (uint8_t *)v->iov_base + off, n);
+        p->tx_done += k;
+        if ((size_t)k < n)
+            return false;
+    }
+    return true;
+}
+
+void serial_port_tx(SerialPort *p)
+{
+    VirtQueue *q = serial_tx(p);
+    int n = 0;
+
+    if (!virtq_ready(q))
+        return;
+    for (; n < AT_ONCE; n++) {
+        if (!p->tx) {
+            p->tx = virtq_pop(q, sizeof(*p->tx));
+            p->tx_done = 0;
+            if (!p->tx)
+                break;
+        }
+        if (!transmit(p))
+            break;              /* until CHR_WRITABLE */
+        VirtElem *e = p->tx;
+        p->tx = NULL;
+        virtq_push(q, e, 0);
+    }
+    virtq_notify(q);
+    if (n == AT_ONCE)
+        virtio_kick(q);
+}
+
+/* ---- to the guest */
+
+static int room(void *dev)
+{
+    SerialPort *p = dev;
+
+    if (!p->guest_open || !running(p) || !virtq_ready(serial_rx(p)))
+        return 0;
+    while (!p->rx) {
+        p->rx = virtq_pop(serial_rx(p), sizeof(*p->rx));
+        if (!p->rx)
+            return 0;           /* a buffer rings the bell, and then chr_accept_input is called */
+        if (!p->rx->in_len) {
+            VirtElem *e = p->rx;
+
+            p->rx = NULL;
+            virtq_push(serial_rx(p), e, 0);
+        }
+    }
+    return MIN(p->rx->in_len, INT_MAX);
+}
+
+static void data(void *dev, const uint8_t *buf, int n)
+{
+    SerialPort *p = dev;
+    VirtElem *e = p->rx;
+
+    if (!e || (size_t)n > e->in_len)
+        return;                 /* we had no room, so nobody has asked */
+    IoVec in = virt_in(e);
+    p->rx = NULL;
+    iov_write(&in, 0, buf, n);
+    virtq_push(serial_rx(p), e, n);
+    virtq_notify(serial_rx(p));
+}
+
+void serial_port_rx(SerialPort *p)
+{
+    chr_accept_input(&p->chr);
+}
+
+/* ---- open and closed */
+
+static void host_opened(SerialPort *p, bool open)
+{
+    if (p->host_open == open)
+        return;
+    p->host_open = open;
+    if (p->owner && p->known)
+        serial_say(p->owner, p->nr, SERIAL_PORT_OPEN, open, NULL, 0);
+}
+
+static void show_size(SerialPort *p)
+{
+    int cols, rows;
+
+    if (p->console && p->owner && chr_size(&p->chr, &cols, &rows))
+        serial_set_size(p->owner, p, cols, rows);
+}
+
+/* A console is always open: a terminal that goes and comes is none of the guest's business. */
+static void event(void *dev, CharEvent what)
+{
+    SerialPort *p = dev;
+
+    if (what == CHR_WRITABLE && running(p))
+        serial_port_tx(p);
+    else if (what == CHR_RESIZED || (what == CHR_OPENED && p->console))
+        show_size(p);
+    else if ((what == CHR_OPENED || what == CHR_CLOSED) && !p->console)
+        host_opened(p, what == CHR_OPENED);
+}
+
+void serial_port_opened(SerialPort *p, bool open)
+{
+    p->guest_open = open;
+    if (open)
+        chr_accept_input(&p->chr);
+}
+
+void serial_port_introduce(SerialPort *p)
+{
+    p->known = true;
+    if (p->console)
+        serial_say(p->owner, p->nr, SERIAL_CONSOLE_PORT, 1, NULL, 0);
+    if (p->name)
+        serial_say(p->owner, p->nr, SERIAL_PORT_NAME, 1, p->name, strlen(p->name));
+    if (p->host_open)
+        serial_say(p->owner, p->nr, SERIAL_PORT_OPEN, 1, NULL, 0);
+    show_size(p);
+}
+
+void serial_port_drop(SerialPort *p)
+{
+    if (p->tx)
+        virtq_drop(serial_tx(p), p->tx);
+    if (p->rx)
+        virtq_drop(serial_rx(p), p->rx);
+    p->tx = p->rx = NULL;
+}
+
+void serial_port_emergency(SerialPort *p, uint8_t byte)
+{
+    chr_write(&p->chr, &byte, 1);
+}
+
+/* ---- the devices */
+
+static const CharEvents events = { room, data, event };
+
+static Err *realize(Device *d)
+{
+    SerialPort *p = (SerialPort *)d;
+
+    if (p->name && strlen(p->name) > 1000)
+        return err(ERR_INVALID, "its name is longer than 1000 bytes");
+    p->host_open = p->console;
+    return chr_bind(&p->chr, &events, p);
+}
+
+static void unrealize(Device *d)
+{
+    chr_unbind(&((SerialPort *)d)->chr);
+}
+
+static const Field fields[] = {
+    PROP(SerialPort, chr, .as = "chardev", .doc = "where the bytes go"),
+    PROP(SerialPort, name, .doc = "the port's name in the guest"),
+    PROP(SerialPort, nr, .def = "4294967295", .untold = true, .doc = "its number; any, if it is not given"),
+    TRANSIENT(SerialPort, owner), TRANSIENT(SerialPort, console), TRANSIENT(SerialPort, guest_open), TRANSIENT(SerialPort, known),
+    TRANSIENT(SerialPort, host_open), TRANSIENT(SerialPort, tx), TRANSIENT(SerialPort, tx_done), TRANSIENT(SerialPort, rx),
+    {0}
+};
+
+DEVICE(virtconsole) = {
+    .name = "virtconsole", .bus = "virtio-serial-bus", .doc = "a console on a virtio-serial: hvc0 in Linux",
+    .size = sizeof(SerialPort), .fields = fields, .realize = realize, .unrealize = unrealize,
+};
+
+DEVICE(virtserialport) = {
+    .name = "virtserialport", .bus = "virtio-serial-bus", .doc = "a named port on a virtio-serial, for an agent in the guest",
+    .size = sizeof(SerialPort), .fields = fields, .realize = realize, .unrealize = unrealize,
+};
