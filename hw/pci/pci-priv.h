@@ -26,7 +26,7 @@ enum {
     STATUS_INTX = 8, STATUS_CAPS = 0x10, STATUS_W1C = 0xf900,
     HEADER_MULTI = 0x80,
     BRIDGE_PARITY = 1, BRIDGE_SERR = 2, BRIDGE_RESET = 0x40, BRIDGE_MASTER_ABORT = 0x20,
-    CAP_PM = 1, CAP_MSI = 5, CAP_VENDOR = 9, CAP_SSVID = 0xd, CAP_EXPRESS = 0x10, CAP_MSIX = 0x11,
+    CAP_PM = 1, CAP_SLOT_ID = 4, CAP_MSI = 5, CAP_VENDOR = 9, CAP_SSVID = 0xd, CAP_EXPRESS = 0x10, CAP_MSIX = 0x11,
     EXT_CAP_ACS = 0x0d,
 };
 /* Of the Express capability. */
@@ -89,6 +89,16 @@ void msix_free(PciDevice *d);
 /* Did that write ask for a function level reset? Then it was carried out. */
 bool pcie_resets(PciDevice *d, unsigned off, unsigned len, uint32_t val);
 
+/* ---- bridge.c */
+typedef struct PciBridge {
+    PciDevice pci;
+    PciBus bus;                         /* the secondary one */
+    bool in_reset;                      /* Secondary Bus Reset is set */
+} PciBridge;
+/* For a bridge's realize: header, ids, and its bus, named after its id. */
+void pci_bridge_make(PciBridge *b, const PciIds *ids, bool express);
+void pci_bridge_unmake(PciBridge *b);
+
 /* ---- slot.c: a port's slot */
 typedef struct PciSlotOps {
     Err *(*plug)(PciBus *, PciDevice *);        /* may it come now? before its realize */
@@ -96,5 +106,20 @@ typedef struct PciSlotOps {
     Err *(*ask_unplug)(PciBus *, PciDevice *);
     void (*unplugged)(PciBus *, PciDevice *);   /* it is off the bus */
 } PciSlotOps;
+
+typedef struct PciPort {
+    PciBridge bridge;
+    uint8_t chassis, port;
+    uint16_t slot;
+    bool hotplug, has_power, no_acs;    /* has_power: software switches the slot's power */
+    uint64_t io_reserve, mem_reserve, pref32_reserve, pref64_reserve;
+    uint32_t bus_reserve;
+    uint16_t control;                   /* Slot Control as it was before the write that is looked at */
+    bool cause;                         /* an interrupt is asked for */
+    int64_t asked;                      /* when the attention button was pressed; guest ns */
+} PciPort;
+MUST_USE Err *pci_slot_make(PciPort *p);    /* after pcie_cap */
+void pci_slot_reset(PciPort *p);
+void pci_slot_written(PciDevice *d, unsigned off, unsigned len);
 
 #endif
