@@ -114,6 +114,18 @@ static gboolean on_signal(gpointer opaque)
     return G_SOURCE_CONTINUE;
 }
 
+/* A machine that stands goes on: after a disk of the host was full, for example. */
+static gboolean on_go_on(gpointer opaque)
+{
+    Vm *vm = opaque;
+
+    vm_lock(vm);
+    if (vm->state == RUN_PAUSED)
+        vm_start(vm);
+    vm_unlock(vm);
+    return G_SOURCE_CONTINUE;
+}
+
 /*
  * From here on these signals end the machine in order. Before, while it is
  * being made, they have their usual effect: making it may wait for a peer.
@@ -183,11 +195,16 @@ static int run_machine(Vm *vm)
     if (atomic_load(&vm->request) & VM_QUIT)
         return vm->exit_status;     /* -M dumpdtb: making the machine was all */
     Ender enders[] = { { .sig = SIGINT }, { .sig = SIGTERM }, { .sig = SIGHUP } };
+    GSource *go_on = g_unix_signal_source_new(SIGUSR1);
 
     catch_signals(vm, enders, G_N_ELEMENTS(enders));
+    g_source_set_callback(go_on, on_go_on, vm, NULL);
+    g_source_attach(go_on, vm->main_context);
     int status = vm_main(vm);
     print_stats(vm);
     release_signals(enders, G_N_ELEMENTS(enders));
+    g_source_destroy(go_on);
+    g_source_unref(go_on);
     return status;
 }
 

@@ -189,7 +189,7 @@ static const Option disk_options[] = {
              "snapshot, cache, aio, discard, detect-zeroes, werror, rerror, copy-on-read, throttling.*, and those of the format" },
     { "blockdev", NULL, "driver=NAME,node-name=NAME,...", CALL(add_blockdev),
       .doc = "a block node by itself, also as JSON; -device KIND,drive=NAME uses it" },
-    { "hda", NULL, "IMAGE", CALL(set_hda), .doc = "the first disk, as IMAGE alone; -hdb, -hdc, -hdd are the next" },
+    { "hda", NULL, "IMAGE", CALL(set_hda), .doc = "the first disk, as IMAGE alone; hdb, hdc and hdd are the next" },
     { "hdb", NULL, "IMAGE", CALL(set_hdb) }, { "hdc", NULL, "IMAGE", CALL(set_hdc) },
     { "hdd", NULL, "IMAGE", CALL(set_hdd) },
     { "cdrom", NULL, "IMAGE", CALL(set_cdrom), .doc = "a disk that is read-only" },

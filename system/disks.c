@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "block/objects.h"
 #include "system/disks-priv.h"
@@ -297,9 +298,9 @@ static void say_stop(DiskPort *p, bool write, int error)
     if (d->told_stop)
         return;
     d->told_stop = true;
-    err_note("drive '%s': cannot %s it: %s; the machine stops here and tries again when it goes on "
-             "(%s=report would let the guest see the error)",
-             p->name, verb(write), strerror(error), write ? "werror" : "rerror");
+    err_note("drive '%s': cannot %s it: %s. The machine stands until it is told to go on (kill -USR1 %d), and then "
+             "tries again; %s=report would let the guest see the error instead",
+             p->name, verb(write), strerror(error), (int)getpid(), write ? "werror" : "rerror");
 }
 
 DiskVerdict disk_port_failed(DiskPort *p, bool write, int error)

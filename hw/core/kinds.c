@@ -27,8 +27,8 @@ static const Kind kinds[] = {
     { 0, 4, "\x04\x22\x4d\x18", "a file packed by lz4", "Unpack it first: lz4 -dk FILE" },
     { 0, 4, "\x27\x05\x19\x56", "a U-Boot image (uImage)", "dumpimage, of u-boot-tools, takes the kernel out of it." },
     { 0, 4, "\xd0\x0d\xfe\xed", "a device tree, or a FIT image", "A device tree belongs to -dtb." },
-    { 0, 4, "QFI\xfb", "a disk image (qcow2)", "There are no disks yet: put what the guest needs into -initrd." },
-    { 0x8001, 5, "CD001", "a CD image", "There are no disks yet; the kernel in it can be taken out and given to -kernel." },
+    { 0, 4, "QFI\xfb", "a disk image (qcow2)", "A disk is given with -drive file=FILE, or by its name alone." },
+    { 0x8001, 5, "CD001", "a CD image", "It is given with -cdrom FILE." },
     { 0, 6, "070701", "a cpio archive", "An initial RAM disk belongs to -initrd." },
     { 0, 8, "!<arch>\n", "an archive (a package or a library)", "Take the kernel out of it first, for a package with dpkg-deb -x." },
 };
