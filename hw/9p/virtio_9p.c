@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "hw/9p/p9.h"
-#include "hw/virtio/virtio.h"
+#include "hw/virtio/pci.h"
 #include "util/co.h"
 
 enum { F_MOUNT_TAG = 0, QUEUE_SIZE = 128, TAG_MOST = 255, AT_ONCE = 256 };
@@ -178,3 +178,7 @@ DEVICE(virtio_9p) = {
     .name = "virtio-9p-device", .bus = "virtio-bus", .doc = "a folder of the host, by 9P", .size = sizeof(Virtio9p),
     .fields = fields, .base = virtio_fields, .realize = realize, .unrealize = unrealize,
 };
+
+DEVICE(virtio_9p_pci) = VIRTIO_PCI("virtio-9p-pci", device_virtio_9p, "a folder of the host, by 9P", .alias = "virtio-9p");
+DEVICE(virtio_9p_pci_transitional) = VIRTIO_PCI_TRANSITIONAL("virtio-9p-pci-transitional", device_virtio_9p, "a folder of the host, by 9P, legacy interface too");
+DEVICE(virtio_9p_pci_modern) = VIRTIO_PCI_MODERN("virtio-9p-pci-non-transitional", device_virtio_9p, "a folder of the host, by 9P, no legacy interface");

@@ -17,6 +17,7 @@
 
 #include "hw/disk/disk.h"
 #include "hw/disk/queue.h"
+#include "hw/virtio/pci.h"
 #include "system/vmconfig.h"
 #include "util/log.h"
 
@@ -635,3 +636,7 @@ DEVICE(virtio_blk) = {
     .name = "virtio-blk-device", .bus = "virtio-bus", .doc = "virtio disk", .size = sizeof(VirtioBlk),
     .fields = fields, .base = virtio_fields, .realize = realize, .unrealize = unrealize,
 };
+
+DEVICE(virtio_blk_pci) = VIRTIO_PCI("virtio-blk-pci", device_virtio_blk, "virtio disk", .alias = "virtio-blk");
+DEVICE(virtio_blk_pci_transitional) = VIRTIO_PCI_TRANSITIONAL("virtio-blk-pci-transitional", device_virtio_blk, "virtio disk, legacy interface too");
+DEVICE(virtio_blk_pci_modern) = VIRTIO_PCI_MODERN("virtio-blk-pci-non-transitional", device_virtio_blk, "virtio disk, no legacy interface");

@@ -13,6 +13,7 @@
 #include "hw/disk/disk.h"
 #include "hw/disk/queue.h"
 #include "hw/scsi/scsi.h"
+#include "hw/virtio/pci.h"
 #include "system/vmconfig.h"
 #include "util/log.h"
 
@@ -607,3 +608,7 @@ DEVICE(virtio_scsi) = {
     .name = "virtio-scsi-device", .bus = "virtio-bus", .doc = "virtio SCSI host adapter", .size = sizeof(VirtioScsi),
     .fields = fields, .base = virtio_fields, .realize = realize, .unrealize = unrealize,
 };
+
+DEVICE(virtio_scsi_pci) = VIRTIO_PCI("virtio-scsi-pci", device_virtio_scsi, "virtio SCSI host adapter", .alias = "virtio-scsi");
+DEVICE(virtio_scsi_pci_transitional) = VIRTIO_PCI_TRANSITIONAL("virtio-scsi-pci-transitional", device_virtio_scsi, "virtio SCSI host adapter, legacy interface too");
+DEVICE(virtio_scsi_pci_modern) = VIRTIO_PCI_MODERN("virtio-scsi-pci-non-transitional", device_virtio_scsi, "virtio SCSI host adapter, no legacy interface");
