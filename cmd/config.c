@@ -21,6 +21,10 @@ EmuConfig *emu_config_new(const char *program, const char *isa)
     c->vm.drives = g_ptr_array_new_with_free_func(g_free);
     c->vm.blockdevs = g_ptr_array_new_with_free_func(g_free);
     c->vm.objects = g_ptr_array_new_with_free_func(g_free);
+    c->vm.nics = g_ptr_array_new_with_free_func(g_free);
+    c->netdevs = g_ptr_array_new_with_free_func(g_free);
+    c->netdevs_said = g_ptr_array_new_with_free_func(g_free);
+    c->nets = g_ptr_array_new_with_free_func(g_free);
     c->vm.serials = g_ptr_array_new_with_free_func(g_free);
     c->vm.chardevs = g_ptr_array_new_with_free_func(g_free);
     c->vm.fw_cfgs = g_ptr_array_new_with_free_func(g_free);
@@ -37,9 +41,10 @@ void emu_config_free(EmuConfig *c)
     char *const texts[] = {
         v->name, v->uuid, v->machine, v->machine_opts, v->cpu, v->cpu_opts, v->accel, v->kernel,
         v->initrd, v->append, v->dtb, v->bios, v->display, v->monitor, v->rtc_base, v->rtc_clock,
-        v->dumpdtb, v->boot_order, v->boot_once, v->boot_splash, c->help_arg, c->pidfile, c->log_file,
+        v->dumpdtb, v->default_nic, v->boot_order, v->boot_once, v->boot_splash, c->help_arg, c->pidfile, c->log_file,
     };
     GPtrArray *const lists[] = {
+        v->nics, c->netdevs, c->netdevs_said, c->nets,
         v->devices, v->globals, v->fsdevs, v->drives, v->blockdevs, v->objects, v->serials, v->chardevs, v->fw_cfgs, v->smbios,
         c->log_items, c->log_filters, c->traces,
     };
@@ -200,7 +205,7 @@ Err *emu_config_parse(EmuConfig *c, int argc, char **argv)
     }
     TRY(check(c));
     fill_in(c);
-    return NULL;
+    return net_fill_in(c);
 }
 
 /* ---- help --------------------------------------------------------------------------------- */

@@ -12,7 +12,7 @@
 /* What -help, -M help and their like ask for: print it, and end. */
 typedef enum HelpOn {
     HELP_NONE, HELP_OPTIONS, HELP_VERSION, HELP_MACHINE, HELP_CPU, HELP_ACCEL, HELP_DEVICE,
-    HELP_LOG, HELP_TRACE, HELP_CHARDEV, HELP_SERIAL, HELP_OBJECT,
+    HELP_LOG, HELP_TRACE, HELP_CHARDEV, HELP_SERIAL, HELP_OBJECT, HELP_NETDEV,
 } HelpOn;
 
 typedef struct EmuConfig {
@@ -21,6 +21,9 @@ typedef struct EmuConfig {
     char *help_arg;             /* the whole argument, "virtio-blk-device,help"; or NULL */
     bool nodefaults;
     bool snapshot;              /* -snapshot: no -drive changes its image */
+    GPtrArray *netdevs, *netdevs_said;  /* arguments of -netdev and what became such; the option they came from */
+    GPtrArray *nets;            /* each -net argument */
+    bool net_said;              /* something was said of networks: no usual NIC */
     char *pidfile;
     int escape;                 /* of the mux; 0: Ctrl-A */
     /* Debugging: each argument given, in order. */

@@ -80,9 +80,13 @@ Err *help_object(const char *arg, char **out)
 
     if (!strcmp(kind, "iothread"))
         *out = g_strdup("iothread options:\n  id=<str>               - what iothread= of a device says\n");
+    else if (!strcmp(kind, "filter-dump"))
+        *out = g_strdup("filter-dump options:\n  netdev=<str>           - the network backend whose frames are kept\n"
+                        "  file=<str>             - where, for tcpdump and Wireshark (pcap)\n"
+                        "  maxlen=<size>          - bytes of each frame (default: 65536)\n");
     else if (!strcmp(kind, "help") || !strcmp(kind, "?")) {
         g_autofree char *all = objects_help(NULL);
-        *out = g_strdup_printf("%s  rng-builtin\n  rng-random\n", all);
+        *out = g_strdup_printf("%s  filter-dump\n  iothread\n  rng-builtin\n  rng-random\n", all);
     } else if (rng_is_kind(kind)) {
         *out = rng_help(kind);
     } else {
@@ -153,6 +157,8 @@ static Err *make_object(Vm *vm, const char *arg)
     TRY(object_head(arg, &kind, &id));
     if (kind && !strcmp(kind, "iothread"))
         return make_iothread(vm, id);
+    if (kind && !strcmp(kind, "filter-dump"))
+        return make_dump(vm, arg);
     if (kind && rng_is_kind(kind))
         return rng_add(vm, arg);
     TRY(check_absent(kind));

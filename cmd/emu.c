@@ -175,12 +175,13 @@ static void print_stats(Vm *vm)
     g_string_free(s, TRUE);
 }
 
-static Err *make_machine(Vm *vm, const EmuConfig *c)
+static Err *make_machine(Vm *vm, EmuConfig *c)
 {
     TRY(make_chardevs(vm, c));
     for (guint i = 0; i < c->vm.fsdevs->len; i++)
         TRY(fsdev_add(vm, c->vm.fsdevs->pdata[i]));
     TRY(disks_new(vm, &vm->disks));
+    TRY(make_net(vm, c));
     TRY(make_objects(vm));
     TRY(make_disks(vm, c->snapshot));
     TRY(accel_start(vm));
@@ -215,6 +216,7 @@ static void free_machine(Vm *vm)
     board_free(vm);
     vm_unlock(vm);
     rngs_free(vm);
+    free_net(vm);
     disks_free(vm->disks);
     fsdevs_free(vm);
     chardevs_free(vm->chardevs);
@@ -352,6 +354,9 @@ Err *emu_help(const EmuConfig *c, char **out)
         return help_chardev(arg, out);
     case HELP_OBJECT:
         return help_object(arg, out);
+    case HELP_NETDEV:
+        *out = help_netdev(arg);
+        break;
     case HELP_SERIAL:
         *out = g_strdup("-serial takes one of: stdio  mon:stdio  null  none  pty[:LINK]  file:PATH  pipe:PATH\n"
                         "  unix:PATH[,server=on][,wait=off]  tcp:HOST:PORT[,server=on][,wait=off]\n"

@@ -20,4 +20,10 @@ MUST_USE Err *help_object(const char *arg, char **out);
 /* The text that c->help asks for; g_free it. */
 MUST_USE Err *emu_help(const EmuConfig *c, char **out);
 
+/* cmd/net_opts.c. The network's thread and its backends, after the chardevs, before objects and the board. */
+MUST_USE Err *make_net(Vm *vm, EmuConfig *c);
+MUST_USE Err *make_dump(Vm *vm, const char *arg);       /* -object filter-dump */
+void free_net(Vm *vm);
+char *help_netdev(const char *arg);
+
 #endif

@@ -95,7 +95,7 @@ static Err *set_monitor(EmuConfig *c, const char *arg)
     return NULL;
 }
 
-/* -vga, -net, -nic, -parallel, -audio: "none" is what there is. */
+/* -vga, -parallel, -audio: "none" is what there is. */
 static Err *only_none(EmuConfig *c, const char *arg)
 {
     if (strcmp(arg, "none"))
@@ -205,6 +205,16 @@ static const Option disk_options[] = {
     { 0 }
 };
 
+static const Option net_options[] = {
+    { "nic", NULL, "KIND|none[,model=NAME][,mac=ADDRESS][,OPTION=VALUE]...", CALL(set_nic),
+      .doc = "a NIC and what is behind it; without -nic, -netdev and -net it is -nic user. Forward ssh: "
+             "-nic user,hostfwd=tcp::2222-:22" },
+    { "netdev", NULL, "KIND,id=NAME[,OPTION=VALUE]...", CALL(set_netdev),
+      .doc = "what is behind a NIC (-device virtio-net-pci,netdev=NAME), also as JSON; 'help' lists the kinds, KIND,help their options" },
+    { "net", NULL, "nic|KIND|none[,OPTION=VALUE]...", CALL(set_net), .doc = "the old spelling: -net nic -net user" },
+    { 0 }
+};
+
 static const Option console_options[] = {
     { "nographic", NULL, NULL, OPTION_FLAG,
       "serial console in this terminal; Ctrl-A x ends, Ctrl-A h helps", AT(vm.nographic) },
@@ -246,8 +256,6 @@ static const Option other_options[] = {
     { "help", "h", NULL, CALL(ask_options), .doc = "this text" },
     { "version", NULL, NULL, CALL(ask_version), .doc = "the version" },
     { "vga", NULL, "none", CALL(only_none) },
-    { "net", NULL, "none", CALL(only_none) },
-    { "nic", NULL, "none", CALL(only_none) },
     { "parallel", NULL, "none", CALL(only_none) },
     { "audio", NULL, "none", CALL(only_none) },
     { 0 }
@@ -257,6 +265,7 @@ const OptionGroup option_groups[] = {
     { "The machine", machine_options },
     { "What it boots", boot_options },
     { "Disks", disk_options },
+    { "Networks", net_options },
     { "Consoles", console_options },
     { "Running", running_options },
     { "Looking inside", debug_options },
@@ -265,7 +274,6 @@ const OptionGroup option_groups[] = {
 };
 
 #define NO_MEDIUM "No machine here has one: use -drive file=IMAGE, which is a virtio disk."
-#define NO_NET "There is no network yet."
 #define NO_MON "There is no monitor yet: Ctrl-A x or a signal ends the machine."
 #define NO_GFX "There is no graphics yet: use -nographic."
 #define NO_KVM "-accel tcg is what there is; it needs no support by the host's CPU."
@@ -273,7 +281,6 @@ const OptionGroup option_groups[] = {
 const MissingOption missing_options[] = {
     { "fda", NO_MEDIUM }, { "fdb", NO_MEDIUM }, { "sd", NO_MEDIUM }, { "mtdblock", NO_MEDIUM },
     { "iscsi", "Attach it with the host's iSCSI initiator, and use its device: -drive file=/dev/..,format=raw" },
-    { "netdev", NO_NET },
     { "qmp", NO_MON }, { "qmp-pretty", NO_MON }, { "mon", NO_MON }, { "debugcon", NULL },
     { "vnc", NO_GFX }, { "spice", NO_GFX }, { "sdl", NO_GFX }, { "curses", NO_GFX },
     { "full-screen", NO_GFX }, { "rotate", NO_GFX }, { "portrait", NO_GFX }, { "k", NO_GFX },

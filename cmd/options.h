@@ -63,6 +63,12 @@ Err *set_object(EmuConfig *c, const char *arg);
 /* cmd/boot_opts.c */
 Err *set_boot(EmuConfig *c, const char *arg);
 
+/* -netdev, -nic, -net (cmd/net_opts.c). */
+Err *set_netdev(EmuConfig *c, const char *arg);
+Err *set_nic(EmuConfig *c, const char *arg);
+Err *set_net(EmuConfig *c, const char *arg);
+MUST_USE Err *net_fill_in(EmuConfig *c);    /* -net, once all are known; the usual NIC */
+
 /* Is the argument, or an element of the list, a call for help? */
 bool asks_help(const char *arg);
 Err *ask_help(EmuConfig *c, HelpOn what, const char *arg);

@@ -101,7 +101,7 @@ static const OptDesc dump_opts[] = {
     { "netdev", OPT_STR, "the backend", .required = true },
     { "file", OPT_STR, "where the frames go", .required = true },
     { "maxlen", OPT_SIZE, "bytes kept of each (65536)" },
-    { "id", OPT_STR, "its name" }, { "queue", OPT_STR, "all" }, { "status", OPT_STR, "on" },
+    { "qom-type", OPT_STR, NULL }, { "id", OPT_STR, "its name" }, { "queue", OPT_STR, "all" }, { "status", OPT_STR, "on" },
     { "position", OPT_STR, NULL }, { "insert", OPT_STR, NULL },
     { 0 }
 };
@@ -125,7 +125,7 @@ Err *net_dump_add(Net *n, const char *props)
 {
     Opts *o = NULL;
 
-    TRY(err_in(opts_parse(props, dump_opts, NULL, &o), "filter-dump"));
+    TRY(err_in(opts_parse(props, dump_opts, "qom-type", &o), "filter-dump"));
     Err *e = dump_add(n, o);
 
     opts_free(o);

@@ -314,7 +314,8 @@ Err *net_backend(Net *n, const char *id, NetPort **out)
     if (*out)
         return NULL;
     for (NetPort *p = n->backends; p; p = p->next)
-        g_string_append_printf(all, "%s%s", all->len ? ", " : "", p->name);
+        if (*p->name != '#')                /* nobody named that one */
+            g_string_append_printf(all, "%s%s", all->len ? ", " : "", p->name);
     return err_hint(err(ERR_NOT_FOUND, "there is no network backend '%s'", id),
                     all->len ? "There is: %s." : "None was given: -netdev user,id=%s makes one.",
                     all->len ? all->str : id);

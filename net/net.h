@@ -121,7 +121,7 @@ MUST_USE Err *mac_parse(const char *text, Mac *out);
 /* 52:54:00:12:34:56 and on, for NICs that were given none. */
 Mac net_new_mac(Net *n);
 
-/* Looks on at a backend, writing to a file (filter-dump): "netdev=ID,file=PATH[,maxlen=N]". */
+/* Looks on at a backend, writing to a file: "[filter-dump,]netdev=ID,file=PATH[,maxlen=N]". */
 MUST_USE Err *net_dump_add(Net *n, const char *props);
 
 #endif

@@ -34,6 +34,8 @@ struct VmConfig {
     GPtrArray *devices;         /* each -device argument, char* */
     GPtrArray *globals;         /* each -global argument, char*; NULL: none */
     GPtrArray *fsdevs;          /* each -fsdev argument, also of -virtfs */
+    char *default_nic;          /* a NIC when nobody asked for one: as below; NULL: none */
+    GPtrArray *nics;            /* of -nic and -net: "[MODEL],netdev=ID,PROPERTY=VALUE.." */
     GPtrArray *drives, *blockdevs, *objects;    /* arguments of -drive (and of -hda .. as such), -blockdev, -object */
     /* consoles */
     GPtrArray *serials;         /* each -serial argument */

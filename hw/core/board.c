@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "hw/disk/disk.h"
+#include "hw/nic/nic.h"
 #include "util/opts.h"
 
 Err *board_find(const char *isa, const char *name, const Board **out)
@@ -130,6 +131,7 @@ static Err *make(Machine *m)
     TRY(clock_set_rtc(m->vm, config->rtc_base, config->rtc_clock));
     TRY(device_check_globals(m->vm));
     TRY(m->board->make(m));
+    TRY(nics_make(m->vm));
     for (guint i = 0; config->devices && i < config->devices->len; i++)
         TRY(device_add(m->vm, config->devices->pdata[i]));
     return drives_make_devices(m->vm);

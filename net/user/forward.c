@@ -146,6 +146,11 @@ Err *user_hostfwd(User *u, const char *rule, bool add)
 
     if (add && guest6 ? !u->v6 : !u->v4)
         return err(ERR_INVALID, "hostfwd=%s: the guest has no %s", rule, guest6 ? "IPv6" : "IPv4");
+    /* Others the library cannot (it ends the program). */
+    if (add && r.guest.sa.sa_family != (r.host.sa.sa_family == AF_UNIX ? AF_INET : r.host.sa.sa_family))
+        return err_hint(err(ERR_UNSUPPORTED, "hostfwd=%s: it leads from %s to %s", rule,
+                            r.host.sa.sa_family == AF_INET6 ? "IPv6" : "IPv4", guest6 ? "IPv6" : "IPv4"),
+                        "Both ends must be of one kind: tcp::2222-:22, or tcp:[::]:2222-[fec0::15]:22.");
     if (add) {
         errno = 0;
         if (u->lib.add_hostxfwd(u->slirp, &r.host.sa, r.host.len, &r.guest.sa, r.guest.len, r.flags) < 0)

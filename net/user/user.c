@@ -199,6 +199,10 @@ static Err *forwards(User *u)
     g_auto(GStrv) in = g_strsplit(u->hostfwd ? u->hostfwd : "", "\n", -1);
     g_auto(GStrv) out = g_strsplit(u->guestfwd ? u->guestfwd : "", "\n", -1);
 
+    if (u->hostfwd && !*u->hostfwd)
+        return user_hostfwd(u, "", true);
+    if (u->guestfwd && !*u->guestfwd)
+        return user_guestfwd(u, "");
     for (char **r = in; *r; r++)
         TRY(user_hostfwd(u, *r, true));
     for (char **r = out; *r; r++)

@@ -258,7 +258,6 @@ static void test_wrong(void)
     bad("-", "'-'", NULL);
     bad("--", "'--'", NULL);
     bad("-fda x", "'-fda'", "virtio");
-    bad("-netdev user,id=n", "'-netdev'", "network");
     bad("-qmp stdio", "'-qmp'", "monitor");
     bad("-gdb tcp::1234", "'-gdb'", "-d in_asm");
     bad("-append x", "-append", "-kernel");
