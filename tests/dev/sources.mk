@@ -20,3 +20,4 @@ tests += dev/test_virtio_9p
 tests += unit/test_aml
 tests += dev/test_acpi unit/test_smbios
 tests += dev/test_virtio_serial
+tests += dev/test_balloon
