@@ -3,7 +3,6 @@ src += net_set.c
 src += net/net.c net/netdev.c net/offload.c net/hub.c net/dump.c
 src += net/addr.c net/conn.c net/packets.c net/stream.c net/dgram.c net/socket.c net/tap.c
 src += net/user/user.c net/user/poll.c net/user/frames.c net/user/forward.c
-tests += unit/test_net
 tests += unit/test_net unit/test_net_user unit/test_net_pairs unit/test_net_tap
 tests += unit/test_net unit/test_net_user
 

@@ -116,6 +116,11 @@ unsigned virtio_net_guest_offloads(uint64_t f)
     return offloads & NET_CSUM ? offloads : 0;
 }
 
+#define BIT(n) (UINT64_C(1) << (n))
+static const uint64_t guest_offload_bits =
+    BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6) | BIT(VIRTIO_NET_F_GUEST_ECN) |
+    BIT(VIRTIO_NET_F_GUEST_UFO) | BIT(VIRTIO_NET_F_GUEST_USO4) | BIT(VIRTIO_NET_F_GUEST_USO6);
+
 static bool set_offloads(VirtioNet *n, unsigned cmd, Cmd *c)
 {
     uint64_t bits;
@@ -123,7 +128,7 @@ static bool set_offloads(VirtioNet *n, unsigned cmd, Cmd *c)
     if (cmd != 0 || !virtio_has(&n->v, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) || !take(c, &bits, 8))
         return false;
     bits = le64toh(bits);
-    if (bits & ~n->v.features)
+    if (bits & ~(n->v.features & guest_offload_bits))
         return false;
     n->offloads = virtio_net_guest_offloads(bits);
     virtio_net_agree(n);

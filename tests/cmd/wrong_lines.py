@@ -190,6 +190,7 @@ LINES = [
     ("-object secrte,id=a,data=x {IDLE}", "secrte", "'secret'"),
     ("-object iothread {IDLE}", "needs an id", "id=NAME"),
     ("-sd disk.img", "-sd", "not available", "virtio disk"),
+    # ---- networks
     ("-netdev user", "-netdev user", "no id", "netdev=NAME"),
     ("-netdev usr,id=n", "-netdev usr", "there is no type", "'user'"),
     ("-netdev vde,id=n", "-netdev vde", "not available", "stream"),
@@ -199,6 +200,7 @@ LINES = [
     ("-net nic,x=1", "-net nic", "no option", "x=1"),
     ("-net dump", "-net dump", "not available", "filter-dump"),
     ("-object filter-dump,id=f,netdev=n,file=/tmp/x", "-object", "no network backend", "-netdev user,id=n"),
+    # ---- the rest
     ("-display gtk", "'gtk'", "no display", "-nographic"),
     ("-monitor stdio", "-monitor stdio", "no monitor", "-monitor none"),
     ("-icount 3", "-icount", "not available", "Leave it out"),

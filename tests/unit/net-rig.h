@@ -93,7 +93,7 @@ static inline Err *rig_add(Net *net, const char *arg)
 }
 
 static inline void freeing(void *opaque) { net_free(opaque); }
-static inline void rig_free(Loop *loop, Net *net)
+static inline void net_rig_free(Loop *loop, Net *net)
 {
     co_run(loop, freeing, net);
     while (loop_turn(loop, false))

@@ -218,7 +218,7 @@ static void start(void)
     net = net_new(loop);
 }
 
-static void stop(void) { rig_free(loop, net); }
+static void stop(void) { net_rig_free(loop, net); }
 
 static size_t tso_frame(NetHdr *h)
 {

@@ -35,7 +35,7 @@ static void stop(void)
 {
     net_unlink(&nic.port);
     nic_clear(&nic);
-    rig_free(loop, net);
+    net_rig_free(loop, net);
 }
 
 /* The host's side of the interface, up. */
@@ -111,7 +111,7 @@ static void scripts(void)
     net = net_new(loop);
     g_autofree char *arg = g_strdup_printf("tap,id=t,ifname=%s,%s", name, opts);
     CHECK(says(rig_add(net, arg), "has failed (status 3)"));
-    rig_free(loop, net);
+    net_rig_free(loop, net);
     unlink(script), unlink(out), rmdir(dir);
 }
 
@@ -129,7 +129,7 @@ static void mistakes(void)
     net = net_new(loop);
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
         CHECK(says(rig_add(net, rows[i][0]), rows[i][1]));
-    rig_free(loop, net);
+    net_rig_free(loop, net);
 }
 
 int main(void)
@@ -140,7 +140,7 @@ int main(void)
     net = net_new(loop);
     Err *e = rig_add(net, "tap,id=probe,script=no,downscript=no");
 
-    rig_free(loop, net);
+    net_rig_free(loop, net);
     if (e) {
         printf("no interfaces can be made here: %s\n", err_text(e));
         err_free(e);

@@ -37,7 +37,7 @@ static void stop(void)
 {
     net_unlink(&nic.port);
     nic_clear(&nic);
-    rig_free(loop, net);
+    net_rig_free(loop, net);
 }
 
 static unsigned free_port(int type)
@@ -665,7 +665,7 @@ int main(void)
         return 77;
     }
     must(e);
-    rig_free(loop, net);
+    net_rig_free(loop, net);
     if (!there)
         return 1;
     RUN(arp);
