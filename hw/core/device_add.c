@@ -69,7 +69,7 @@ static Err *named_bus(const Device *d, Bus **out)
     if (!b)
         return no_such_bus(m, d->bus_name);
     if (strcmp(b->cls->name, d->cls->bus))
-        return err(ERR_INVALID, "bus '%s' is a %s bus, and it needs a %s bus", b->name, b->cls->name, d->cls->bus);
+        return err(ERR_INVALID, "bus '%s' is one for %s, and it needs one for %s", b->name, b->cls->name, d->cls->bus);
     if (is_full(b))
         return err_hint(err(ERR_BUSY, "bus '%s' has no place left", b->name), "Choose another by bus=.");
     if (m->made && !b->hotplug)

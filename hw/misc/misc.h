@@ -25,7 +25,5 @@ typedef struct FlashStore {
 MUST_USE Err *flash_disk(Vm *vm, int unit, const char *node, FlashStore *out);
 /* NOR flash of that size; `name` is also its RAM block's. store (NULL: none) is copied, and freed with the flash. */
 MUST_USE Err *cfi_flash_make(Vm *vm, const char *name, uint64_t base, uint64_t size, const FlashStore *store);
-/* Room for devices that are not there: reads give all ones, writes are lost. */
-MUST_USE Err *absent_make(Vm *vm, const char *name, uint64_t base, uint64_t size);
 
 #endif

@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: MIT
-src += hw/misc/absent.c hw/misc/cfi_flash.c hw/misc/edu.c hw/misc/sifive_test.c
+src += hw/misc/cfi_flash.c hw/misc/edu.c hw/misc/sifive_test.c
 src += hw/misc/flash_disk.c
