@@ -55,8 +55,10 @@ static void await_end(Vcpu *self)
 
 void vcpu_answered(Vcpu *v)
 {
+    const AccelVm *a = accel_vm(v->vm);
+
     await_end(v);
-    if (!atomic_load(&accel_vm(v->vm)->awaiting) || v->index >= 64)
+    if (!a || !atomic_load(&a->awaiting) || v->index >= 64)
         return;
     for (int i = 0; i < v->vm->nvcpus; i++) {
         Vcpu *w = v->vm->vcpus[i];

@@ -109,7 +109,7 @@ int translate_unit(Vcpu *v, IrUnit *u, uint64_t pc, uint64_t mode, const uint8_t
 typedef struct MmuOps {
     void (*flush_all)(Vcpu *);                              /* all contexts, all ASIDs, this vCPU */
     void (*flush_ctx)(Vcpu *, unsigned ctx);                /* inline tables of a context; second level keeps by ASID */
-    void (*flush_asid)(Vcpu *, int asid /* -1: any */, bool keep_global);
+    void (*flush_asid)(Vcpu *, int asid /* -1: any */, bool keep_global);   /* contexts that are physical stay */
     void (*flush_page)(Vcpu *, uint64_t va, int asid);
     void (*mode_changed)(Vcpu *);                           /* env->mode was written: refresh ctxkey */
     void (*address_space_changed)(Vcpu *);                  /* satp was written (root or ASID): switch */

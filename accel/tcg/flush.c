@@ -40,7 +40,7 @@ static void set_exec_key(TcgVcpu *t, unsigned ctx)
 
     if (id == L2_PHYS || m->exec_nonglobal[ctx])
         k = mix(k + id + 1) ^ (id < L2_ASIDS ? m->exec_asid[id] : 0);
-    t->mmu.exec_key[ctx] = mix(k) + m->exec_stamp;
+    t->mmu.exec_key[ctx] = mix(k) + (id == L2_PHYS ? m->phys_stamp : m->exec_stamp);
 }
 
 void mmu_refresh_key(TcgVcpu *t)
@@ -85,6 +85,8 @@ void mmu_exec_found(TcgVcpu *t, uint64_t va, unsigned ctx, bool global)
     unsigned bit = seen_bit(va);
 
     m->used |= 1 << ctx;
+    if (m->id[ctx] == L2_PHYS)
+        return;
     m->exec_seen[bit / 64] |= UINT64_C(1) << bit % 64;
     if (!global && !m->exec_nonglobal[ctx]) {
         m->exec_nonglobal[ctx] = true;
@@ -148,6 +150,18 @@ static void drop_all(TcgVcpu *t, unsigned ctx)
     memset(t->mmu.nonglobal[ctx], 0, sizeof(t->mmu.nonglobal[ctx]));
 }
 
+static void drop_ctx(TcgVcpu *t, unsigned ctx)
+{
+    Mmu *m = &t->mmu;
+
+    if (!(m->used >> ctx & 1))
+        return;
+    drop_all(t, ctx);
+    drop_exec_tags(t, ctx);
+    m->exec_nonglobal[ctx] = false;
+    m->used &= ~(1 << ctx);
+}
+
 void mmu_flush_everything(TcgVcpu *t)
 {
     Mmu *m = &t->mmu;
@@ -158,13 +172,26 @@ void mmu_flush_everything(TcgVcpu *t)
     l2_flush_all(&m->l2);
     for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++) {
         m->id[ctx] = id_now(t, ctx);        /* a reset changes address spaces without saying so */
-        if (!(m->used >> ctx & 1))
-            continue;
-        drop_all(t, ctx);
-        drop_exec_tags(t, ctx);
-        m->exec_nonglobal[ctx] = false;
+        drop_ctx(t, ctx);
     }
-    m->used = 0;
+    memset(m->exec_seen, 0, sizeof(m->exec_seen));
+    m->phys_stamp++;
+    exec_changed(t, -1);
+    mmu_keys(t);
+}
+
+/* Everything that page tables say. What firmware sees, which has none, stays. */
+static void flush_virtual(TcgVcpu *t)
+{
+    Mmu *m = &t->mmu;
+
+    t->stats.flush_all++;
+    if (log_on(LOG_MMU))
+        log_line("mmu: vCPU %d: flush of all address spaces", t->v->index);
+    l2_flush_virtual(&m->l2);
+    for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++)
+        if (m->id[ctx] != L2_PHYS)
+            drop_ctx(t, ctx);
     memset(m->exec_seen, 0, sizeof(m->exec_seen));
     exec_changed(t, -1);
     mmu_keys(t);
@@ -204,7 +231,7 @@ static void flush_asid_own(TcgVcpu *t, int asid)
 static void flush_asid(Vcpu *v, int asid, bool keep_global)
 {
     if (!keep_global && asid < 0)
-        mmu_flush_everything(tcg_vcpu(v));
+        flush_virtual(tcg_vcpu(v));
     else
         flush_asid_own(tcg_vcpu(v), asid < 0 ? -1 : asid % L2_ASIDS);
 }

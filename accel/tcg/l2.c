@@ -31,7 +31,7 @@ static unsigned part_of(uint32_t id)
 
 static uint32_t oldest(const L2 *t, uint32_t id)
 {
-    uint32_t min = t->all;
+    uint32_t min = id == L2_PHYS ? t->phys : t->all;
 
     if (id < L2_ASIDS) {
         if (t->nonglobal > min)
@@ -128,13 +128,19 @@ static uint32_t next_stamp(L2 *t)
     if (t->now == UINT32_MAX) {
         memset(t->tags, 0, sizeof(t->tags));
         memset(t->asid, 0, sizeof(t->asid));
-        t->all = t->nonglobal = 1;
+        t->all = t->nonglobal = t->phys = 1;
         t->now = 1;
     }
     return ++t->now;
 }
 
 void l2_flush_all(L2 *t)
+{
+    l2_flush_virtual(t);
+    t->phys = t->all;
+}
+
+void l2_flush_virtual(L2 *t)
 {
     t->all = next_stamp(t);
     if (t->any_large)

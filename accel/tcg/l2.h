@@ -44,7 +44,7 @@ typedef struct L2 {
     L2Page   pages[L2_SETS][L2_WAYS];
     uint8_t  victim[L2_SETS];
     uint32_t now;                   /* number of flushes so far; never 0 */
-    uint32_t all, nonglobal;        /* the last flush of everything; of all ASIDs' own pages */
+    uint32_t all, nonglobal, phys;  /* the last flush of everything virtual; of all ASIDs' own pages; of L2_PHYS */
     uint32_t asid[L2_ASIDS];        /* the last flush of each ASID */
     /* Blocks that may hold pieces of large pages: by size class, hashed. Forgotten when all is flushed. */
     bool     any_large;
@@ -57,6 +57,7 @@ L2Page *l2_find(L2 *t, uint64_t va, unsigned ctx, uint32_t id);
 /* A place for va's page, replacing what was there for it; order: log2 of the size of the guest's page. */
 L2Page *l2_fill(L2 *t, uint64_t va, unsigned ctx, uint32_t id, unsigned order);
 void l2_flush_all(L2 *t);
+void l2_flush_virtual(L2 *t);           /* all but L2_PHYS */
 /* Pages of that ASID (-1: of every one) that are not global. */
 void l2_flush_asid(L2 *t, int asid);
 /*

@@ -84,7 +84,7 @@ typedef struct Mmu {
     ExecEntry exec_once;
     bool     exec_nonglobal[MMU_CTXS];          /* since the last flush of all */
     uint64_t exec_key[MMU_CTXS];
-    uint32_t exec_stamp;                        /* last change of any executable mapping */
+    uint32_t exec_stamp, phys_stamp;            /* last change of any executable mapping; of physical contexts */
     uint32_t exec_asid[L2_ASIDS];               /* of one in that address space */
     uint64_t exec_seen[EXEC_SEEN_BITS / 64];    /* virtual pages that may have been executed, hashed */
     uint64_t secret;                            /* makes keys unguessable: equal keys run each other's code */

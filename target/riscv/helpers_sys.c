@@ -47,10 +47,7 @@ uint64_t riscv_h_sfence_vma(Env *env, uint64_t va, uint64_t asid, uint64_t c)
         return 0;
     }
     riscv_walks_drop(s);
-    if (space < 0)
-        mmu_ops->flush_all(s->vcpu);
-    else
-        mmu_ops->flush_asid(s->vcpu, space, true);
+    mmu_ops->flush_asid(s->vcpu, space, space >= 0);
     return 0;
 }
 

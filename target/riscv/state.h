@@ -89,6 +89,7 @@ typedef struct RiscvState {
     _Atomic uint16_t ext_prio[2];
 
     uint8_t prv;
+    bool in_wfi;                /* wfi is what it did last, and no interrupt has been looked for since */
     /* set by riscv_raise, used by enter_fault */
     uint64_t exc_cause, exc_tval;
 
@@ -142,9 +143,9 @@ void riscv_raise(Env *env, unsigned cause, uint64_t tval);
 void riscv_update_mode(RiscvState *s);
 /* A device's or timer's interrupt line; any thread. pin is an IRQ_* number. */
 void riscv_irq_line(void *vcpu, int pin, int level);
-/* pending interrupts, as mip reads */
 /* The same interrupt, pending already, is sent to it once more: its sender may wait for an answer. */
 void riscv_irq_again(Vcpu *vcpu);
+/* pending interrupts, as mip reads */
 uint64_t riscv_mip(RiscvState *s);
 
 /* PMP: may [pa, pa+size) be accessed so in privilege prv? *order: see Page.order. (pmp.c) */

@@ -19,6 +19,8 @@ void riscv_raise(Env *env, unsigned cause, uint64_t tval)
     env->fault = 1;
 }
 
+enum { WFI_BYTES = 4 };
+
 static const char *const exc_names[] = {
     "instruction misaligned", "instruction access", "illegal instruction", "breakpoint",
     "load misaligned", "load access", "store misaligned", "store access", "ecall from U",
@@ -110,16 +112,30 @@ bool riscv_irq_due(RiscvState *s)
     return irqs_due(s, &to_s);
 }
 
+/*
+ * A hart that stands in wfi below M mode and is interrupted for M mode has not done its wfi yet: it returns to
+ * it, and stands there again unless the firmware has made something pending (what S mode waits for always is).
+ * So firmware that only answers another hart doesn't send the idle loop round.
+ */
+static uint64_t return_pc(Vcpu *v, bool to_s, bool waited)
+{
+    RiscvState *s = v->state;
+
+    return v->env->pc - (waited && !to_s && s->prv < PRV_M ? WFI_BYTES : 0);
+}
+
 bool riscv_take_irq(Vcpu *v)
 {
     RiscvState *s = v->state;
-    bool to_s;
+    bool to_s, waited = s->in_wfi;
+
+    s->in_wfi = false;
     riscv_imsic_settle(s);
     uint64_t due = irqs_due(s, &to_s);
     if (!due)
         return false;
     int irq = riscv_top(s, to_s ? AIA_S : AIA_M, due, NULL);
-    v->env->pc = trap_to(v, to_s, true, irq, 0, v->env->pc);
+    v->env->pc = trap_to(v, to_s, true, irq, 0, return_pc(v, to_s, waited));
     return true;
 }
 
@@ -253,5 +269,7 @@ uint64_t riscv_h_wfi(Env *env, uint64_t insn, uint64_t b, uint64_t c)
     /* TW=1: S may not wait; U may not wait in any case where S exists */
     if (s->prv == PRV_U || (s->prv == PRV_S && (riscv_mstatus(s) & MSTATUS_TW)))
         riscv_raise(env, EXC_ILLEGAL, insn);
+    else
+        s->in_wfi = true;
     return (void)b, (void)c, 0;
 }

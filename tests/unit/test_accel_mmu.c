@@ -48,7 +48,15 @@ static void test_l2(void)
         uint32_t id = r & 1 ? (uint32_t)L2_GLOBAL : r & 2 ? (uint32_t)(r >> 40 & 3) : (uint32_t)L2_PHYS;
 
         switch (r >> 50 & 255) {
-        case 0: l2_flush_all(t); memset(model, 0, sizeof(model)); break;
+        case 0:
+            if (r & 4) {
+                l2_flush_virtual(t);
+                model_kill(0, true, -1);
+            } else {
+                l2_flush_all(t);
+                memset(model, 0, sizeof(model));
+            }
+            break;
         case 1: case 2: l2_flush_asid(t, id & 3); model_kill(0, true, id & 3); break;
         case 3: {
             l2_flush_asid(t, -1);
@@ -114,8 +122,12 @@ static void test_l2_numbers_run_out(void)
     CHECK(l2_find(t, 0x1000, 0, 3) == NULL);
     l2_fill(t, 0x1000, 0, 3, 12);
     CHECK(l2_find(t, 0x1000, 0, 3) != NULL);
-    l2_flush_all(t);
+    l2_fill(t, 0x1000, 0, L2_PHYS, 12);
+    l2_flush_virtual(t);
     CHECK(l2_find(t, 0x1000, 0, 3) == NULL);
+    CHECK(l2_find(t, 0x1000, 0, L2_PHYS) != NULL);
+    l2_flush_all(t);
+    CHECK(l2_find(t, 0x1000, 0, L2_PHYS) == NULL);
     free(t);
 }
 
@@ -377,7 +389,12 @@ static void test_random(void)
             va = TOY_VA + (((r >> 8 & 7) + (r >> 59 & 1) * (TOY_VPAGES - 8)) << 12) + (r >> 20 & 4095);
         switch (r & 127) {
         case 0 ... 15: remap(); break;
-        case 16: mmu_ops->flush_all(v); break;
+        case 16:
+            if (r >> 50 & 1)
+                mmu_ops->flush_all(v);
+            else
+                mmu_ops->flush_asid(v, -1, false);
+            break;
         case 17: mmu_ops->flush_ctx(v, TOY_CTX); break;
         case 18 ... 21:
             st->asid = r >> 50 & (TOY_ASIDS - 1);

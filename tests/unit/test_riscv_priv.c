@@ -213,6 +213,43 @@ static void test_trap_and_return(void)
     CHECK(faulted(EXC_ILLEGAL));
 }
 
+/* An interrupt for M mode doesn't end a wfi below it; one that is handled there does. */
+static void test_wfi(void)
+{
+    hart_new("rv64", NULL);
+    wr(MTVEC, 0x80000100);
+    wr(STVEC, 0x80000200);
+    wr(MIDELEG, BIT(IRQ_SSI));
+    wr(MIE, BIT(IRQ_MSI) | BIT(IRQ_SSI));
+    set_prv(PRV_S);
+    riscv_h_wfi(env, 0, 0, 0);
+    env->pc = 0x80001004;                       /* behind the wfi */
+    riscv_irq_line(&hart, IRQ_MSI, 1);
+    CHECK(isa_riscv64.irq(&hart));
+    CHECK_EQ(env->pc, 0x80000100);
+    CHECK_EQ(env->sys[SYS_MEPC], 0x80001000);
+    riscv_irq_line(&hart, IRQ_MSI, 0);
+    s->mip |= BIT(IRQ_SSI);                     /* the firmware passes it on: wfi is done again, and ends at once */
+    CHECK_EQ(riscv_h_mret(env, 0, 0, 0), 0x80001000);
+    env->pc = 0x80001000;
+    CHECK(!isa_riscv64.irq(&hart));             /* SIE is off */
+    riscv_h_wfi(env, 0, 0, 0);
+    env->pc = 0x80001004;
+    CHECK(isa_riscv64.wakes(&hart));
+    CHECK(!isa_riscv64.irq(&hart));
+    riscv_irq_line(&hart, IRQ_MSI, 1);          /* it has gone on since */
+    CHECK(isa_riscv64.irq(&hart));
+    CHECK_EQ(env->sys[SYS_MEPC], 0x80001004);
+    riscv_irq_line(&hart, IRQ_MSI, 0);
+    CHECK_EQ(riscv_h_mret(env, 0, 0, 0), 0x80001004);
+    /* taken in S mode: behind the wfi, as the manual says */
+    wr(SSTATUS, MSTATUS_SIE);
+    riscv_h_wfi(env, 0, 0, 0);
+    env->pc = 0x80001004;
+    CHECK(isa_riscv64.irq(&hart));
+    CHECK_EQ(rd(SEPC), 0x80001004);
+}
+
 static void test_interrupts(void)
 {
     hart_new("rv64", NULL);
@@ -515,6 +552,7 @@ int main(void)
     RUN(test_mstatus);
     RUN(test_fp_csrs);
     RUN(test_trap_and_return);
+    RUN(test_wfi);
     RUN(test_interrupts);
     RUN(test_sstc);
     RUN(test_sv39);
