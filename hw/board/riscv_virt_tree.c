@@ -196,6 +196,26 @@ static void write_soc(Fdt *f, const RiscvVirt *b)
     fdt_end(f);
 }
 
+/*
+ * OpenSBI's memory, which it protects. It says so in the tree itself, but before version 1.3 without "no-map",
+ * whereupon EDK2 hands it to operating systems as free memory: with a device tree they see it reserved there, by ACPI
+ * alone they write to it. A node of OpenSBI's own name keeps it from writing that.
+ */
+static void write_firmware_memory(Fdt *f)
+{
+    enum { OPENSBI_SIZE = 0x80000 };
+
+    fdt_begin(f, "reserved-memory");
+    fdt_u32s(f, "#address-cells", 2);
+    fdt_u32s(f, "#size-cells", 2);
+    fdt_flag(f, "ranges");
+    fdt_begin(f, "mmode_resv0@%lx", VIRT_RAM);
+    fdt_reg(f, VIRT_RAM, OPENSBI_SIZE);
+    fdt_flag(f, "no-map");
+    fdt_end(f);
+    fdt_end(f);
+}
+
 /* How software powers off and resets the machine: a value for the test device. */
 static void write_syscon(Fdt *f, const char *name, const char *compatible, uint32_t value)
 {
@@ -224,6 +244,8 @@ Err *virt_tree(RiscvVirt *b, Fdt *f)
     fdt_text(f, "device_type", "memory");
     fdt_reg(f, VIRT_RAM, vm->config->ram_size);
     fdt_end(f);
+    if (b->flash_code && b->acpi != VIRT_ACPI_OFF)
+        write_firmware_memory(f);
     write_cpus(f, vm);
     write_pmu(f, vm->vcpus[0]->state);
     write_soc(f, b);
