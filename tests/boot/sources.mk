@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: MIT
 check-scripts += tests/boot/test_boot_test.py
-check-slow-scripts += tests/boot/lockstep.sh
+check-slow-scripts += tests/boot/lockstep.sh tests/boot/disks-test
