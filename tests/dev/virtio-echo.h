@@ -154,7 +154,7 @@ VD_UNUSED static Echo *echo_make(Rig *r, Vd *d, const char *props)
 }
 
 /* xorshift: the same everywhere. */
-static uint64_t echo_seed = 88172645463325252;
+static _Thread_local uint64_t echo_seed = 88172645463325252;
 VD_UNUSED static uint32_t echo_rand(uint32_t below)
 {
     echo_seed ^= echo_seed << 13;
