@@ -61,6 +61,8 @@ static void zeros(GByteArray *out, uint32_t len)
 {
     uint32_t at = out->len;
 
+    if (!len)
+        return;                 /* an empty array has no data */
     g_byte_array_set_size(out, at + len);
     memset(out->data + at, 0, len);
 }
