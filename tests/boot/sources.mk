@@ -1,3 +1,4 @@
 # SPDX-License-Identifier: MIT
 check-scripts += tests/boot/test_boot_test.py
 check-slow-scripts += tests/boot/lockstep.sh tests/boot/disks-test
+check-slow-scripts += tests/boot/lockstep.sh tests/boot/aia.sh
