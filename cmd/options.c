@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "hw/9p/fsdev.h"
+#include "util/opts.h"
 #include "util/str.h"
 
 /* ---- handlers of a line or two ------------------------------------------------ */
@@ -102,6 +103,61 @@ static Err *only_none(EmuConfig *c, const char *arg)
         return err_hint(err(ERR_UNSUPPORTED, "'%s' is not available yet", arg),
                         "Leave it away, or use none.");
     return NULL;
+}
+
+static Err *choose(const char *what, const char *arg, const char *const *names, int *out)
+{
+    for (*out = 0; names[*out]; ++*out)
+        if (!strcmp(arg, names[*out]))
+            return NULL;
+    g_autofree char *all = g_strjoinv(", ", (char **)names);
+    return err_hint(err(strcmp(arg, "inject-nmi") ? ERR_INVALID : ERR_UNSUPPORTED, "'%s' is no action for %s", arg, what),
+                    "There are: %s", all);
+}
+
+static Err *set_watchdog_action(EmuConfig *c, const char *arg)
+{
+    static const char *const names[] = { "reset", "shutdown", "poweroff", "pause", "debug", "none", NULL };
+    int n;
+
+    TRY(choose("a watchdog", arg, names, &n));
+    c->vm.watchdog_action = n;
+    return NULL;
+}
+
+static Err *take_action(void *opaque, const char *key, const char *value)
+{
+    static const char *const reboots[] = { "reset", "shutdown", NULL }, *const shutdowns[] = { "poweroff", "pause", NULL };
+    static const char *const panics[] = { "shutdown", "pause", "exit-failure", "none", NULL };
+    EmuConfig *c = opaque;
+    int n;
+
+    if (!strcmp(key, "watchdog"))
+        return set_watchdog_action(c, value);
+    if (!strcmp(key, "panic")) {
+        TRY(choose("a panic", value, panics, &n));
+        c->vm.panic_action = n;
+    } else if (!strcmp(key, "reboot")) {
+        TRY(choose("a reboot", value, reboots, &n));
+        c->vm.no_reboot = n;
+    } else {
+        TRY(choose("power-off", value, shutdowns, &n));
+        c->vm.no_shutdown = n;
+    }
+    return NULL;
+}
+
+static Err *set_action(EmuConfig *c, const char *arg)
+{
+    static const OptDesc descs[] = {
+        { "reboot", OPT_STR, "" }, { "shutdown", OPT_STR, "" }, { "panic", OPT_STR, "" }, { "watchdog", OPT_STR, "" }, { 0 }
+    };
+    Opts *o = NULL;
+
+    TRY(opts_parse(arg, descs, NULL, &o));
+    Err *e = opts_each(o, take_action, c);
+    opts_free(o);
+    return e;
 }
 
 static Err *set_log_items(EmuConfig *c, const char *arg)
@@ -232,6 +288,10 @@ static const Option running_options[] = {
     { "no-reboot", NULL, NULL, OPTION_FLAG, "end instead of rebooting", AT(vm.no_reboot) },
     { "no-shutdown", NULL, NULL, OPTION_FLAG, "stay, stopped, when the guest powers off",
       AT(vm.no_shutdown) },
+    { "action", NULL, "EVENT=ACTION[,...]", CALL(set_action),
+      .doc = "reboot=reset|shutdown shutdown=poweroff|pause panic=shutdown|pause|exit-failure|none watchdog=ACTION" },
+    { "watchdog-action", NULL, "ACTION", CALL(set_watchdog_action),
+      .doc = "an expired watchdog: reset, shutdown, poweroff, pause, debug, none" },
     { "S", NULL, NULL, OPTION_FLAG, "do not start the CPUs", AT(vm.start_paused) },
     { "pidfile", NULL, "FILE", OPTION_TEXT, "write the process id there", AT(pidfile) },
     { "nodefaults", NULL, NULL, OPTION_FLAG, "no serial port unless -serial says so", AT(nodefaults) },
@@ -297,7 +357,7 @@ const MissingOption missing_options[] = {
     { "incoming", NULL }, { "only-migratable", NULL }, { "chroot", NULL }, { "runas", NULL },
     { "run-with", NULL }, { "semihosting", NULL }, { "semihosting-config", NULL }, { "sandbox", NULL },
     { "readconfig", NULL }, { "writeconfig", NULL }, { "plugin", NULL }, { "msg", NULL },
-    { "action", "There are -no-reboot and -no-shutdown." }, { "watchdog", NULL }, { "watchdog-action", NULL },
+    { "watchdog", "Use -device i6300esb." },
     { "add-fd", NULL }, { "preconfig", NULL }, { "compat", NULL }, { "seed", NULL }, { "dump-vmstate", NULL },
     { "async-teardown", NULL }, { "enable-sync-profile", NULL }, { "win2k-hack", NULL },
     { 0 }

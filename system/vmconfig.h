@@ -9,6 +9,10 @@
 
 typedef enum Engine { ENGINE_JIT, ENGINE_INTERP, ENGINE_LOCKSTEP } Engine;
 
+/* -action: what an expired watchdog, and a guest that says it panicked, mean. The first is the default. */
+typedef enum WatchdogAction { WATCHDOG_RESET, WATCHDOG_SHUTDOWN, WATCHDOG_POWEROFF, WATCHDOG_PAUSE, WATCHDOG_DEBUG, WATCHDOG_NONE } WatchdogAction;
+typedef enum PanicAction { PANIC_SHUTDOWN, PANIC_PAUSE, PANIC_EXIT_FAILURE, PANIC_NONE } PanicAction;
+
 struct VmConfig {
     const char *program;        /* "lyre-system-riscv64" */
     const char *isa;            /* "riscv64" */
@@ -41,6 +45,8 @@ struct VmConfig {
     GPtrArray *serials;         /* each -serial argument */
     GPtrArray *chardevs;        /* each -chardev argument */
     bool nographic, no_reboot, no_shutdown, start_paused;
+    WatchdogAction watchdog_action;
+    PanicAction panic_action;
     char *display, *monitor;
     char *rtc_base, *rtc_clock;
     bool perfmap;

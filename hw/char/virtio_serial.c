@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "hw/virtio/pci.h"
 #include "util/log.h"
 
 enum {
@@ -399,3 +400,5 @@ DEVICE(virtio_serial) = {
     .name = "virtio-serial-device", .bus = "virtio-bus", .doc = "consoles and ports: -device virtconsole, virtserialport",
     .size = sizeof(VirtioSerial), .fields = fields, .base = virtio_fields, .realize = realize, .unrealize = unrealize,
 };
+
+DEVICE(virtio_serial_pci) = VIRTIO_PCI("virtio-serial-pci", device_virtio_serial, "consoles and ports: -device virtconsole, virtserialport", .alias = "virtio-serial");

@@ -25,5 +25,8 @@ typedef struct FlashStore {
 MUST_USE Err *flash_disk(Vm *vm, int unit, const char *node, FlashStore *out);
 /* NOR flash of that size; `name` is also its RAM block's. store (NULL: none) is copied, and freed with the flash. */
 MUST_USE Err *cfi_flash_make(Vm *vm, const char *name, uint64_t base, uint64_t size, const FlashStore *store);
+/* A watchdog has expired; a guest says it has panicked: what -action wants. Machine lock. */
+void watchdog_expired(Vm *vm, const char *who);
+void guest_panicked(Vm *vm, bool crash_loaded);
 
 #endif

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "hw/core/board.h"
+#include "hw/virtio/pci.h"
 #include "hw/virtio/virtio.h"
 #include "util/log.h"
 
@@ -351,3 +352,5 @@ DEVICE(virtio_balloon) = {
     .name = "virtio-balloon-device", .bus = "virtio-bus", .doc = "memory that the guest gives back", .size = sizeof(Balloon),
     .fields = fields, .base = virtio_fields, .realize = realize, .unrealize = unrealize,
 };
+
+DEVICE(virtio_balloon_pci) = VIRTIO_PCI("virtio-balloon-pci", device_virtio_balloon, "memory that the guest gives back", .alias = "virtio-balloon");

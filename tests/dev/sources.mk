@@ -21,3 +21,4 @@ tests += unit/test_aml
 tests += dev/test_acpi unit/test_smbios
 tests += dev/test_virtio_serial
 tests += dev/test_balloon
+tests += dev/test_watchdog

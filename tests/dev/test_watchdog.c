@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/* i6300esb and pvpanic-pci: registers as drivers use them, and what -action makes of it. */
+#define RIG_HARTS 1
+#include "tests/dev/rig.h"
+
+#include "hw/board/riscv_virt.h"
+
+#define F (VIRT_ECAM | 1 << 15)
+#define BAR VIRT_PCI_MMIO
+
+static Rig rig, *r = &rig;
+
+static void start(const char *device, WatchdogAction w, PanicAction p)
+{
+    rig_init(r);
+    g_autofree char *arg = g_strdup_printf("%s,addr=1", device);
+    r->config.watchdog_action = w;
+    r->config.panic_action = p;
+    r->cpus[0].standing = true;
+    rig_board(r);
+    r->vm->state = RUN_RUNNING;
+    r->config.no_reboot = true;             /* so that a reset is seen as an end */
+    Bus *b = bus_find(r->vm, "pcie.0");
+    b->hotplug = true;
+    rig_must(device_add(r->vm, arg));
+    wr(r, F + 0x10, BAR, 4);
+    wr(r, F + 4, 2, 2);
+}
+
+static void unlock(void) { wr(r, BAR + 12, 0x80, 2), wr(r, BAR + 12, 0x86, 2); }
+
+static void preload(unsigned stage, uint32_t val)
+{
+    unlock();
+    wr(r, BAR + 4 * (stage - 1), val, 4);
+}
+
+/* Until the machine is asked to end, or that many ms. */
+static bool ends(int ms)
+{
+    for (int i = 0; i < ms; i += 5)
+        if (!rig_turn(r, 5))
+            return true;
+    return false;
+}
+
+static void test_watchdog(void)
+{
+    start("i6300esb", WATCHDOG_RESET, PANIC_SHUTDOWN);
+    CHECK_EQ(rd(r, F, 4), 0x25ab8086);
+    wr(r, F + 0x60, 4, 2);                  /* microseconds */
+    wr(r, BAR, 5, 4);                       /* not unlocked: no */
+    preload(1, 50000);
+    preload(2, 50000);
+    wr(r, F + 0x68, 2, 1);
+    CHECK_EQ(rd(r, F + 0x68, 1), 2);
+    for (int i = 0; i < 4; i++) {           /* kept happy */
+        CHECK(!ends(20));
+        unlock();
+        wr(r, BAR + 12, 0x100, 2);
+    }
+    CHECK_EQ(rd(r, BAR + 8, 4), 0);
+    CHECK(ends(2000));
+    CHECK_EQ(rd(r, BAR + 8, 4), 1);         /* the first stage's end was seen */
+    CHECK_EQ(rd(r, BAR + 12, 2), 0x200);
+    unlock();
+    wr(r, BAR + 12, 0x200, 2);
+    CHECK_EQ(rd(r, BAR + 12, 2), 0);
+    rig_free(r);
+}
+
+static void test_locked(void)
+{
+    start("i6300esb", WATCHDOG_NONE, PANIC_SHUTDOWN);
+    wr(r, F + 0x68, 3, 1);
+    wr(r, F + 0x68, 0, 1);
+    CHECK_EQ(rd(r, F + 0x68, 1), 3);
+    wr(r, F + 0x60, 0xffff, 2);
+    CHECK_EQ(rd(r, F + 0x60, 2), 0x27);
+    vm_reset(r->vm);
+    CHECK_EQ(rd(r, F + 0x68, 1), 0);
+    CHECK_EQ(rd(r, F + 0x60, 2), 0);
+    rig_free(r);
+    /* Nothing, when that is asked for. */
+    start("i6300esb", WATCHDOG_NONE, PANIC_SHUTDOWN);
+    wr(r, F + 0x60, 4, 2);
+    preload(1, 1000);
+    preload(2, 1000);
+    wr(r, F + 0x68, 2, 1);
+    CHECK(!ends(30));
+    CHECK_EQ(rd(r, BAR + 12, 2), 0x200);
+    rig_free(r);
+}
+
+static void test_pvpanic(void)
+{
+    start("pvpanic-pci", WATCHDOG_RESET, PANIC_NONE);
+    CHECK_EQ(rd(r, F, 4), 0x00111b36);
+    CHECK_EQ(rd(r, BAR, 1), 7);
+    wr(r, BAR, 1, 1);
+    wr(r, BAR, 2, 1);
+    wr(r, BAR, 0xf0, 1);
+    wr(r, BAR + 3, 1, 1);
+    CHECK(!ends(10));
+    wr(r, BAR, 4, 1);
+    CHECK(ends(1000));
+    rig_free(r);
+    start("pvpanic-pci,events=1", WATCHDOG_RESET, PANIC_EXIT_FAILURE);
+    CHECK_EQ(rd(r, BAR, 1), 1);
+    wr(r, BAR, 4, 1);
+    CHECK(!ends(10));
+    wr(r, BAR, 1, 1);
+    CHECK(ends(1000));
+    CHECK_EQ(r->vm->exit_status, 1);
+    rig_free(r);
+}
+
+int main(void)
+{
+    RUN(test_watchdog);
+    RUN(test_locked);
+    RUN(test_pvpanic);
+    return test_end();
+}
