@@ -48,6 +48,56 @@ Err *disk_conf_bind(Device *d, DiskConf *c, const DiskPortOps *ops, bool read_on
     return NULL;
 }
 
+static Err *check_iothread(Vm *vm, const char *id)
+{
+    if (id && iothread_find(vm, id))
+        return NULL;
+    return err_hint(err(ERR_NOT_FOUND, "there is no I/O thread '%s'", id ? id : ""),
+                    "Add -object iothread,id=%s, or leave it out: all disks have a thread already.", id ? id : "ID");
+}
+
+static Err *check_mapping(Vm *vm, const json_t *list, unsigned queues)
+{
+    g_autofree bool *taken = g_new0(bool, queues);
+    json_t *each, *vq;
+    size_t i, k;
+
+    if (!json_is_array(list) || !json_array_size(list))
+        return err_hint(err(ERR_INVALID, "iothread-vq-mapping is a list"),
+                        "-device '{\"driver\":..,\"iothread-vq-mapping\":[{\"iothread\":\"ID\"}]}'");
+    json_array_foreach((json_t *)list, i, each) {
+        const json_t *vqs = json_object_get(each, "vqs");
+
+        TRY(check_iothread(vm, json_string_value(json_object_get(each, "iothread"))));
+        if (!vqs != !json_object_get(json_array_get(list, 0), "vqs"))
+            return err(ERR_INVALID, "iothread-vq-mapping: either all its members have vqs, or none");
+        json_array_foreach((json_t *)vqs, k, vq) {
+            json_int_t n = json_integer_value(vq);
+
+            if (!json_is_integer(vq) || n < 0 || n >= queues || taken[n])
+                return err(ERR_INVALID, "iothread-vq-mapping: vqs are numbers from 0 to %u, each once", queues - 1);
+            taken[n] = true;
+        }
+    }
+    return NULL;
+}
+
+Err *disk_check_iothreads(Vm *vm, const char *iothread, const char *mapping, unsigned queues)
+{
+    json_error_t why;
+
+    if (iothread && mapping)
+        return err(ERR_INVALID, "iothread and iothread-vq-mapping cannot both be given");
+    if (iothread)
+        return check_iothread(vm, iothread);
+    if (!mapping)
+        return NULL;
+    json_t *list = json_loads(mapping, JSON_REJECT_DUPLICATES, &why);
+    Err *e = check_mapping(vm, list, queues);
+    json_decref(list);
+    return e;
+}
+
 Err *disk_check_serial(const char *serial, unsigned most)
 {
     if (serial && strlen(serial) > most)

@@ -41,6 +41,11 @@ MUST_USE Err *disk_conf_bind(Device *d, DiskConf *c, const DiskPortOps *ops, boo
 /* A serial number of the guest's limits: at most `most` characters of printable ASCII. NULL is fine. */
 MUST_USE Err *disk_check_serial(const char *serial, unsigned most);
 
+/*
+ * iothread=ID and iothread-vq-mapping=[{"iothread":ID,"vqs":[..]},..] of a device with that many queues: do they make
+ * sense? (All queues are turned by the disks' thread all the same.) Both may be NULL, but not both be given.
+ */
+MUST_USE Err *disk_check_iothreads(Vm *vm, const char *iothread, const char *mapping, unsigned queues);
 /* Devices for the drives that nobody has taken and that are not if=none; the board and -device come first. */
 MUST_USE Err *drives_make_devices(Vm *vm);
 

@@ -62,7 +62,7 @@ typedef struct BlkQueue {
 struct VirtioBlk {
     VirtioDevice v;
     DiskConf conf;
-    char *serial, *iothread;
+    char *serial, *iothread, *mapping;
     uint16_t num_queues, queue_size;
     uint32_t max_discard, max_write_zeroes;         /* sectors */
     bool config_wce, discard, write_zeroes, report_granularity, merging, seg_max_adjust, scsi;
@@ -569,9 +569,7 @@ static Err *check_props(VirtioBlk *b)
                         "Use virtio-scsi-pci with scsi-hd for a disk that speaks SCSI.");
     if (b->cylinders > 65535 || b->heads > 255 || b->sectors > 255)
         return err(ERR_INVALID, "cyls is at most 65535, heads and secs at most 255");
-    if (b->iothread && !iothread_find(d->vm, b->iothread))
-        return err_hint(err(ERR_NOT_FOUND, "there is no I/O thread '%s'", b->iothread),
-                        "Add -object iothread,id=%s, or leave iothread= out: all disks have a thread already.", b->iothread);
+    TRY(disk_check_iothreads(d->vm, b->iothread, b->mapping, b->num_queues));
     const uint32_t most = INT32_MAX / SECTOR;
     if (b->max_discard > most || b->max_write_zeroes > most)
         return err(ERR_INVALID, "max-discard-sectors and max-write-zeroes-sectors are at most %u", most);
@@ -626,6 +624,7 @@ static const Field fields[] = {
     PROP(VirtioBlk, merging, .as = "request-merging", .def = "on", .doc = "sequential requests become one"),
     PROP(VirtioBlk, seg_max_adjust, .def = "on", .doc = "a request has as many parts as the queue allows"),
     PROP(VirtioBlk, iothread, .doc = "an -object iothread; all queues are in the disks' thread all the same"),
+    PROP(VirtioBlk, mapping, .as = "iothread-vq-mapping", .doc = "the same, as a JSON list for each queue"),
     PROP(VirtioBlk, scsi, .def = "off", .doc = "off is what there is"),
     PROP(VirtioBlk, cylinders, .as = "cyls", .def = "0", .doc = "0: guessed"),
     PROP(VirtioBlk, heads, .def = "0"), PROP(VirtioBlk, sectors, .as = "secs", .def = "0"),

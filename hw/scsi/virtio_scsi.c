@@ -54,7 +54,7 @@ struct VirtioScsi {
     ScsiBus bus;
     uint32_t num_queues, queue_size, max_sectors, cmd_per_lun;
     bool hotplug, param_change, seg_max_adjust;
-    char *iothread;
+    char *iothread, *mapping;
     Loop *loop;
     DiskQueue *queues;                  /* num_queues + FIRST of them */
     Cmd *kept, **kept_end;
@@ -538,9 +538,7 @@ static Err *check_props(VirtioScsi *s)
         return err(ERR_INVALID, "virtqueue_size is a power of two from 4 to %d", VIRTQ_MAX);
     if (!s->max_sectors || !s->cmd_per_lun)
         return err(ERR_INVALID, "max_sectors and cmd_per_lun are at least 1");
-    if (s->iothread && !iothread_find(d->vm, s->iothread))
-        return err_hint(err(ERR_NOT_FOUND, "there is no I/O thread '%s'", s->iothread),
-                        "Add -object iothread,id=%s, or leave iothread= out: all disks have a thread already.", s->iothread);
+    TRY(disk_check_iothreads(d->vm, s->iothread, s->mapping, s->num_queues));
     return d->vm->disks ? NULL : err(ERR_UNSUPPORTED, "this machine has no disks");
 }
 
@@ -601,6 +599,7 @@ static const Field fields[] = {
     PROP(VirtioScsi, param_change, .as = "param_change", .def = "on", .doc = "the guest hears of new sizes"),
     PROP(VirtioScsi, seg_max_adjust, .as = "seg_max_adjust", .def = "on", .doc = "a request has as many parts as the queue allows"),
     PROP(VirtioScsi, iothread, .doc = "an -object iothread; all queues are in the disks' thread all the same"),
+    PROP(VirtioScsi, mapping, .as = "iothread-vq-mapping", .doc = "the same, as a JSON list for each request queue"),
     {0}
 };
 

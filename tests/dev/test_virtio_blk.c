@@ -454,6 +454,35 @@ static void test_reset(void)
     box_free(&b);
 }
 
+/* ---- another size, while it runs */
+
+static void resize(void *opaque)
+{
+    Box *b = opaque;
+    BlockNode *n = disks_find(b->r.vm->disks, "d0")->node;
+    Disk *d;
+
+    rig_must(disk_new(n, PERM_RESIZE, PERM_ALL, "the test", &d));
+    rig_must(disk_resize(d, 2 * SIZE, false, (Preallocation){ PREALLOC_OFF }, 0));
+    disk_free(d);
+}
+
+static void test_resize(void)
+{
+    Box b;
+
+    box_make(&b, "", "");
+    box_start(&b, UINT64_MAX);
+    uint32_t generation = b.d.v->generation;
+    CHECK_EQ(request(&b, IN, SECTORS, 512), IOERR);
+    iothread_run(disks_thread(b.r.vm->disks), resize, &b);
+    CHECK(b.d.config_changes == 1 && b.d.v->generation != generation);
+    CHECK_EQ(virtio_config_read(b.d.v, 0, 4), 2 * SECTORS);
+    CHECK_EQ(request(&b, OUT, 2 * SECTORS - 1, 512), OK);
+    CHECK_EQ(request(&b, IN, 2 * SECTORS, 512), IOERR);
+    box_free(&b);
+}
+
 /* ---- properties */
 
 static void test_refused(void)
@@ -465,7 +494,10 @@ static void test_refused(void)
         { ",drive=d0,serial=123456789012345678901", "longer" }, { ",drive=d0,scsi=on", "virtio-scsi" },
         { ",drive=d0,iothread=t9", "-object iothread" }, { ",drive=d0,opt_io_size=1000", "multiples" },
         { ",drive=d0,rerror=enospc", "never fills" }, { ",drive=d0,max-discard-sectors=0", "at least" },
-        { ",drive=empty", "no medium" },
+        { ",drive=empty", "no medium" }, { ",drive=d0,iothread-vq-mapping=x", "is a list" },
+        { ",drive=d0,iothread-vq-mapping=[{\"iothread\":\"t9\"}]", "-object iothread" },
+        { ",drive=d0,iothread-vq-mapping=[{\"iothread\":\"disks\",,\"vqs\":[0,,0]}]", "each once" },
+        { ",drive=d0,iothread-vq-mapping=[{\"iothread\":\"disks\",,\"vqs\":[1]}]", "0 to 0" },
     };
     Box b = {0};
 
@@ -478,7 +510,7 @@ static void test_refused(void)
 
         CHECK(rig_says(vd_try_attach(&b.d, &b.r, device), rows[i].text));
     }
-    vd_attach(&b.d, &b.r, "virtio-blk-device,drive=d0");
+    vd_attach(&b.d, &b.r, "virtio-blk-device,drive=d0,num-queues=2,iothread-vq-mapping=[{\"iothread\":\"disks\",,\"vqs\":[1,,0]}]");
     box_free(&b);
 }
 
@@ -492,6 +524,7 @@ int main(void)
     RUN(test_errors);
     RUN(test_stop);
     RUN(test_reset);
+    RUN(test_resize);
     RUN(test_refused);
     return test_end();
 }
