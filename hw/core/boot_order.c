@@ -63,6 +63,46 @@ void boot_order_free(Machine *m)
     m->boot_order = NULL;
 }
 
+/* ---- devices */
+
+char *boot_order_path(const Device *d)
+{
+    char *text = d->cls->boot_part ? g_strdup_printf("/%s", d->cls->boot_part) : g_strdup("");
+
+    for (;;) {
+        const Device *up = d->outer ? d->outer : d->bus ? d->bus->owner : NULL;
+        bool has_part = !d->outer && d->bus && d->bus->cls->path;
+        g_autofree char *below = text;
+        g_autofree char *own = has_part ? d->bus->cls->path(d->bus, d) : !up && d->cls->root_path ? d->cls->root_path(d) : NULL;
+
+        if (!up)
+            return own ? g_strconcat(own, below, NULL) : NULL;
+        text = own ? g_strdup_printf("/%s%s", own, below) : g_strdup(below);
+        d = up;
+    }
+}
+
+/* All that can be booted from, now. */
+static GArray *collect(Machine *m)
+{
+    GArray *all = g_array_new(false, false, sizeof(BootEntry));
+
+    g_array_set_clear_func(all, clear_entry);
+    for (guint i = 0; m->boot_order && i < m->boot_order->len; i++) {
+        BootEntry e = *entry(m->boot_order, i);
+
+        e.path = g_strdup(e.path);
+        g_array_append_val(all, e);
+    }
+    for (const Device *d = m->devices; d; d = d->next) {
+        BootEntry e = { d->cls->boot ? boot_order_path(d) : NULL, d->bootindex, d->cls->boot };
+
+        if (e.path)
+            g_array_append_val(all, e);
+    }
+    return all;
+}
+
 /* ---- writing it */
 
 /* A path stands there once, where it comes first. */
@@ -107,14 +147,12 @@ static void put_indexed(GPtrArray *lines, const GArray *list)
 char *boot_order_text(Vm *vm, bool first)
 {
     const VmConfig *c = vm->config;
-    const GArray *list = machine_of(vm)->boot_order;
     g_autoptr(GPtrArray) lines = g_ptr_array_new();
+    g_autoptr(GArray) list = collect(machine_of(vm));
 
-    if (list) {
-        put_letters(lines, list, first ? c->boot_once : NULL, true);
-        put_indexed(lines, list);
-        put_letters(lines, list, c->boot_order, false);
-    }
+    put_letters(lines, list, first ? c->boot_once : NULL, true);
+    put_indexed(lines, list);
+    put_letters(lines, list, c->boot_order, false);
     if (c->boot_strict)
         g_ptr_array_add(lines, (char *)"HALT");
     if (!lines->len)

@@ -6,9 +6,10 @@
 #include "hw/core/board.h"
 
 /*
- * A device that can be booted from says so at its realize, and takes it back at its unrealize. path: as Open Firmware
- * has it ("/pci@i0cf8/scsi@3/disk@0,0"). index: its bootindex, -1 for none; no two devices may have the same. letter:
- * what it is to -boot order=: 'a' floppy, 'c' disk, 'd' CD, 'n' network. Machine lock.
+ * Devices whose class says what they are to firmware (DeviceClass.boot) are found by themselves: their path is made of
+ * the parts of the buses they hang on. Another thing that can be booted from is told of here. path: as Open Firmware has
+ * it ("/pci@i0cf8/scsi@3/disk@0,0"). index: its bootindex, -1 for none; no two may have the same. letter: what it is to
+ * -boot order=: 'a' floppy, 'c' disk, 'd' CD, 'n' network. Machine lock.
  */
 MUST_USE Err *boot_order_add(Vm *vm, const char *path, int index, char letter);
 void boot_order_remove(Vm *vm, const char *path);       /* fine when it is not there */
@@ -18,6 +19,9 @@ void boot_order_remove(Vm *vm, const char *path);       /* fine when it is not t
  * first: this is the machine's first boot, for which there is once=.
  */
 char *boot_order_text(Vm *vm, bool first);
+
+/* The path of a device; g_free it. NULL: something on the way has no name for firmware. */
+char *boot_order_path(const Device *d);
 
 void boot_order_free(Machine *m);
 

@@ -61,6 +61,10 @@ typedef struct DeviceClass {
     Err *(*realize)(Device *);
     void (*unrealize)(Device *);            /* undoes realize; runs also when realize failed half way */
     void (*reset)(Device *);                /* after STATE was zeroed */
+    /* Firmware boots from it (hw/core/boot_order.h): 'c' a disk, 'd' a CD, 'n' the network; 0: no. */
+    char boot;
+    const char *boot_part;      /* the end of its firmware path, behind its bus's part: "disk@0,0". NULL: none */
+    char *(*root_path)(const Device *);     /* BUS_SYSTEM: where firmware paths through it begin, "/pci@i0cf8"; g_free it */
 } DeviceClass;
 
 struct Device {

@@ -455,7 +455,7 @@ static const Field fields[] = {
 
 DEVICE(nvme) = {
     .name = "nvme", .bus = "pci", .doc = "NVM Express controller", .size = sizeof(Nvme), .fields = fields, .base = pci_fields,
-    .realize = realize, .unrealize = unrealize, .reset = reset,
+    .boot = 'c', .boot_part = "namespace@1,0", .realize = realize, .unrealize = unrealize, .reset = reset,
 };
 
 /* ---- nvme-ns */

@@ -633,6 +633,7 @@ static const Field fields[] = {
 
 DEVICE(virtio_blk) = {
     .name = "virtio-blk-device", .bus = "virtio-bus", .doc = "virtio disk", .size = sizeof(VirtioBlk),
+    .boot = 'c', .boot_part = "disk@0,0",
     .fields = fields, .base = virtio_fields, .realize = realize, .unrealize = unrealize,
 };
 

@@ -462,7 +462,7 @@ static const Field net_fields[] = {
 
 DEVICE(virtio_net) = {
     .name = "virtio-net-device", .bus = "virtio-bus", .doc = "virtio network adapter",
-    .size = sizeof(VirtioNet), .fields = net_fields, .base = virtio_fields,
+    .size = sizeof(VirtioNet), .fields = net_fields, .base = virtio_fields, .boot = 'n', .boot_part = "ethernet-phy@0",
     .realize = net_realize, .unrealize = net_unrealize,
 };
 

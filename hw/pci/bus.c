@@ -210,21 +210,6 @@ void pci_unuse(PciDevice *d)
     d->rom = d->initial = NULL;
 }
 
-char *pci_boot_path(const PciDevice *d, const char *type)
-{
-    char *text = pci_fn(d) ? g_strdup_printf("%s@%x,%x", type, pci_slot(d), pci_fn(d))
-                           : g_strdup_printf("%s@%x", type, pci_slot(d));
-
-    for (const PciBus *b = d->bus; b->bridge; b = b->bridge->bus) {
-        g_autofree char *below = text, *own = path(&b->bridge->bus->bus, &b->bridge->dev);
-
-        text = g_strdup_printf("%s/%s", own, below);
-    }
-    char *whole = g_strdup_printf("/pci@i0cf8/%s", text);
-    g_free(text);
-    return whole;
-}
-
 /* ---- making, walking */
 
 static bool id_taken(const PciHost *h, unsigned id)

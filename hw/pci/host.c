@@ -104,9 +104,16 @@ static void host_unrealize(Device *d)
     pthread_mutex_destroy(&h->intx_lock);
 }
 
+/* The name is that of PCI's first host bridges: what firmware looks for, wherever the bridge is. */
+static char *root_path(const Device *d)
+{
+    return g_strdup("/pci@i0cf8");
+}
+
 DEVICE(gpex) = {
     .name = "gpex-pcihost", .bus = BUS_SYSTEM, .doc = "PCI Express host bridge",
     .size = sizeof(PciHost), .fields = host_fields, .realize = host_realize, .unrealize = host_unrealize,
+    .root_path = root_path,
 };
 
 Err *pci_host_make(Vm *vm, const PciHostConfig *c, PciBus **out)

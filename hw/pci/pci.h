@@ -130,7 +130,4 @@ typedef struct PciHostConfig {
 } PciHostConfig;
 MUST_USE Err *pci_host_make(Vm *vm, const PciHostConfig *c, PciBus **out);
 
-/* The path of a function as firmware's bootorder file says it: "/pci@i0cf8/scsi@3/.."; g_free it. */
-char *pci_boot_path(const PciDevice *d, const char *type /* "scsi", "ethernet" */);
-
 #endif

@@ -464,11 +464,11 @@ static const Field hd_fields[] = {
 static const Field cd_fields[] = { COMMON_PROPS, {0} };
 
 DEVICE(scsi_hd) = {
-    .name = "scsi-hd", .alias = "scsi-disk", .bus = "SCSI", .doc = "SCSI disk", .size = sizeof(ScsiDisk),
+    .name = "scsi-hd", .alias = "scsi-disk", .bus = "SCSI", .doc = "SCSI disk", .size = sizeof(ScsiDisk), .boot = 'c',
     .fields = hd_fields, .base = scsi_fields, .realize = realize_hd, .unrealize = unrealize, .reset = reset,
 };
 DEVICE(scsi_cd) = {
-    .name = "scsi-cd", .bus = "SCSI", .doc = "SCSI CD-ROM", .size = sizeof(ScsiDisk),
+    .name = "scsi-cd", .bus = "SCSI", .doc = "SCSI CD-ROM", .size = sizeof(ScsiDisk), .boot = 'd',
     .fields = cd_fields, .base = scsi_fields, .realize = realize_cd, .unrealize = unrealize, .reset = reset,
 };
 

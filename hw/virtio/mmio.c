@@ -11,6 +11,7 @@
  * Bell, interrupt status and acknowledgement need no machine lock; the rest takes it.
  * Shared memory regions: there are none.
  */
+#include <inttypes.h>
 #include "hw/virtio/mmio.h"
 
 #include <stdatomic.h>
@@ -32,6 +33,7 @@ typedef struct VirtioMmio {
     Region io;
     Irq irq;
     VirtioBus bus;
+    uint64_t base;                      /* of its registers */
     bool force_legacy;
     pthread_mutex_t line;               /* the interrupt line follows the device's isr */
     /* what the driver selected, and half of what it wrote */
@@ -310,10 +312,15 @@ static const Field mmio_fields[] = {
     {0}
 };
 
+static char *root_path(const Device *d)
+{
+    return g_strdup_printf("/virtio-mmio@%016" PRIx64, ((const VirtioMmio *)d)->base);
+}
+
 DEVICE(virtio_mmio) = {
     .name = "virtio-mmio", .bus = BUS_SYSTEM, .doc = "virtio transport in memory",
     .size = sizeof(VirtioMmio), .fields = mmio_fields,
-    .realize = mmio_realize, .unrealize = mmio_unrealize, .reset = mmio_reset,
+    .realize = mmio_realize, .unrealize = mmio_unrealize, .reset = mmio_reset, .root_path = root_path,
 };
 
 Err *virtio_mmio_make(Vm *vm, uint64_t base, unsigned index, Irq irq)
@@ -321,6 +328,7 @@ Err *virtio_mmio_make(Vm *vm, uint64_t base, unsigned index, Irq irq)
     VirtioMmio *m = (VirtioMmio *)device_new(vm, &device_virtio_mmio);
     g_autofree char *name = g_strdup_printf("virtio-mmio-bus.%u", index);
 
+    m->base = base;
     TRY(device_place(&m->dev, &m->io, base));
     m->irq = irq;
     bus_init(vm, &m->bus.bus, &virtio_bus_class, name, &m->dev);

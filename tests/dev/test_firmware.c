@@ -177,6 +177,23 @@ static void test_boot_order(void)
     rig_free(r);
 }
 
+/* Devices on buses are found without being told of. */
+static void test_device_paths(void)
+{
+    rig_init(r);
+    r->config.devices = g_ptr_array_new();
+    r->config.boot_order = (char *)"n";
+    g_ptr_array_add(r->config.devices, (void *)"virtio-net-device");
+    g_ptr_array_add(r->config.devices, (void *)"pcie-root-port,id=p,addr=5");
+    g_ptr_array_add(r->config.devices, (void *)"virtio-net-pci,bus=p,bootindex=3");
+    g_ptr_array_add(r->config.devices, (void *)"virtio-net-pci,addr=7.1,multifunction=on,bootindex=1");
+    rig_board(r);
+    file_is("bootorder", "/pci@i0cf8/ethernet@7,1/ethernet-phy@0\n/pci@i0cf8/pci-bridge@5/ethernet@0/ethernet-phy@0\n"
+            "/virtio-mmio@0000000010008000/ethernet-phy@0");
+    rig_free(r);
+    g_ptr_array_free(r->config.devices, true);
+}
+
 static void test_no_boot_order(void)
 {
     rig_init(r);
@@ -377,6 +394,7 @@ int main(void)
     RUN(test_user_errors);
     RUN(test_boot_order);
     RUN(test_no_boot_order);
+    RUN(test_device_paths);
     RUN(test_writable);
     RUN(test_flash_store);
     RUN(test_flash_readonly);
