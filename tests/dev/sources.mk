@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Devices, poked without a CPU.
-tests += dev/test_aclint dev/test_pci dev/test_pci_irq dev/test_pci_hotplug dev/test_plic dev/test_aplic dev/test_imsic dev/test_serial dev/test_virt_board dev/test_virt_devices
+tests += dev/test_aclint dev/test_pci dev/test_pci_irq dev/test_pci_hotplug dev/test_pci_live dev/test_plic dev/test_aplic dev/test_imsic dev/test_serial dev/test_virt_board dev/test_virt_devices
 tests += dev/test_virtio_mmio
 tests += dev/test_aclint dev/test_pci dev/test_plic dev/test_aplic dev/test_imsic dev/test_serial dev/test_virt_board dev/test_virt_devices
 tests += dev/test_virtio_blk dev/test_scsi dev/test_nvme
