@@ -50,6 +50,8 @@ static void tell(VirtioPci *p, uint16_t vector, uint8_t bit)
 {
     VirtioDevice *v = p->bus.device;
 
+    if (!v)
+        return;                         /* unplugged */
     if (msix_on(&p->pci)) {
         if (vector != VIRTIO_NO_VECTOR)
             msix_notify(&p->pci, vector);
