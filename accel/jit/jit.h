@@ -24,7 +24,7 @@
 
 typedef struct CodeRegion CodeRegion;
 
-enum { GRANULE_BITS = 6 /* 64 granules of 64 bytes make a page */, PAGE_IDS = 6, HASH_BITS = 17,
+enum { GRANULE_BITS = 6 /* 64 granules of 64 bytes make a page */, PAGE_IDS = 6, HASH_BITS = 19,
        REGION_EXITS = 1 << 15 /* numbers that a region's exits may have */ };
 
 /* ---- guest pages with code; made once, kept to the end */

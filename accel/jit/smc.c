@@ -90,9 +90,16 @@ void unit_kill(Jit *j, Unit *u, TcgVcpu *t)
     for (int which = 0; which < 2; which++)
         page_remove(u, which);
     purge(j, u, t);
-    for (int which = 0; which < 2; which++)
-        if (u->page[which])
-            page_settle(u->page[which]);
+    /*
+     * A page that keeps units keeps its granules too, be they too many: a library's page can have thousands of
+     * units, and eviction kills one after the other. The next store that finds none there settles it.
+     */
+    for (int which = 0; which < 2; which++) {
+        CodePage *p = u->page[which];
+
+        if (p && !p->units[0] && !p->units[1])
+            page_settle(p);
+    }
     j->stats.invalidated++;
 }
 
@@ -116,6 +123,7 @@ static void page_invalidate(CodePage *p, unsigned lo, unsigned hi, TcgVcpu *t)
                 unit_kill(j, u, t);
         }
     }
+    page_settle(p);
     pthread_mutex_unlock(&j->lock);
 }
 

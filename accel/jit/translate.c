@@ -168,6 +168,15 @@ static bool emit(Work *w)
     return x64_emit(j->emitter, &q, &w->code) && r->nexits + w->code.nexits <= REGION_EXITS;
 }
 
+/* No unit came of it. A page may have thousands of units: those are not looked at. */
+static void granules_back(CodePage *p, uint64_t was)
+{
+    if (was)
+        atomic_store(&p->granules, was);
+    else
+        page_settle(p);
+}
+
 static Result make(Work *w, Unit **out)
 {
     Jit *j = w->j;
@@ -193,9 +202,9 @@ static Result make(Work *w, Unit **out)
             result = TOO_SMALL;
     }
     if (result != MADE) {
-        page_settle(w->page);
-        if (second)
-            page_settle(second);
+        granules_back(w->page, was);
+        if (second && second != w->page)
+            granules_back(second, was2);
     } else {
         atomic_store(&w->page->granules, was | unit_granules(*out, 0));
         if (second)
