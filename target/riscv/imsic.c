@@ -48,8 +48,10 @@ void riscv_imsic_set(Vcpu *v, int level, uint32_t id)
     if (!f || id == 0 || id > IMSIC_IDS)
         return;
     /* One that is pending already has been told by whoever set it. */
-    if (__atomic_fetch_or(&f->eip[id / 64], BIT(id % 64), __ATOMIC_SEQ_CST) & BIT(id % 64))
+    if (__atomic_fetch_or(&f->eip[id / 64], BIT(id % 64), __ATOMIC_SEQ_CST) & BIT(id % 64)) {
+        riscv_irq_again(v);
         return;
+    }
     if (get(&f->eie[id / 64]) & BIT(id % 64) && delivers(f))
         riscv_irq_line(v, pin_of(level), 1);
 }
