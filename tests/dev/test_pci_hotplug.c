@@ -159,18 +159,20 @@ static void test_slot_more(void)
     end();
 }
 
-/* Users and guests in any order, a thousand cards. */
+/* Users and guests in any order, a thousand cards of several kinds. */
 static void test_cycles(void)
 {
+    static const char *const kinds[] = { "edu", "virtio-rng-pci", "virtio-serial-pci", "virtio-balloon-pci", "pcie-pci-bridge", "i6300esb" };
     unsigned plugs = 0, turns = 0;
 
     start_slot(NULL);
     while (plugs < 1000 && turns++ < 100000) {
+        g_autofree char *card = g_strdup_printf("%s,id=x,bus=p", kinds[rnd(G_N_ELEMENTS(kinds))]);
         Err *e = NULL;
 
         switch (rnd(8)) {
         case 0: case 1:
-            e = device_add(r->vm, "edu,id=x,bus=p");
+            e = device_add(r->vm, card);
             plugs += !e;
             break;
         case 2: case 3:
