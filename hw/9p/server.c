@@ -142,12 +142,14 @@ static void version(P9Server *s, P9Call *c, P9In *in)
 
     p9_fids_clear(s);
     s->msize = ok ? MIN(msize, P9_MSIZE_MOST) : 0;
-    if (ok) {
+    if (ok)
         s->reply = g_realloc(s->reply, s->msize);
-    }
     p9_out_u32(&m, ok ? s->msize : MIN(msize, P9_MSIZE_MOST));
     p9_out_str(&m, ok ? "9P2000.L" : "unknown");
-    send_reply(c, T_VERSION + 1, body, m.len);
+    if (c->in.len < P9_HEADER + m.len)
+        send_error(c, -EMSGSIZE);
+    else
+        send_reply(c, T_VERSION + 1, body, m.len);
 }
 
 void p9_forget(P9Server *s)
@@ -208,8 +210,8 @@ void p9_call(P9Server *s, P9Call *c)
     c->fid = NULL;
     c->flushes = NULL;
     c->offloaded = false;
-    /* Our smallest reply of all, but for Rversion's, is an error: 11 bytes. */
-    if (c->out.len < P9_HEADER || c->in.len < 64) {
+    /* An error is 11 bytes; drivers offer no more than the reply can have. */
+    if (c->out.len < P9_HEADER || c->in.len < P9_IO_HEADER) {
         c->done(c, 0);
         return;
     }

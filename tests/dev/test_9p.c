@@ -650,10 +650,14 @@ static void test_nonsense(void)
         if (p9c_raw(&k, sizeof(whole)))
             CHECK_EQ(k.rep[4], 7);
     }
-    k.room = 20;                                            /* no room for replies */
+    k.room = 10;                                            /* no room for replies */
     memcpy(k.req, whole, sizeof(whole));
     CHECK(!p9c_raw(&k, sizeof(whole)));
-    k.room = 64;
+    k.room = 11;                                            /* for the smallest */
+    CHECK_EQ(p9c(&k, STATFS, "d", 0u), -EMSGSIZE);
+    CHECK_EQ(p9c(&k, FLUSH, "w", 3), 0);
+    CHECK_EQ(p9c(&k, WALK, "ddw", 0u, 55u, 0), 0);
+    CHECK_EQ(p9c_clunk(&k, 55), 0);
     CHECK_EQ(p9c(&k, READ, "dqd", 0u, UINT64_C(0), 0xffffffffu), -EBADF);
     CHECK_EQ(p9c(&k, READDIR, "dqd", 0u, UINT64_C(0), 0xffffffffu), -EBADF);
     k.room = 0;
