@@ -190,7 +190,10 @@ static Err *ask_unplug(Bus *bus, Device *dev)
 static char *path(const Bus *bus, const Device *dev)
 {
     const PciDevice *d = (const PciDevice *)dev;
-    const char *type = d->config[R_CLASS + 2] == 1 ? "scsi" : d->config[R_CLASS + 2] == 2 ? "ethernet" :
+    /* NVMe has no name of its own in Open Firmware: firmware looks for the identity. */
+    bool nvme = d->config[R_CLASS + 2] == 1 && d->config[R_CLASS + 1] == 8;
+    g_autofree char *identity = g_strdup_printf("pci%04x,%04x", pci_get16(d->config + R_VENDOR), pci_get16(d->config + R_DEVICE));
+    const char *type = nvme ? identity : d->config[R_CLASS + 2] == 1 ? "scsi" : d->config[R_CLASS + 2] == 2 ? "ethernet" :
                        pci_is_bridge(d) ? "pci-bridge" : "pci";
 
     return pci_fn(d) ? g_strdup_printf("%s@%x,%x", type, pci_slot(d), pci_fn(d)) : g_strdup_printf("%s@%x", type, pci_slot(d));

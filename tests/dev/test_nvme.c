@@ -5,6 +5,7 @@
  * namespaces that come and go, errors of the host, and a driver that makes no sense.
  */
 #define RIG_HARTS 1
+#include "hw/core/boot_order.h"
 #include "hw/pci/pci.h"
 #include "system/disks.h"
 #include "tests/dev/rig.h"
@@ -525,6 +526,31 @@ static void test_any(void)
     box_free(&b);
 }
 
+static void test_boot_order(void)
+{
+    Box b;
+
+    box_make(&b);
+    add_drive(&b, "d1", ",readonly=on");
+    add_drive(&b, "d2", ",readonly=on");
+    add_drive(&b, "d3", ",readonly=on");
+    GPtrArray *devices = g_ptr_array_new();
+    const char *const lines[] = {
+        "nvme,id=n,drive=d1,serial=S1,bootindex=2,addr=3,share-rw=on", "virtio-blk-device,drive=d2,bootindex=1,bus=virtio-mmio-bus.0,share-rw=on",
+        "virtio-scsi-pci,addr=5", "scsi-hd,drive=d3,bootindex=0,scsi-id=4,lun=1,share-rw=on",
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++)
+        g_ptr_array_add(devices, (char *)lines[i]);
+    b.r.config.devices = devices;
+    rig_board(&b.r);
+    b.r.config.devices = NULL;
+    g_ptr_array_free(devices, true);
+    g_autofree char *text = boot_order_text(b.r.vm, true);
+    CHECK_STR(text, "/pci@i0cf8/scsi@5/channel@0/disk@4,1\n/virtio-mmio@0000000010001000/disk@0,0\n"
+                    "/pci@i0cf8/pci1b36,0010@3/namespace@1,0");
+    box_free(&b);
+}
+
 static void test_refused(void)
 {
     static const struct { const char *device, *text; } rows[] = {
@@ -556,6 +582,7 @@ int main(void)
     RUN(test_namespaces);
     RUN(test_errors);
     RUN(test_any);
+    RUN(test_boot_order);
     RUN(test_refused);
     return test_end();
 }
