@@ -134,7 +134,8 @@ static uint64_t decoded(const PciDevice *d, unsigned n)
     if (is_64(b->kind))
         val |= (uint64_t)pci_get32(d->config + reg + 4) << 32;
     val &= ~(b->region->size - 1);
-    return val ? val : NOWHERE;
+    /* Memory at 0 is a BAR that nobody has set yet; port 0 is a good one, and the first that EDK2 gives away. */
+    return val || b->kind == PCI_BAR_IO ? val : NOWHERE;
 }
 
 /* Where in the machine's memory the BAR shows. */
