@@ -4,7 +4,7 @@
 # clang, with its sanitizers, and coverage in every object.
 fuzz-scripts += tests/fuzz/fuzz
 
-fuzz-targets := kernel firmware dtb initrd loader cmdline opts ir riscv chardev nbd-server nbd-client virtio p9
+fuzz-targets := kernel firmware dtb initrd loader cmdline opts ir riscv chardev nbd-server nbd-client virtio p9 net
 # These are files.c with a kind of file each.
 fuzz-files := kernel firmware dtb initrd loader
 fuzz-kind-kernel   := KERNEL
