@@ -309,6 +309,24 @@ static void test_express(void)
     end();
 }
 
+/* Ports begin with 0, and a BAR may be there; memory at 0 is no place. */
+static void test_port_zero(void)
+{
+    START("virtio-rng-pci,disable-legacy=off");
+    uint64_t f = cfg(0, 1, 0, 0);
+    uint64_t val;
+
+    CHECK_EQ(rd32(r, f), 0x10051af4);
+    CHECK_EQ(rd32(r, f + 0x10), 1);
+    wr(r, f + 4, 1, 2);
+    wr(r, VIRT_PCI_PIO + 18, 1, 1);                         /* its status register */
+    CHECK_EQ(rd(r, VIRT_PCI_PIO + 18, 1), 1);
+    wr(r, f + 4, 2, 2);
+    CHECK_EQ(space_io(r->vm->mem, VIRT_PCI_PIO + 18, &val, 1, false), MEM_OK);
+    CHECK_EQ(val, 0xff);
+    end();
+}
+
 /* Any writes anywhere in configuration space, and accesses to the windows; then a reset makes it whole. */
 static void test_nonsense(void)
 {
@@ -362,6 +380,7 @@ int main(void)
     RUN(test_rom);
     RUN(test_bridge);
     RUN(test_express);
+    RUN(test_port_zero);
     RUN(test_nonsense);
     return test_end();
 }
