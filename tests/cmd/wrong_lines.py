@@ -131,7 +131,7 @@ LINES = [
     ("-serial file:{D} {IDLE}", "Is a directory", "path of a file"),
     ("-serial pipe:{D}/none {IDLE}", "none", "No such file", "mkfifo"),
     ("-serial vc {IDLE}", "no graphical console", "stdio"),
-    ("-serial /dev/ttyS0 {IDLE}", "/dev/ttyS0", "not available", "pty"),
+    ("-serial /dev/null {IDLE}", "/dev/null", "no serial port", "backend file"),
     ("-chardev sockte,id=a {IDLE}", "'sockte'", "Did you mean 'socket'"),
     ("-chardev null {IDLE}", "-chardev null", "no id", "id=NAME"),
     ("-chardev file,id=a,paht=/x {IDLE}", "'paht'", "Did you mean 'path'"),
