@@ -152,7 +152,7 @@ static void test_remap(void)
     CHECK_EQ(space_write(vm->mem, COUNT, &many, 8), MEM_OK);
     vm_start(vm);
     for (int i = 0; i < 500; i++) {
-        must(space_map(vm->mem, 0x60000000, &extra, 0));
+        must(space_map(vm->mem, 0x18000000, &extra, 0));
         vm_unlock(vm);
         vm_turn(vm, false);
         vm_lock(vm);
