@@ -85,7 +85,7 @@ static uint64_t rnd_float(void)
 /* ---- the guest */
 
 static IrSlot guest_slots[SLOTS];
-static char guest_names[SLOTS][8];
+static char guest_names[SLOTS][16];
 
 static uint64_t help_pure(Env *env, uint64_t a, uint64_t b, uint64_t c) { return a * 3 + b * 5 + c * 7; }
 static uint64_t help_reads(Env *env, uint64_t a, uint64_t b, uint64_t c)
@@ -145,20 +145,20 @@ static void guest_make(void)
         s->name = guest_names[n];
         s->pin = -1;
         if (n < SLOT_F) {
-            snprintf(guest_names[n], 8, "r%d", n);
+            snprintf(guest_names[n], sizeof(guest_names[n]), "r%d", n);
             *s = (IrSlot){ s->name, IR_I64, BANK_GPR, (int32_t)offsetof(Env, gpr) + 8 * n, -1 };
             if (n % PIN_STRIDE == 0)
                 s->pin = (int8_t)(n / PIN_STRIDE);
         } else if (n < SLOT_SYS) {
-            snprintf(guest_names[n], 8, "f%d", n - SLOT_F);
+            snprintf(guest_names[n], sizeof(guest_names[n]), "f%d", n - SLOT_F);
             *s = (IrSlot){ s->name, IR_F64, BANK_FPR, (int32_t)offsetof(Env, vec) + 64 * (n - SLOT_F), -1 };
             if (n % 2 && n - SLOT_F < 20)
                 s->pin = (int8_t)((n - SLOT_F) / 2);
         } else if (n < SLOT_N32) {
-            snprintf(guest_names[n], 8, "sys%d", n - SLOT_SYS);
+            snprintf(guest_names[n], sizeof(guest_names[n]), "sys%d", n - SLOT_SYS);
             *s = (IrSlot){ s->name, IR_I64, BANK_MEM, (int32_t)offsetof(Env, sys) + 8 * (n - SLOT_SYS), -1 };
         } else {
-            snprintf(guest_names[n], 8, "n%d", n - SLOT_N32);
+            snprintf(guest_names[n], sizeof(guest_names[n]), "n%d", n - SLOT_N32);
             *s = (IrSlot){ s->name, IR_I32, BANK_MEM, (int32_t)offsetof(Env, sys) + 8 * 8 + 4 * (n - SLOT_N32), -1 };
         }
     }
