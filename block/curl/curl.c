@@ -10,7 +10,7 @@
 #include "block/curl/web.h"
 #include "block/objects.h"
 
-#define FETCHES 8
+#define FETCHES 16
 #define FETCH_MAX (4u << 20)        /* bytes of one */
 #define TIMEOUT_MAX 10000
 
@@ -139,14 +139,27 @@ static void wait_for_any(CurlNode *c)
     co_pause();         /* those who wait for them are about to run */
 }
 
-/* The one to fill anew: unused, else not used for longest. NULL: all are busy, or waited for. */
+/* What is in it has not been read yet: several who read on in different places would fetch it again. */
+static bool is_owed(const Fetch *f)
+{
+    return f->ok && f->served < f->want;
+}
+
+static bool sooner(const Fetch *f, const Fetch *than)
+{
+    if (f->ok != than->ok)
+        return !f->ok;
+    return is_owed(f) != is_owed(than) ? !is_owed(f) : f->used < than->used;
+}
+
+/* The one to fill anew: unused, else one that was read, else not used for longest. NULL: all are busy, or waited for. */
 static Fetch *oldest(CurlNode *c)
 {
     Fetch *best = NULL;
 
     for (int i = 0; i < FETCHES; i++) {
         Fetch *f = &c->fetches[i];
-        if (!f->busy && !f->waiting && (!best || (best->ok && (!f->ok || f->used < best->used))))
+        if (!f->busy && !f->waiting && (!best || sooner(f, best)))
             best = f;
     }
     return best;
@@ -167,6 +180,7 @@ static Fetch *fetch(CurlNode *c, uint64_t off, uint64_t least)
             want = MIN(want, other->off - off);
     }
     f->used = ++c->clock;
+    f->served = 0;
     return web_start(c->web, f, off, want) ? f : NULL;
 }
 
@@ -177,7 +191,8 @@ static void fetch_ahead(CurlNode *c, uint64_t off, uint64_t end)
 
     if (off == c->next && f && end - f->off > f->want / 2) {
         uint64_t next = f->off + f->want;
-        if (next < c->node.size && !find(c, next))
+        const Fetch *room = oldest(c);
+        if (next < c->node.size && !find(c, next) && room && !is_owed(room))
             fetch(c, next, f->want);
     }
     c->next = end;
@@ -222,6 +237,7 @@ static ssize_t take(CurlNode *c, uint64_t off, const IoVec *q, size_t done, unsi
     size_t n = MIN(f->got - at, q->len - done);
     iov_write(q, done, f->buf + at, n);
     f->used = ++c->clock;
+    f->served += n;
     return n;
 }
 

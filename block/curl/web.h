@@ -60,6 +60,7 @@ typedef struct Fetch {
     int64_t range_start, range_total;       /* Content-Range; -1: none, or no total */
     int64_t length;                 /* of the body, as libcurl heard of it; -1: unknown */
     char *etag, *modified;
+    uint64_t served;                /* bytes that readers have had, of late: the reader's own */
 } Fetch;
 
 MUST_USE Err *web_new(Loop *loop, const WebConfig *c, Web **out);
