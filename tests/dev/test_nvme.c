@@ -7,7 +7,7 @@
 #define RIG_HARTS 1
 #include "hw/core/boot_order.h"
 #include "hw/pci/pci.h"
-#include "system/disks.h"
+#include "tests/dev/disk-rig.h"
 #include "tests/dev/rig.h"
 
 enum {
@@ -20,7 +20,7 @@ typedef struct Ring { uint64_t sq, cq; unsigned tail, head; bool phase; } Ring;
 typedef struct Box {
     Rig r;
     PciDevice *pci;
-    char *dir, *img;
+    DiskRig disk;
     uint64_t next, data, list;
     Ring rings[4];
     uint16_t cid;
@@ -40,7 +40,7 @@ static uint64_t ram(Box *b, uint64_t bytes)
 
 static void add_drive(Box *b, const char *id, const char *more)
 {
-    g_autofree char *arg = g_strdup_printf("if=none,id=%s,format=raw,file=%s,file.locking=off%s", id, b->img, more);
+    g_autofree char *arg = g_strdup_printf("if=none,id=%s,format=raw,file=%s,file.locking=off%s", id, b->disk.img, more);
 
     rig_must(disks_add_drive(b->r.vm->disks, arg, false));
 }
@@ -48,15 +48,7 @@ static void add_drive(Box *b, const char *id, const char *more)
 static void box_make(Box *b)
 {
     *b = (Box){ .next = RAM };
-    rig_init(&b->r);
-    b->r.cpus[0].standing = true;
-    vm_unlock(b->r.vm);
-    rig_must(disks_new(b->r.vm, &b->r.vm->disks));
-    vm_lock(b->r.vm);
-    b->dir = g_dir_make_tmp("nvme-XXXXXX", NULL);
-    b->img = g_build_filename(b->dir, "disk.img", NULL);
-    g_autofree char *zeroes = g_malloc0(SIZE);
-    CHECK(g_file_set_contents(b->img, zeroes, SIZE, NULL));
+    disk_rig_init(&b->disk, &b->r, SIZE);
     add_drive(b, "d0", ",discard=unmap");
 }
 
@@ -83,18 +75,7 @@ static void box_start(Box *b, const char *first, const char *second)
 
 static void box_free(Box *b)
 {
-    Vm *vm = b->r.vm;
-
-    board_free(vm);
-    vm_unlock(vm);
-    disks_free(vm->disks);
-    vm->disks = NULL;
-    vm_lock(vm);
-    rig_free(&b->r);
-    unlink(b->img);
-    rmdir(b->dir);
-    g_free(b->img);
-    g_free(b->dir);
+    disk_rig_free(&b->disk, &b->r);
 }
 
 static bool wait_status(Box *b, uint32_t mask, uint32_t want)
@@ -470,7 +451,7 @@ static void test_errors(void)
         "{\"event\":\"none\",\"iotype\":\"write\",\"errno\":28,\"sector\":8,\"once\":true},"
         "{\"event\":\"none\",\"iotype\":\"write\",\"errno\":5,\"sector\":16},"
         "{\"event\":\"none\",\"iotype\":\"read\",\"errno\":5,\"sector\":16}],"
-        "\"image\":{\"driver\":\"file\",\"filename\":\"%s\",\"locking\":\"off\"}}}", b.img);
+        "\"image\":{\"driver\":\"file\",\"filename\":\"%s\",\"locking\":\"off\"}}}", b.disk.img);
     rig_must(disks_add_blockdev(b.r.vm->disks, node));
     box_start(&b, "nvme,id=n,drive=bad,serial=S1", NULL);
     enable(&b);

@@ -6,7 +6,7 @@
  */
 #define RIG_HARTS 1
 #include "hw/scsi/scsi.h"
-#include "system/disks.h"
+#include "tests/dev/disk-rig.h"
 #include "tests/dev/vdriver.h"
 
 enum {
@@ -18,7 +18,7 @@ enum {
 typedef struct Box {
     Rig r;
     Vd d;
-    char *dir, *img;
+    DiskRig disk;
     uint64_t head, data, answer;
     uint8_t status;                     /* of the last command; its sense, and how much was not moved */
     uint8_t sense[96];
@@ -27,7 +27,7 @@ typedef struct Box {
 
 static void add_drive(Box *b, const char *id, const char *more)
 {
-    g_autofree char *arg = g_strdup_printf("if=none,id=%s,format=raw,file=%s,file.locking=off%s", id, b->img, more);
+    g_autofree char *arg = g_strdup_printf("if=none,id=%s,format=raw,file=%s,file.locking=off%s", id, b->disk.img, more);
 
     rig_must(disks_add_drive(b->r.vm->disks, arg, false));
 }
@@ -35,17 +35,9 @@ static void add_drive(Box *b, const char *id, const char *more)
 static void box_make(Box *b, const char *adapter)
 {
     *b = (Box){0};
-    rig_init(&b->r);
-    b->r.cpus[0].standing = true;
-    vm_unlock(b->r.vm);
-    rig_must(disks_new(b->r.vm, &b->r.vm->disks));
-    vm_lock(b->r.vm);
+    disk_rig_init(&b->disk, &b->r, SIZE);
     rig_board(&b->r);
     b->r.vm->state = RUN_RUNNING;
-    b->dir = g_dir_make_tmp("scsi-XXXXXX", NULL);
-    b->img = g_build_filename(b->dir, "disk.img", NULL);
-    g_autofree char *zeroes = g_malloc0(SIZE);
-    CHECK(g_file_set_contents(b->img, zeroes, SIZE, NULL));
     g_autofree char *arg = g_strdup_printf("virtio-scsi-device,id=a%s", adapter);
     vd_attach(&b->d, &b->r, arg);
     add_drive(b, "d0", "");
@@ -72,20 +64,9 @@ static void unplug_all(Box *b)
 
 static void box_free(Box *b)
 {
-    Vm *vm = b->r.vm;
-
     unplug_all(b);
     vd_detach(&b->d);
-    board_free(vm);
-    vm_unlock(vm);
-    disks_free(vm->disks);
-    vm->disks = NULL;
-    vm_lock(vm);
-    rig_free(&b->r);
-    unlink(b->img);
-    rmdir(b->dir);
-    g_free(b->img);
-    g_free(b->dir);
+    disk_rig_free(&b->disk, &b->r);
 }
 
 static void *data(Box *b) { return vd_host(&b->d, b->data, BUF); }
@@ -316,7 +297,7 @@ static void test_data(void)
     CHECK(fails(&b, cdb_rw(VERIFY_16, BLOCKS, 8), 0, 0, 5, 0x21));
     g_autofree char *text = NULL;
     gsize len;
-    CHECK(g_file_get_contents(b.img, &text, &len, NULL) && !memcmp(text, model, SIZE));
+    CHECK(g_file_get_contents(b.disk.img, &text, &len, NULL) && !memcmp(text, model, SIZE));
     box_free(&b);
 }
 
@@ -487,7 +468,7 @@ static void test_errors(void)
         "{\"event\":\"none\",\"iotype\":\"write\",\"errno\":28,\"sector\":8,\"once\":true},"
         "{\"event\":\"none\",\"iotype\":\"write\",\"errno\":5,\"sector\":16},"
         "{\"event\":\"none\",\"iotype\":\"read\",\"errno\":5,\"sector\":16}],"
-        "\"image\":{\"driver\":\"file\",\"filename\":\"%s\",\"locking\":\"off\"}}}", b.img);
+        "\"image\":{\"driver\":\"file\",\"filename\":\"%s\",\"locking\":\"off\"}}}", b.disk.img);
     rig_must(disks_add_blockdev(b.r.vm->disks, node));
     plug(&b, "scsi-hd,drive=bad");
     start(&b);

@@ -4,7 +4,7 @@
  * model of the disk, errors of the host, nonsense of the driver, resets in the midst of work.
  */
 #define RIG_HARTS 1
-#include "system/disks.h"
+#include "tests/dev/disk-rig.h"
 #include "tests/dev/vdriver.h"
 
 enum {
@@ -15,23 +15,15 @@ enum {
 typedef struct Box {
     Rig r;
     Vd d;
-    char *dir, *img;
+    DiskRig disk;
     uint64_t header, data, status;      /* of one request at a time */
 } Box;
 
 static void box_disks(Box *b)
 {
-    rig_init(&b->r);
-    b->r.cpus[0].standing = true;       /* nobody runs it, so it stands when vm_stop wants that */
-    vm_unlock(b->r.vm);
-    rig_must(disks_new(b->r.vm, &b->r.vm->disks));
-    vm_lock(b->r.vm);
+    disk_rig_init(&b->disk, &b->r, SIZE);
     rig_board(&b->r);
     b->r.vm->state = RUN_RUNNING;
-    b->dir = g_dir_make_tmp("blk-XXXXXX", NULL);
-    b->img = g_build_filename(b->dir, "disk.img", NULL);
-    g_autofree char *zeroes = g_malloc0(SIZE);
-    CHECK(g_file_set_contents(b->img, zeroes, SIZE, NULL));
 }
 
 /* -drive of raw format with id d0, and the options; then the device on it. */
@@ -39,7 +31,7 @@ static void box_make(Box *b, const char *drive, const char *device)
 {
     *b = (Box){0};
     box_disks(b);
-    g_autofree char *arg = g_strdup_printf("if=none,id=d0,format=raw,file=%s%s", b->img, drive);
+    g_autofree char *arg = g_strdup_printf("if=none,id=d0,format=raw,file=%s%s", b->disk.img, drive);
     g_autofree char *dev = g_strdup_printf("virtio-blk-device,drive=d0%s", device);
     rig_must(disks_add_drive(b->r.vm->disks, arg, false));
     vd_attach(&b->d, &b->r, dev);
@@ -51,7 +43,7 @@ static void box_faulty(Box *b, const char *rules, const char *device)
     *b = (Box){0};
     box_disks(b);
     g_autofree char *arg = g_strdup_printf("{\"driver\":\"raw\",\"node-name\":\"d0\",\"discard\":\"unmap\",\"file\":{\"driver\":"
-        "\"blkdebug\",\"discard\":\"unmap\",\"inject-error\":[%s],\"image\":{\"driver\":\"file\",\"filename\":\"%s\"}}}", rules, b->img);
+        "\"blkdebug\",\"discard\":\"unmap\",\"inject-error\":[%s],\"image\":{\"driver\":\"file\",\"filename\":\"%s\"}}}", rules, b->disk.img);
     g_autofree char *dev = g_strdup_printf("virtio-blk-device,drive=d0%s", device);
     rig_must(disks_add_blockdev(b->r.vm->disks, arg));
     vd_attach(&b->d, &b->r, dev);
@@ -59,19 +51,8 @@ static void box_faulty(Box *b, const char *rules, const char *device)
 
 static void box_free(Box *b)
 {
-    Vm *vm = b->r.vm;
-
     vd_detach(&b->d);
-    board_free(vm);
-    vm_unlock(vm);
-    disks_free(vm->disks);
-    vm->disks = NULL;
-    vm_lock(vm);
-    rig_free(&b->r);
-    unlink(b->img);
-    rmdir(b->dir);
-    g_free(b->img);
-    g_free(b->dir);
+    disk_rig_free(&b->disk, &b->r);
 }
 
 static void box_start(Box *b, uint64_t features)
@@ -353,11 +334,11 @@ static void random_work(const char *drive, const char *device, unsigned rounds)
     collect(&b, flying, 0);
     CHECK_EQ(request(&b, FLUSH, 0, 0), OK);
     CHECK(b.d.interrupts > 0);
-    g_autofree char *img = b.img;
+    g_autofree char *img = b.disk.img;
     gsize len;
     g_autofree char *text = NULL;
     CHECK(g_file_get_contents(img, &text, &len, NULL) && len == SIZE && !memcmp(text, model, SIZE));
-    b.img = g_strdup(img);
+    b.disk.img = g_strdup(img);
     box_free(&b);
 }
 
@@ -502,7 +483,7 @@ static void test_refused(void)
     Box b = {0};
 
     box_disks(&b);
-    g_autofree char *arg = g_strdup_printf("if=none,id=d0,format=raw,file=%s", b.img);
+    g_autofree char *arg = g_strdup_printf("if=none,id=d0,format=raw,file=%s", b.disk.img);
     rig_must(disks_add_drive(b.r.vm->disks, arg, false));
     rig_must(disks_add_drive(b.r.vm->disks, "if=none,id=empty,media=cdrom", false));
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
