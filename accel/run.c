@@ -362,16 +362,31 @@ void vcpu_nap(Vcpu *v, int64_t ns)
  * wfi: sleeps until an interrupt, work, or the end. A guest may wait in a loop
  * for a word in memory to change, with an interrupt pending that it doesn't take
  * (firmware parks processors like that): after some turns it sleeps a little in each.
+ * Work of ours does not end that: it would come just when another vCPU runs code
+ * for the first time, and firmware that starts a parked processor marks it before
+ * it has said where to start (OpenSBI 1.1): the mark must not be seen by our doing.
  */
+static void wake_or_nap(Vcpu *v, bool asked)
+{
+    int64_t now = clock_now(v->vm, CLOCK_REAL);
+
+    if (++v->naps > NAPS_MIN && !v->nap_end)
+        v->nap_end = now + NAP_NS;
+    if (v->naps <= NAPS_MIN || atomic_exchange(&v->nudged, false) || now >= v->nap_end) {
+        v->nap_end = 0;
+        atomic_store(&v->halted, false);
+    } else if (!asked) {
+        vcpu_nap(v, v->nap_end - now);
+    }
+}
+
 static void vcpu_halt(Vcpu *v)
 {
     pthread_mutex_lock(&v->lock);
     vcpu_announce_sleep(v);
     bool wakes = v->isa->wakes(v), asked = vcpu_asked(v);
     if (wakes) {
-        atomic_store(&v->halted, false);
-        if (++v->naps > NAPS_MIN && !asked)
-            vcpu_nap(v, NAP_NS);
+        wake_or_nap(v, asked);
     } else if (!asked) {
         v->naps = 0;
         atomic_store(&v->parked, true);

@@ -39,6 +39,8 @@ struct Vcpu {
     _Atomic bool exit;          /* its thread shall end */
     _Atomic bool running;       /* it may be inside the engine: vcpus_exclusive waits for it to leave */
     unsigned naps;              /* waits in a row that ended at once, for a reason that stayed */
+    int64_t nap_end;            /* of the wait that sleeps for that reason, CLOCK_REAL; 0: none does */
+    _Atomic bool nudged;        /* an interrupt was raised, or again: such a sleep ends. Set before the kick */
     _Atomic bool sleeping;      /* its thread waits on cond, or is about to: a kick has to signal */
     /* accel/errand.c: another vCPU's thread runs this one for a moment */
     _Atomic bool parked;        /* its thread sleeps, halted, and may be left asleep */

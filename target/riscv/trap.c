@@ -160,12 +160,14 @@ void riscv_irq_line(void *vcpu, int pin, int level)
     if (!level) {
         atomic_fetch_and(&s->irq_lines, ~bit);
     } else if (!(atomic_fetch_or(&s->irq_lines, bit) & bit)) {
+        atomic_store(&v->nudged, true);
         (from_firmware(v) ? vcpu_interrupt : vcpu_kick)(v);
     }
 }
 
 void riscv_irq_again(Vcpu *v)
 {
+    atomic_store(&v->nudged, true);
     if (from_firmware(v))
         vcpu_interrupt(v);
 }
