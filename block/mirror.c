@@ -5,7 +5,9 @@
  *
  * A dirty bitmap on the source says what differs. In the background mode that
  * is all: what is written is copied later. In the write-blocking mode a filter
- * over the source writes to both, so that what differs only becomes less.
+ * over the source writes to both, so that what differs only becomes less. A guest
+ * that writes faster than the copy would keep the first mode from ever getting
+ * ready: when it has copied the disk twice in vain, it goes over to the second.
  *
  * The order that makes it right: a bit is cleared before its bytes are read,
  * and block/io.c sets it again when a write has reached the source. Writes of
@@ -149,6 +151,7 @@ typedef struct Mirror {
     bool commits, reopened;         /* onto a backing file; which was read-only before */
     uint64_t busy;                  /* bytes that copies are busy with */
     uint64_t moved;                 /* since the last point */
+    uint64_t chased;                /* bytes copied since both were the same */
 } Mirror;
 
 typedef struct Op {
@@ -180,13 +183,13 @@ static int op_run(void *arg)
     Range r;
     int ret;
 
+    disk_hold(&m->gate, 1);         /* first: a guest's write may wait for the range, and a drain for that write */
     range_enter(&top->ranges, &r, op->off, op->len, true);
-    disk_hold(&m->gate, 1);
     ret = copy_held(m, op->off, op->len, &read_failed);
     if (ret < 0)
         bitmap_mark(m->dirty, op->off, op->len);
-    disk_release(&m->gate, 1);
     range_leave(&top->ranges, &r);
+    disk_release(&m->gate, 1);
     m->busy -= op->len;
     if (ret >= 0)
         m->job.done += op->len;
@@ -242,38 +245,68 @@ static int look_through_all(Mirror *m)
     return 0;
 }
 
-/* The next dirty bytes from *at on, round and round. */
-static bool next_dirty(Mirror *m, uint64_t *at, uint64_t *len)
+/* Drained: a write to the source alone, still on its way, would be unmarked by one to both in the same granule. */
+static void keep_up(Mirror *m)
 {
-    if (bitmap_next(m->dirty, at, UINT64_MAX, len))
-        return true;
-    *at = 0;
-    return bitmap_next(m->dirty, at, UINT64_MAX, len);
+    MirrorTop *top = (MirrorTop *)m->filter;
+
+    if (top->blocking || m->chased / 2 < m->source->size)
+        return;
+    node_drain_begin(m->source);
+    top->blocking = true;
+    node_drain_end(m->source);
 }
 
-/* All that is marked now, and what is marked meanwhile. */
+/* Does a write to both change these bytes now? It marks them when it has reached the source, and unmarks them later. */
+static bool in_passing(const Mirror *m, uint64_t off, uint64_t len)
+{
+    const MirrorTop *top = (MirrorTop *)m->filter;
+
+    return top->blocking && range_busy(&top->ranges, off, len, true);
+}
+
+/* Where the next copy begins and ends; false: nothing is marked from *at on. */
+static bool next_dirty(Mirror *m, uint64_t *at, uint64_t *len)
+{
+    const uint64_t granule = m->dirty->granularity, chunk = MAX(job_chunk(&m->job, JOB_CHUNK), granule);
+
+    for (; bitmap_next(m->dirty, at, UINT64_MAX, len); *at += *len) {
+        *len = MIN(*len, chunk - *at % chunk);
+        if (!in_passing(m, *at, *len))
+            return true;
+        *len = MIN(*len, granule - *at % granule);
+        if (!in_passing(m, *at, *len))
+            return true;
+    }
+    return false;
+}
+
+/* Once over the disk. Returns 1 if there was something to copy, 0 if not, or -ECANCELED. */
 static int copy_dirty(Mirror *m, CoCrowd *crowd)
 {
-    uint64_t at = 0, len;
+    uint64_t len;
+    int begun = 0;
 
-    while (!crowd->status && next_dirty(m, &at, &len)) {
+    for (uint64_t at = 0; !crowd->status; at += len) {
+        uint64_t moved = m->moved;
         Op *op;
-        uint64_t moved = m->moved, chunk;
 
         m->moved = 0;
         if (job_point(&m->job, moved))
             return -ECANCELED;
-        chunk = MAX(job_chunk(&m->job, JOB_CHUNK), m->dirty->granularity);
-        len = MIN(len, chunk - at % chunk);
+        keep_up(m);
+        if (!next_dirty(m, &at, &len))
+            break;
         op = g_new(Op, 1);
         *op = (Op){ m, at, len };
         bitmap_unmark(m->dirty, at, len);
         m->busy += len;
+        m->chased += len;
         crowd->max = job_workers(&m->job, MAX(1u, (unsigned)MIN(m->c.buf_size / JOB_CHUNK, 64)));
         crowd_start(crowd, op_run, op);
-        at += len;
+        begun = 1;
     }
-    return 0;
+    return begun;
 }
 
 static bool is_asked_to_end(const Job *j)
@@ -292,8 +325,9 @@ static int mirror_loop(Mirror *m)
         if (status < 0 || ret < 0)
             return status < 0 ? status : ret;
         show_progress(m);
-        if (m->dirty->dirty)
+        if (ret)
             continue;
+        m->chased = 0;
         if (job_point(j, m->moved))
             return -ECANCELED;
         m->moved = 0;

@@ -414,6 +414,61 @@ static void test_mirror(BlockGraph *g)
         one_mirror(g);
 }
 
+typedef struct Chaser { Disk *d; unsigned at; bool *stop; unsigned *alive; } Chaser;
+
+static void chaser_run(void *arg)
+{
+    Chaser *c = arg;
+    uint8_t byte = 0;
+
+    while (!*c->stop) {
+        byte++;
+        CHECK_EQ(disk_write(c->d, c->at, &IOV_BUF(&byte, 1), 0), 0);
+        co_pause();
+    }
+    --*c->alive;
+}
+
+/* A guest that writes everywhere at each turn is mirrored all the same; drains meanwhile, and they end. */
+static void test_mirror_chase(BlockGraph *g)
+{
+    for (unsigned blocking = 0; blocking < 2; blocking++) {
+        BlockNode *n = open_chain(g, 1), *target = open_target(g);
+        MirrorConfig m = { .sync = SYNC_FULL, .target = target, .granularity = 4096, .write_blocking = blocking };
+        Chaser c[32];
+        unsigned alive = 0;
+        bool stop = false;
+        JobConfig jc;
+        Watcher w;
+        Disk *d;
+        Job *j;
+
+        CHECK(ok(disk_new(n, PERM_WRITE, PERM_ALL, "guest", &d)));
+        for (unsigned i = 0; i < 32; i++) {
+            c[i] = (Chaser){ .d = d, .at = i * (SIZE / 32) + i, .stop = &stop, .alive = &alive };
+            alive++;
+            co_start(co_loop(), chaser_run, &c[i]);
+        }
+        jc = config(&w);
+        jc.manual_dismiss = true;
+        CHECK(ok(job_mirror(n, &m, &jc, &j)));
+        while (j->status != JOB_READY) {
+            node_drain_begin(n);
+            node_drain_end(n);
+            co_sleep(500000);
+        }
+        CHECK(ok(job_complete(j)));
+        CHECK_EQ(job_wait(j, NULL), 0);
+        CHECK(disk_node(d) == target);
+        stop = true;
+        while (alive)
+            co_sleep(100000);
+        disk_free(d);
+        node_unref(n);
+        node_unref(target);
+    }
+}
+
 static void test_mirror_top(BlockGraph *g)
 {
     BlockNode *n = open_chain(g, 3), *target;
@@ -870,6 +925,7 @@ int main(int argc, char **argv)
     RUN_IN_GRAPH(test_stream);
     RUN_IN_GRAPH(test_commit);
     RUN_IN_GRAPH(test_mirror);
+    RUN_IN_GRAPH(test_mirror_chase);
     RUN_IN_GRAPH(test_mirror_top);
     RUN_IN_GRAPH(test_backup);
     RUN_IN_GRAPH(test_incremental);
