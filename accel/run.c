@@ -24,7 +24,7 @@
 
 __thread Vcpu *current_vcpu;
 
-enum { ALT_STACK = 64 * 1024, NAPS_MIN = 64, NAP_NS = 1000 * 1000 };
+enum { ALT_STACK = 64 * 1024, NAPS_MIN = 64, NAP_NS = 1000 * 1000, NAP_DOUBLINGS = 8 };
 
 /* ---- signals between threads */
 
@@ -361,17 +361,18 @@ void vcpu_nap(Vcpu *v, int64_t ns)
 /*
  * wfi: sleeps until an interrupt, work, or the end. A guest may wait in a loop
  * for a word in memory to change, with an interrupt pending that it doesn't take
- * (firmware parks processors like that): after some turns it sleeps a little in each.
- * Work of ours does not end that: it would come just when another vCPU runs code
- * for the first time, and firmware that starts a parked processor marks it before
- * it has said where to start (OpenSBI 1.1): the mark must not be seen by our doing.
+ * (firmware parks processors like that): after some turns it sleeps in each, longer
+ * and longer, until an interrupt is raised, or raised again. Firmware that starts a
+ * parked processor marks it before it has said where to start, and then interrupts it
+ * (OpenSBI 1.1): one that looks all the time, or just when another vCPU gave it work to
+ * do by running code for the first time, sees the mark too early, and starts astray.
  */
 static void wake_or_nap(Vcpu *v, bool asked)
 {
     int64_t now = clock_now(v->vm, CLOCK_REAL);
 
     if (++v->naps > NAPS_MIN && !v->nap_end)
-        v->nap_end = now + NAP_NS;
+        v->nap_end = now + ((int64_t)NAP_NS << MIN((v->naps - NAPS_MIN) / 2, NAP_DOUBLINGS));
     if (v->naps <= NAPS_MIN || atomic_exchange(&v->nudged, false) || now >= v->nap_end) {
         v->nap_end = 0;
         atomic_store(&v->halted, false);
