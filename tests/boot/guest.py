@@ -3,15 +3,34 @@
 
 The console is a pseudo-terminal (what a user has) or a pair of pipes (what a
 script has). The console's text is kept whole; each wait looks behind what the
-wait before it found.
+wait before it found. An emulator never outlives the test, however that ends.
 """
+import ctypes
 import os
 import pty
 import re
 import select
 import selectors
+import signal
 import subprocess
+import sys
 import time
+
+PR_SET_PDEATHSIG = 1                    # prctl(2)
+LIBC = ctypes.CDLL(None)
+
+
+def dies_with_us():
+    """For preexec_fn: the child is killed when we end, even by SIGKILL."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_by_signals():
+    """SIGTERM and SIGHUP end the test as ctrl-C does: `finally` clauses run, files are put away."""
+    def end(number, _):
+        sys.exit(128 + number)
+    for s in signal.SIGTERM, signal.SIGHUP:
+        signal.signal(s, end)
 
 
 class GuestError(Exception):
@@ -42,7 +61,7 @@ class Guest:
             ours = [child_in, child_out]
             streams = {"stdin": child_in, "stdout": child_out, "stderr": child_out}
         try:
-            self.proc = subprocess.Popen(argv, start_new_session=True, **streams)
+            self.proc = subprocess.Popen(argv, start_new_session=True, preexec_fn=dies_with_us, **streams)
         except OSError as e:
             raise GuestError(f"cannot start {argv[0]}: {e.strerror}") from e
         finally:
