@@ -174,10 +174,80 @@ Err *make_objects(Vm *vm)
     return NULL;
 }
 
+/* ---- which I/O thread a disk is opened in: that of the device that will have it */
+
+/* The properties of a -device that concern this; what is wrong with it is said when the device is made. */
+typedef struct Wish { char *driver, *drive, *iothread, *mapping; } Wish;
+
+static char *text_of(const json_t *v)
+{
+    if (!json_is_array(v))
+        return g_strdup(json_string_value(v));
+    char *text = json_dumps(v, JSON_COMPACT), *copy = g_strdup(text);
+
+    free(text);
+    return copy;
+}
+
+static Wish wish_json(const char *arg)
+{
+    json_t *o = json_loads(arg, 0, NULL);
+    Wish w = { text_of(json_object_get(o, "driver")), text_of(json_object_get(o, "drive")),
+               text_of(json_object_get(o, "iothread")), text_of(json_object_get(o, "iothread-vq-mapping")) };
+
+    json_decref(o);
+    return w;
+}
+
+static Wish wish_list(const char *arg)
+{
+    Wish w = { 0 };
+    Opts *o = NULL;
+    Err *e = opts_parse(arg, NULL, "driver", &o);
+
+    if (!e) {
+        w = (Wish){ g_strdup(opts_str(o, "driver", NULL)), g_strdup(opts_str(o, "drive", NULL)),
+                    g_strdup(opts_str(o, "iothread", NULL)), g_strdup(opts_str(o, "iothread-vq-mapping", NULL)) };
+        opts_free(o);
+    }
+    err_free(e);
+    return w;
+}
+
+/* The first thread of the mapping, or that of iothread=. */
+static IoThread *wished_thread(Vm *vm, const Wish *w)
+{
+    g_autofree char *name = g_strdup(w->iothread);
+
+    if (!name && w->mapping) {
+        json_t *list = json_loads(w->mapping, 0, NULL);
+
+        name = g_strdup(json_string_value(json_object_get(json_array_get(list, 0), "iothread")));
+        json_decref(list);
+    }
+    return name ? iothread_find(vm, name) : NULL;
+}
+
+static Err *place_disk(Vm *vm, const char *arg)
+{
+    Wish w = *arg == '{' ? wish_json(arg) : wish_list(arg);
+    IoThread *t = w.drive && w.driver && g_str_has_prefix(w.driver, "virtio-blk") ? wished_thread(vm, &w) : NULL;
+    Err *e = t ? disks_place(vm->disks, w.drive, t) : NULL;
+
+    g_free(w.driver);
+    g_free(w.drive);
+    g_free(w.iothread);
+    g_free(w.mapping);
+    return err_in(e, "-device %s", arg);
+}
+
 Err *make_disks(Vm *vm, bool snapshot)
 {
     const VmConfig *c = vm->config;
 
+    for (guint i = 0; i < c->devices->len; i++)
+        TRY(place_disk(vm, c->devices->pdata[i]));
+    TRY(disks_place_children(vm->disks, c->blockdevs));
     for (guint i = 0; i < c->blockdevs->len; i++)
         TRY(err_in(disks_add_blockdev(vm->disks, c->blockdevs->pdata[i]), "-blockdev %s", (char *)c->blockdevs->pdata[i]));
     for (guint i = 0; i < c->drives->len; i++)

@@ -6,14 +6,25 @@
 #include "system/disks.h"
 #include "system/vm.h"
 
+/* A thread in which disks are at home, with the graph of their nodes. The first is "disks"; others never go. */
+typedef struct DiskHome {
+    IoThread *thread;
+    BlockGraph *graph;              /* the thread's alone, and `nodes` */
+    GPtrArray *nodes;               /* of -blockdev: a hold each */
+    struct DiskHome *next;
+} DiskHome;
+
 struct Disks {
     Vm *vm;
-    IoThread *thread;
-    BlockGraph *graph;              /* the thread's alone */
+    DiskHome own, *homes;           /* homes: all others; main thread */
+    GHashTable *places;             /* name of a drive or node -> its IoThread, where it is not "disks"; main thread */
+    GPtrArray *objects;             /* arguments of -object so far: each home has its own; main thread */
     DriveInterface preferred;       /* of drives that name none */
     Drive *drives, **drives_end;    /* main thread */
-    GPtrArray *nodes;               /* of -blockdev: a hold each; the thread's alone */
     _Atomic bool told_stop;         /* it was said why the machine stops; until it runs again */
 };
+
+/* Where a drive or node of that name lives, or is to live. Makes the home at first. Main thread. */
+MUST_USE Err *disks_home(Disks *d, const char *name, DiskHome **out);
 
 #endif

@@ -7,6 +7,7 @@
  * itself (virtio queues) call block/ directly.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -34,25 +35,35 @@ Err *disks_new(Vm *vm, Disks **out)
     TRY(iothread_new(vm, "disks", &t));
     Disks *d = g_new0(Disks, 1);
     d->vm = vm;
-    d->thread = t;
-    d->graph = graph_new(iothread_loop(t));
+    d->own = (DiskHome){ t, graph_new(iothread_loop(t)), g_ptr_array_new() };
+    d->places = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    d->objects = g_ptr_array_new_with_free_func(g_free);
     d->preferred = DRIVE_VIRTIO;
     d->drives_end = &d->drives;
-    d->nodes = g_ptr_array_new();
     vm_on_state(vm, runs, d);
     *out = d;
     return NULL;
 }
 
+typedef struct LetGo { Disks *d; DiskHome *home; } LetGo;
+
 static void let_go(void *arg)
 {
-    Disks *d = arg;
+    const LetGo *l = arg;
 
-    for (Drive *dr = d->drives; dr; dr = dr->next)
-        node_unref(dr->node);
-    for (guint i = d->nodes->len; i--; )
-        node_unref(d->nodes->pdata[i]);
-    graph_free(d->graph);
+    for (Drive *dr = l->d->drives; dr; dr = dr->next) {
+        if (dr->home == l->home->thread)
+            node_unref(dr->node);
+    }
+    for (guint i = l->home->nodes->len; i--; )
+        node_unref(l->home->nodes->pdata[i]);
+    graph_free(l->home->graph);
+}
+
+static void home_clear(Disks *d, DiskHome *h)
+{
+    iothread_run(h->thread, let_go, &(LetGo){ d, h });
+    g_ptr_array_free(h->nodes, true);
 }
 
 void disks_free(Disks *d)
@@ -60,25 +71,33 @@ void disks_free(Disks *d)
     if (!d)
         return;
     vm_off_state(d->vm, d);
-    iothread_run(d->thread, let_go, d);
-    iothread_free(d->thread);
+    while (d->homes) {
+        DiskHome *h = d->homes;
+
+        d->homes = h->next;
+        home_clear(d, h);
+        g_free(h);
+    }
+    home_clear(d, &d->own);
+    iothread_free(d->own.thread);
     for (Drive *dr = d->drives, *next; dr; dr = next) {
         next = dr->next;
         g_free(dr->id);
         g_free(dr);
     }
-    g_ptr_array_free(d->nodes, true);
+    g_hash_table_destroy(d->places);
+    g_ptr_array_free(d->objects, true);
     g_free(d);
 }
 
 BlockGraph *disks_graph(Disks *d)
 {
-    return d->graph;
+    return d->own.graph;
 }
 
 IoThread *disks_thread(Disks *d)
 {
-    return d->thread;
+    return d->own.thread;
 }
 
 void disks_set_default(Disks *d, DriveInterface i)
@@ -86,21 +105,74 @@ void disks_set_default(Disks *d, DriveInterface i)
     d->preferred = i;
 }
 
-typedef struct AddObject { Disks *d; const char *arg; Err *e; } AddObject;
+/* ---- homes */
+
+typedef struct AddObject { BlockGraph *graph; const char *arg; Err *e; } AddObject;
 
 static void add_object(void *opaque)
 {
     AddObject *a = opaque;
 
-    a->e = objects_add(graph_objects(a->d->graph), a->arg);
+    a->e = objects_add(graph_objects(a->graph), a->arg);
+}
+
+static Err *add_to_home(DiskHome *h, const char *arg)
+{
+    AddObject a = { h->graph, arg, NULL };
+
+    iothread_run(h->thread, add_object, &a);
+    return a.e;
 }
 
 Err *disks_add_object(Disks *d, const char *arg)
 {
-    AddObject a = { d, arg, NULL };
+    TRY(add_to_home(&d->own, arg));
+    for (DiskHome *h = d->homes; h; h = h->next)
+        TRY(add_to_home(h, arg));
+    g_ptr_array_add(d->objects, g_strdup(arg));
+    return NULL;
+}
 
-    iothread_run(d->thread, add_object, &a);
-    return a.e;
+static Err *new_home(Disks *d, IoThread *t, DiskHome **out)
+{
+    DiskHome *h = *out = g_new0(DiskHome, 1);
+
+    *h = (DiskHome){ t, graph_new(iothread_loop(t)), g_ptr_array_new(), d->homes };
+    d->homes = h;
+    for (guint i = 0; i < d->objects->len; i++)
+        TRY(add_to_home(h, d->objects->pdata[i]));
+    return NULL;
+}
+
+Err *disks_home(Disks *d, const char *name, DiskHome **out)
+{
+    IoThread *t = g_hash_table_lookup(d->places, name);
+    DiskHome *h;
+
+    *out = &d->own;
+    if (!t || t == d->own.thread)
+        return NULL;
+    for (h = d->homes; h && h->thread != t; h = h->next)
+        ;
+    *out = h;
+    return h ? NULL : new_home(d, t, out);
+}
+
+IoThread *disks_place_of(Disks *d, const char *name)
+{
+    IoThread *t = g_hash_table_lookup(d->places, name);
+
+    return t ? t : d->own.thread;
+}
+
+Err *disks_place(Disks *d, const char *name, IoThread *t)
+{
+    IoThread *was = g_hash_table_lookup(d->places, name);
+
+    if (was && was != t)
+        return err(ERR_INVALID, "'%s' cannot be in two I/O threads, '%s' and '%s'", name, iothread_name(was), iothread_name(t));
+    g_hash_table_insert(d->places, g_strdup(name), t);
+    return NULL;
 }
 
 /* ---- drives by name */
@@ -143,6 +215,7 @@ static const DiskOps port_disk_ops = { .resized = port_resized };
 
 typedef struct Bind {
     Disks *d;
+    DiskHome *home;
     DiskPort *p;
     Drive *drive;
     bool read_only, removable;
@@ -156,7 +229,7 @@ static Err *unknown_drive(const Bind *b)
 
     for (Drive *dr = b->d->drives; dr; dr = dr->next)
         g_ptr_array_add(names, dr->id);
-    for (BlockNode *n = NULL; (n = graph_next(b->d->graph, n)); ) {
+    for (BlockNode *n = NULL; (n = graph_next(b->home->graph, n)); ) {
         if (*node_name(n) != '#')
             g_ptr_array_add(names, (void *)node_name(n));
     }
@@ -190,7 +263,7 @@ static Err *bind_node(Bind *b, BlockNode *n)
 static void bind(void *opaque)
 {
     Bind *b = opaque;
-    BlockNode *n = b->drive ? b->drive->node : graph_find(b->d->graph, b->p->name);
+    BlockNode *n = b->drive ? b->drive->node : graph_find(b->home->graph, b->p->name);
 
     if (!b->drive && !n)
         b->e = unknown_drive(b);
@@ -224,7 +297,12 @@ Err *disk_port_bind(Vm *vm, DiskPort *p, const DiskPortOps *ops, void *dev, bool
     Bind b = { .d = vm->disks, .p = p, .drive = disks_find(vm->disks, p->name), .read_only = read_only,
                .removable = removable };
     TRY(check_free(b.drive));
-    iothread_run(vm->disks->thread, bind, &b);
+    TRY(disks_home(vm->disks, p->name, &b.home));
+    if (b.home != &vm->disks->own && !p->any_home)
+        return err_hint(err(ERR_UNSUPPORTED, "drive '%s' is in the I/O thread '%s', where this device cannot reach it", p->name,
+                            iothread_name(b.home->thread)), "Leave iothread= of the other device away.");
+    p->home = b.home->thread;
+    iothread_run(p->home, bind, &b);
     TRY(b.e);
     p->drive = b.drive;
     if (b.drive)
@@ -244,7 +322,7 @@ static void unbind(void *arg)
 void disk_port_unbind(DiskPort *p)
 {
     if (p->disk)
-        iothread_run(p->vm->disks->thread, unbind, p->disk);
+        iothread_run(p->home, unbind, p->disk);
     if (p->drive)
         p->drive->taken = false;
     p->disk = NULL;
@@ -267,7 +345,7 @@ static void drain(void *arg)
 void disk_port_drain(DiskPort *p)
 {
     if (p->disk)
-        iothread_run(p->vm->disks->thread, drain, p->disk);
+        iothread_run(p->home, drain, p->disk);
 }
 
 static void set_through(void *arg)
@@ -281,7 +359,7 @@ void disk_port_set_writethrough(DiskPort *p, bool on)
 {
     p->writethrough = on;
     if (p->disk)
-        iothread_run(p->vm->disks->thread, set_through, p);
+        iothread_run(p->home, set_through, p);
 }
 
 /* ---- errors */
@@ -295,9 +373,8 @@ static void say_stop(DiskPort *p, bool write, int error)
 {
     Disks *d = p->vm->disks;
 
-    if (d->told_stop)
+    if (atomic_exchange(&d->told_stop, true))
         return;
-    d->told_stop = true;
     err_note("drive '%s': cannot %s it: %s. The machine stands until it is told to go on (kill -USR1 %d), and then "
              "tries again; %s=report would let the guest see the error instead",
              p->name, verb(write), strerror(error), (int)getpid(), write ? "werror" : "rerror");
@@ -347,7 +424,7 @@ static int run_whole(Whole w)
 {
     if (!w.p->disk)
         return -ENOMEDIUM;
-    iothread_run(w.p->vm->disks->thread, whole, &w);
+    iothread_run(w.p->home, whole, &w);
     return w.ret;
 }
 

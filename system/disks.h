@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Disks of a machine: the block graph that -drive, -blockdev and -object fill,
- * turned by an I/O thread of its own ("disks"), and the ends that devices hold.
+ * turned by an I/O thread of its own ("disks"), and the ends that devices hold. A
+ * drive whose device says iothread= is in another thread, in a graph of its own.
  *
  *   cmd/ -> disks_add_drive, disks_add_blockdev -> nodes and drives, by name
  *   device: property `drive` (a DiskPort) -> disk_port_bind at realize -> requests
@@ -33,7 +34,8 @@ typedef struct Drive {
     int bus, unit;
     bool cdrom, read_only, snapshot;
     OnIoError werror, rerror;
-    BlockNode *node;                /* its top node, held; NULL: no medium. The disks' thread alone */
+    IoThread *home;                 /* the thread of its nodes: "disks", or that of its device's iothread= */
+    BlockNode *node;                /* its top node, held; NULL: no medium. Its home's alone */
     bool writethrough;
     bool taken;                     /* a device has it */
     struct Drive *next;
@@ -42,6 +44,14 @@ typedef struct Drive {
 /* What a -drive is for that names no interface. */
 void disks_set_default(Disks *d, DriveInterface i);
 const char *drive_interface_name(DriveInterface i);
+/*
+ * Before it is opened: the drive or node of that name is to live in that thread, with a graph of its own there, as the
+ * device that will have it says (iothread=). Main thread.
+ */
+MUST_USE Err *disks_place(Disks *d, const char *name, IoThread *t);
+IoThread *disks_place_of(Disks *d, const char *name);       /* "disks", where nobody said something else */
+/* And the nodes that those of -blockdev (`args`: all of them) have below them, by name. */
+MUST_USE Err *disks_place_children(Disks *d, const GPtrArray *args);
 /* The argument of -object of a kind in block/objects.h: a secret, credentials, a throttle group. */
 MUST_USE Err *disks_add_object(Disks *d, const char *arg);
 /* The arguments of -drive (all of QEMU's keys) and -blockdev (key=value or JSON); `snapshot`: -snapshot was given. */
@@ -54,7 +64,7 @@ Drive *disks_find_unit(Disks *d, DriveInterface i, int unit);       /* or NULL *
 /* ---- a device's end */
 
 typedef struct DiskPortOps {
-    void (*resized)(void *dev);             /* in the disks' thread */
+    void (*resized)(void *dev);             /* in the disk's thread */
     void (*medium)(void *dev, bool there);  /* cdrom: changed; main thread, machine lock */
 } DiskPortOps;
 /* Embedded in the device, zeroed at start; a PROP of it is set by a drive's id or a node's name. */
@@ -62,11 +72,13 @@ typedef struct DiskPort {
     char *name;                     /* as given; NULL: none. FIELD_DISK: owned by the device's properties */
     /* The device's, before it binds: */
     bool share_rw;                  /* others may write to it meanwhile */
+    bool any_home;                  /* it asks for disk_port_thread; others have disks of "disks" alone */
     OnIoError werror, rerror;       /* AUTO: as the drive says. After bind: never AUTO */
     /* From bind on: */
     Disk *disk;                     /* NULL: no medium */
     Drive *drive;                   /* NULL: a node of -blockdev */
     struct Vm *vm;
+    IoThread *home;                 /* where `disk` is used */
     const DiskPortOps *ops;
     void *dev;
     bool read_only, writethrough;   /* writethrough: a write ends when it is on stable storage */
@@ -79,6 +91,8 @@ MUST_USE Err *disk_port_bind(Vm *vm, DiskPort *p, const DiskPortOps *ops, void *
 static inline bool disk_port_ready(const DiskPort *p) { return p->disk; }
 /* Waits for what is in flight, flushes, lets go. Fine when not bound. */
 void disk_port_unbind(DiskPort *p);
+/* The thread in which its disk is used, from bind on. */
+static inline IoThread *disk_port_thread(const DiskPort *p) { return p->home; }
 /* The size in bytes, now; any thread. */
 static inline uint64_t disk_port_size(const DiskPort *p) { return p->size; }
 /* Waits until nothing of this port is in flight; main or vCPU thread. */

@@ -234,6 +234,7 @@ static char *make_id(const Drive *dr)
 
 typedef struct Making {
     Disks *d;
+    DiskHome *home;
     Spec *s;
     Drive *drive;
     char *temporary;                /* snapshot=on: the file that takes the writes */
@@ -334,7 +335,7 @@ static json_t *filter_above(json_t *below, const char *driver, bool read_only)
 /* The object whose limits the drive has, or shares. */
 static Err *throttle_object(Making *m, const char *group)
 {
-    Objects *all = graph_objects(m->d->graph);
+    Objects *all = graph_objects(m->home->graph);
     Object *there = NULL;
     Err *e = objects_find(all, "throttle-group", group, &there);
 
@@ -363,7 +364,10 @@ static Err *add_filters(Making *m, json_t *o, json_t **out)
     if (s->group || json_object_size(s->limits)) {
         g_autofree char *own = g_strdup_printf("throttle-%s", m->drive->id);
         const char *group = s->group ? s->group : own;
-        Err *e = throttle_object(m, group);
+        Err *e = s->group && m->home != &m->d->own
+            ? err_hint(err(ERR_UNSUPPORTED, "a group is for drives of the thread 'disks', and this one is to be in '%s'",
+                           iothread_name(m->home->thread)), "Leave iothread= or throttling.group away.")
+            : throttle_object(m, group);
 
         if (e) {
             json_decref(o);
@@ -388,14 +392,14 @@ static Err *open_stack(Making *m)
     if (m->drive->snapshot) {
         json_t *below = o;
 
-        e = overlay_options(m->d->graph, below, &m->temporary, &o);
+        e = overlay_options(m->home->graph, below, &m->temporary, &o);
         json_decref(below);
         flags |= OPEN_TEMPORARY;
     }
     if (!e)
         e = add_filters(m, o, &o);
     if (!e) {
-        e = node_open(m->d->graph, o, flags, &m->drive->node);
+        e = node_open(m->home->graph, o, flags, &m->drive->node);
         json_decref(o);
     }
     if (e && m->temporary)
@@ -446,9 +450,13 @@ Err *disks_add_drive(Disks *d, const char *arg, bool snapshot)
     if (!e) {
         Making m = { .d = d, .s = &s, .drive = dr };
 
-        iothread_run(d->thread, make, &m);
-        g_free(m.temporary);
-        e = m.e;
+        e = disks_home(d, dr->id, &m.home);
+        if (!e) {
+            dr->home = m.home->thread;
+            iothread_run(dr->home, make, &m);
+            g_free(m.temporary);
+            e = m.e;
+        }
     }
     spec_clear(&s);
     if (e) {
@@ -464,7 +472,7 @@ Err *disks_add_drive(Disks *d, const char *arg, bool snapshot)
 /* ---- -blockdev */
 
 typedef struct AddNode {
-    Disks *d;
+    DiskHome *home;
     const json_t *options;
     Err *e;
 } AddNode;
@@ -474,9 +482,9 @@ static void add_node(void *opaque)
     AddNode *a = opaque;
     BlockNode *n;
 
-    a->e = node_open(a->d->graph, a->options, OPEN_RW | OPEN_RESIZE | OPEN_NO_PROBE, &n);
+    a->e = node_open(a->home->graph, a->options, OPEN_RW | OPEN_RESIZE | OPEN_NO_PROBE, &n);
     if (!a->e)
-        g_ptr_array_add(a->d->nodes, n);
+        g_ptr_array_add(a->home->nodes, n);
 }
 
 static Err *parse_blockdev(const char *arg, json_t **out)
@@ -489,17 +497,100 @@ static Err *parse_blockdev(const char *arg, json_t **out)
     return *out ? NULL : err(ERR_INVALID, "it is no JSON: %s (column %d)", why.text, why.column);
 }
 
+/* A throttle group has one clock and one thread: its members cannot be in several. */
+static Err *check_group(const DiskHome *h, const json_t *o)
+{
+    const char *key;
+    json_t *v;
+
+    if (json_object_get(o, "throttle-group"))
+        return err_hint(err(ERR_UNSUPPORTED, "a throttle group is for disks of the thread 'disks', and this one is to be in '%s'",
+                            iothread_name(h->thread)),
+                        "Leave iothread= away, or give the disk limits of its own by -drive throttling.*");
+    json_object_foreach((json_t *)o, key, v)
+        TRY(check_group(h, v));
+    return NULL;
+}
+
+static Err *add_blockdev(Disks *d, const json_t *o)
+{
+    AddNode a = { .options = o };
+    const char *name = json_string_value(json_object_get(o, "node-name"));
+
+    if (!name)
+        return err_hint(err(ERR_INVALID, "'node-name' must be specified for the root node"),
+                        "Add node-name=NAME: a device's drive= says it.");
+    TRY(disks_home(d, name, &a.home));
+    if (a.home != &d->own)
+        TRY(check_group(a.home, o));
+    iothread_run(a.home->thread, add_node, &a);
+    return a.e;
+}
+
 Err *disks_add_blockdev(Disks *d, const char *arg)
 {
     json_t *o;
 
     TRY(parse_blockdev(arg, &o));
-    AddNode a = { d, o, NULL };
-    if (!json_is_string(json_object_get(o, "node-name")))
-        a.e = err_hint(err(ERR_INVALID, "'node-name' must be specified for the root node"),
-                       "Add node-name=NAME: a device's drive= says it.");
-    else
-        iothread_run(d->thread, add_node, &a);
+    Err *e = add_blockdev(d, o);
     json_decref(o);
-    return a.e;
+    return e;
+}
+
+/* ---- which thread */
+
+/* Nodes that `o` names as its children go where it goes. */
+static Err *place_children(Disks *d, const json_t *o, IoThread *t, GHashTable *names)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach((json_t *)o, key, v) {
+        if (json_is_object(v))
+            TRY(place_children(d, v, t, names));
+        else if (json_is_string(v) && strcmp(key, "node-name") && g_hash_table_contains(names, json_string_value(v)))
+            TRY(disks_place(d, json_string_value(v), t));
+    }
+    return NULL;
+}
+
+static const char *name_of(const json_t *o)
+{
+    const char *name = json_string_value(json_object_get(o, "node-name"));
+
+    return name ? name : "";
+}
+
+/* Children come before their parents, so one way through the list, from its end, is enough. A second one finds who is left behind. */
+static Err *place_nodes(Disks *d, json_t *const *nodes, unsigned n, GHashTable *names)
+{
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (unsigned i = n; i--; ) {
+            IoThread *t = disks_place_of(d, name_of(nodes[i]));
+
+            if (pass || t != d->own.thread)
+                TRY(place_children(d, nodes[i], t, names));
+        }
+    }
+    return NULL;
+}
+
+Err *disks_place_children(Disks *d, const GPtrArray *args)
+{
+    g_autofree json_t **nodes = g_new0(json_t *, args->len + 1);
+    g_autoptr(GHashTable) names = g_hash_table_new(g_str_hash, g_str_equal);
+    Err *e = NULL;
+
+    for (guint i = 0; i < args->len && !e; i++) {
+        e = parse_blockdev(args->pdata[i], &nodes[i]);
+        if (e)
+            e = err_in(e, "-blockdev %s", (char *)args->pdata[i]);
+        else
+            g_hash_table_add(names, (char *)name_of(nodes[i]));
+    }
+    if (!e && g_hash_table_size(d->places))
+        e = place_nodes(d, nodes, args->len, names);
+    for (guint i = 0; i < args->len; i++)
+        json_decref(nodes[i]);
+    return e;
 }

@@ -79,6 +79,10 @@ static Err *check_mapping(Vm *vm, const json_t *list, unsigned queues)
             taken[n] = true;
         }
     }
+    for (i = 0; i < queues && json_object_get(json_array_get(list, 0), "vqs"); i++) {
+        if (!taken[i])
+            return err(ERR_INVALID, "iothread-vq-mapping: no thread is given for queue %zu", i);
+    }
     return NULL;
 }
 
@@ -96,6 +100,33 @@ Err *disk_check_iothreads(Vm *vm, const char *iothread, const char *mapping, uns
     Err *e = check_mapping(vm, list, queues);
     json_decref(list);
     return e;
+}
+
+/* Without vqs, the threads take the queues in turn. */
+static const char *mapped(const json_t *list, unsigned n)
+{
+    json_t *each, *vq;
+    size_t i, k;
+
+    if (!json_object_get(json_array_get(list, 0), "vqs"))
+        return json_string_value(json_object_get(json_array_get(list, n % json_array_size(list)), "iothread"));
+    json_array_foreach((json_t *)list, i, each) {
+        json_array_foreach(json_object_get(each, "vqs"), k, vq) {
+            if (json_integer_value(vq) == n)
+                return json_string_value(json_object_get(each, "iothread"));
+        }
+    }
+    return NULL;
+}
+
+IoThread *disk_queue_thread(const DiskConf *c, const char *iothread, const char *mapping, unsigned n)
+{
+    json_t *list = mapping ? json_loads(mapping, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    const char *name = list ? mapped(list, n) : iothread;
+    IoThread *t = name ? iothread_find(c->port.vm, name) : NULL;
+
+    json_decref(list);
+    return t ? t : disk_port_thread(&c->port);
 }
 
 Err *disk_check_serial(const char *serial, unsigned most)

@@ -43,9 +43,11 @@ MUST_USE Err *disk_check_serial(const char *serial, unsigned most);
 
 /*
  * iothread=ID and iothread-vq-mapping=[{"iothread":ID,"vqs":[..]},..] of a device with that many queues: do they make
- * sense? (All queues are turned by the disks' thread all the same.) Both may be NULL, but not both be given.
+ * sense? Both may be NULL, but not both be given.
  */
 MUST_USE Err *disk_check_iothreads(Vm *vm, const char *iothread, const char *mapping, unsigned queues);
+/* What they say of queue n, having been checked: its thread; the disk's own, if they say nothing. */
+IoThread *disk_queue_thread(const DiskConf *c, const char *iothread, const char *mapping, unsigned n);
 /* Devices for the drives that nobody has taken and that are not if=none; the board and -device come first. */
 MUST_USE Err *drives_make_devices(Vm *vm);
 

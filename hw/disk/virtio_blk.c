@@ -2,8 +2,9 @@
 /*
  * virtio-blk: VIRTIO 1.2, section 5.2, and its legacy interface.
  *
- * Queues are handled in the disks' thread, where the graph's nodes live: a kick
- * pops all that is there, joins what is sequential, and starts a coroutine for each
+ * Queues are handled in the disk's thread, where the graph's nodes live, unless
+ * iothread= or iothread-vq-mapping= says another one: a kick pops all that is there,
+ * joins what is sequential, and starts a coroutine in the disk's thread for each
  * run of requests, which calls block/ with the guest's own memory. Completions of one
  * turn share an interrupt.
  *
@@ -51,14 +52,21 @@ typedef struct Req {
     IoVec data;                     /* without header and status */
     struct Req *joined, *last;      /* the first of a run: what comes behind it; its end */
     unsigned n_joined; size_t run_len;
+    struct Req *next;               /* on its way between the threads of queue and disk */
+    uint8_t status; bool keep;      /* how it ended there */
 } Req;
 
+/* All but `landed`: the queue's thread. */
 typedef struct BlkQueue {
     DiskQueue dq;
+    IoThread *io;
     Req *kept, **kept_end;          /* failed, to be started again */
+    /* Where its thread is not the disk's: */
+    Req *going, **going_end;        /* to be started there */
+    _Atomic(Req *) landed;          /* ended there, the latest first */
 } BlkQueue;
 
-/* All but properties and config: the disks' thread. */
+/* All but properties, config and queues: the disk's thread. */
 struct VirtioBlk {
     VirtioDevice v;
     DiskConf conf;
@@ -68,7 +76,7 @@ struct VirtioBlk {
     bool config_wce, discard, write_zeroes, report_granularity, merging, seg_max_adjust, scsi;
     uint32_t cylinders, heads, sectors;
     bool through;                   /* the drive's write cache is off, before the driver says anything */
-    Loop *loop;
+    Loop *loop;                     /* of the disk's thread */
     BlkQueue *queues;
 };
 
@@ -97,6 +105,49 @@ static void keep(Req *r)
     dq_landed(&bq->dq);
 }
 
+/* What ended in the disk's thread, in its order. */
+static void land(void *opaque)
+{
+    BlkQueue *bq = opaque;
+    Req *list = NULL;
+
+    for (Req *r = atomic_exchange(&bq->landed, NULL), *next; r; r = next) {
+        next = r->next;
+        r->next = list;
+        list = r;
+    }
+    for (Req *r = list, *next; r; r = next) {
+        next = r->next;
+        if (r->keep)
+            keep(r);
+        else
+            finish(r, r->status);
+    }
+}
+
+/* In the disk's thread: the request is done with, or shall be tried again. */
+static void conclude(Req *r, uint8_t status, bool again)
+{
+    BlkQueue *bq = queue_of(r);
+
+    if (bq->dq.loop == r->b->loop) {
+        if (again)
+            keep(r);
+        else
+            finish(r, status);
+        return;
+    }
+    Req *was = atomic_load_explicit(&bq->landed, memory_order_relaxed);
+
+    r->status = status;
+    r->keep = again;
+    do
+        r->next = was;
+    while (!atomic_compare_exchange_weak(&bq->landed, &was, r));
+    if (!was)
+        loop_call(bq->dq.loop, land, bq);
+}
+
 /* Every request of the run ends with that result. */
 static void finish_run(Req *r, int ret)
 {
@@ -105,10 +156,7 @@ static void finish_run(Req *r, int ret)
 
     for (Req *next; r; r = next) {
         next = r->joined;
-        if (v == DISK_ERROR_STOP)
-            keep(r);
-        else
-            finish(r, v == DISK_ERROR_IGNORE ? S_OK : ret == -ENOTSUP ? S_UNSUPP : S_IOERR);
+        conclude(r, v == DISK_ERROR_IGNORE ? S_OK : ret == -ENOTSUP ? S_UNSUPP : S_IOERR, v == DISK_ERROR_STOP);
     }
 }
 
@@ -165,7 +213,7 @@ static void run_ranges(Req *r)
     int ret = 0;
 
     if (status != S_OK) {
-        finish(r, status);
+        conclude(r, status, false);
         return;
     }
     for (unsigned i = 0; i < n && !ret; i++) {
@@ -266,10 +314,41 @@ static bool parse(VirtioBlk *b, BlkQueue *bq, Req *r)
     return true;
 }
 
+static void start_here(Req *r)
+{
+    co_start(r->b->loop, r->type == T_IN || r->type == T_OUT ? run_data : run_other, r);
+}
+
+static void start_going(void *opaque)
+{
+    for (Req *r = opaque, *next; r; r = next) {
+        next = r->next;
+        start_here(r);
+    }
+}
+
+/* Starts it in the disk's thread, now or at the end of `handle`. */
 static void start_run(Req *r)
 {
-    if (r)
-        co_start(r->b->loop, run_data, r);
+    BlkQueue *bq = r ? queue_of(r) : NULL;
+
+    if (!r)
+        return;
+    if (bq->dq.loop == r->b->loop) {
+        start_here(r);
+        return;
+    }
+    r->next = NULL;
+    *bq->going_end = r;
+    bq->going_end = &r->next;
+}
+
+static void send_going(VirtioBlk *b, BlkQueue *bq)
+{
+    if (bq->going)
+        loop_call(b->loop, start_going, bq->going);
+    bq->going = NULL;
+    bq->going_end = &bq->going;
 }
 
 static bool can_join(const VirtioBlk *b, const Req *run, const Req *r)
@@ -328,7 +407,7 @@ static Req *take(VirtioBlk *b, Req *run, Req *r)
         return run;
     }
     start_run(run);             /* in the order they came */
-    co_start(b->loop, run_other, r);
+    start_run(r);
     return NULL;
 }
 
@@ -344,7 +423,7 @@ static void start_kept(VirtioBlk *b, BlkQueue *bq)
         r->joined = NULL;
         r->last = r;
         bq->dq.flying++;
-        co_start(b->loop, r->type == T_IN || r->type == T_OUT ? run_data : run_other, r);
+        start_run(r);
     }
 }
 
@@ -369,6 +448,7 @@ static void handle(VirtioDevice *v, VirtQueue *q)
         }
     }
     start_run(run);
+    send_going(b, bq);
     dq_end(&bq->dq);
     if (n > AT_ONCE)
         virtio_kick(q);
@@ -376,20 +456,19 @@ static void handle(VirtioDevice *v, VirtQueue *q)
 
 /* ---- quiet */
 
-typedef struct Quiet { VirtioBlk *b; VirtQueue *q; } Quiet;
+typedef struct Quiet { VirtioBlk *b; VirtQueue *q; IoThread *io; bool flying; } Quiet;
 
 static bool concerns(const Quiet *w, const BlkQueue *bq)
 {
-    return !w->q || bq->dq.q == w->q;
+    return (!w->q || bq->dq.q == w->q) && bq->io == w->io;
 }
 
-static bool flying(const Quiet *w)
+static void look_flying(void *opaque)
 {
-    for (unsigned i = 0; i < w->b->num_queues; i++) {
-        if (concerns(w, &w->b->queues[i]) && w->b->queues[i].dq.flying)
-            return true;
-    }
-    return false;
+    Quiet *w = opaque;
+
+    for (unsigned i = 0; i < w->b->num_queues; i++)
+        w->flying |= concerns(w, &w->b->queues[i]) && w->b->queues[i].dq.flying;
 }
 
 /* A queue that only waits for the machine to go on keeps what it keeps; one that is reset does not. */
@@ -405,17 +484,23 @@ static void drop_kept(VirtioBlk *b, BlkQueue *bq)
     bq->kept_end = &bq->kept;
 }
 
+/* In the disk's thread. A drain: throttled requests need not wait for their time. */
+static void drain(void *opaque)
+{
+    BlockNode *n = disk_node(((const Quiet *)opaque)->b->conf.port.disk);
+
+    if (!n)
+        return;
+    node_ref(n);
+    node_drain_begin(n);
+    node_drain_end(n);
+    node_unref(n);
+}
+
 static void wait_quiet(void *opaque)
 {
     const Quiet *w = opaque;
-    BlockNode *n = flying(w) ? disk_node(w->b->conf.port.disk) : NULL;
 
-    if (n) {                    /* a drain: throttled requests need not wait for their time */
-        node_ref(n);
-        node_drain_begin(n);
-        node_drain_end(n);
-        node_unref(n);
-    }
     for (unsigned i = 0; i < w->b->num_queues; i++) {
         if (!concerns(w, &w->b->queues[i]))
             continue;
@@ -424,13 +509,31 @@ static void wait_quiet(void *opaque)
     }
 }
 
+/* fn in each thread that has queues. */
+static void in_each_thread(Quiet *w, void (*fn)(void *))
+{
+    const BlkQueue *q = w->b->queues;
+
+    for (unsigned i = 0, k; i < w->b->num_queues; i++) {
+        for (k = 0; q[k].io != q[i].io; k++)
+            ;
+        w->io = q[i].io;
+        if (k == i)
+            iothread_run(w->io, fn, w);
+    }
+}
+
 static void quiesce(VirtioDevice *v, VirtQueue *q)
 {
     VirtioBlk *b = (VirtioBlk *)v;
-    Quiet w = { b, q };
+    Quiet w = { .b = b, .q = q };
 
-    if (disk_port_ready(&b->conf.port))
-        iothread_run(disks_thread(v->dev.vm->disks), wait_quiet, &w);
+    if (!disk_port_ready(&b->conf.port))
+        return;
+    in_each_thread(&w, look_flying);
+    if (w.flying)
+        iothread_run(disk_port_thread(&b->conf.port), drain, &w);
+    in_each_thread(&w, wait_quiet);
 }
 
 /* ---- configuration */
@@ -578,25 +681,29 @@ static Err *check_props(VirtioBlk *b)
     return disk_check_serial(b->serial, ID_LEN);
 }
 
+static void init_queue(VirtioBlk *b, BlkQueue *bq, IoThread *t)
+{
+    bq->io = t;
+    bq->dq.loop = iothread_loop(t);
+    bq->dq.q = virtio_add_queue(&b->v, b->queue_size, t);
+    bq->kept_end = &bq->kept;
+    bq->going_end = &bq->going;
+}
+
 static Err *realize(Device *d)
 {
     VirtioBlk *b = (VirtioBlk *)d;
 
     TRY(check_props(b));
+    b->conf.port.any_home = true;
     TRY(disk_conf_bind(d, &b->conf, &port_ops, false, false));
-    IoThread *t = disks_thread(d->vm->disks);
-    b->loop = iothread_loop(t);
+    b->loop = iothread_loop(disk_port_thread(&b->conf.port));
     b->through = b->conf.port.writethrough;
     guess_geometry(b);
     virtio_init(&b->v, &ops, CONFIG_SIZE);
     b->queues = g_new0(BlkQueue, b->num_queues);
-    for (unsigned i = 0; i < b->num_queues; i++) {
-        BlkQueue *bq = &b->queues[i];
-
-        bq->dq.loop = b->loop;
-        bq->dq.q = virtio_add_queue(&b->v, b->queue_size, t);
-        bq->kept_end = &bq->kept;
-    }
+    for (unsigned i = 0; i < b->num_queues; i++)
+        init_queue(b, &b->queues[i], disk_queue_thread(&b->conf, b->iothread, b->mapping, i));
     return NULL;
 }
 
@@ -623,8 +730,8 @@ static const Field fields[] = {
     PROP(VirtioBlk, config_wce, .def = "on", .doc = "the guest may turn the write cache on and off"),
     PROP(VirtioBlk, merging, .as = "request-merging", .def = "on", .doc = "sequential requests become one"),
     PROP(VirtioBlk, seg_max_adjust, .def = "on", .doc = "a request has as many parts as the queue allows"),
-    PROP(VirtioBlk, iothread, .doc = "an -object iothread; all queues are in the disks' thread all the same"),
-    PROP(VirtioBlk, mapping, .as = "iothread-vq-mapping", .doc = "the same, as a JSON list for each queue"),
+    PROP(VirtioBlk, iothread, .doc = "an -object iothread: the thread of disk and queues"),
+    PROP(VirtioBlk, mapping, .as = "iothread-vq-mapping", .doc = "the same for each queue, a JSON list; the disk is in the first"),
     PROP(VirtioBlk, scsi, .def = "off", .doc = "off is what there is"),
     PROP(VirtioBlk, cylinders, .as = "cyls", .def = "0", .doc = "0: guessed"),
     PROP(VirtioBlk, heads, .def = "0"), PROP(VirtioBlk, sectors, .as = "secs", .def = "0"),

@@ -6,6 +6,7 @@ tests += dev/test_pci dev/test_pci_irq dev/test_pci_hotplug dev/test_pci_live
 tests += dev/test_virtio_mmio dev/test_virtio_pci dev/test_virtio_ring dev/test_virtio_rng dev/test_virtio_threads
 tests += dev/test_virtio_blk dev/test_scsi dev/test_nvme
 tests += dev/test_virtio_serial dev/test_balloon
+tests += dev/test_iothreads
 tests += dev/test_9p dev/test_virtio_9p
 tests += dev/test_firmware dev/test_acpi unit/test_aml unit/test_smbios
 # What they stand on.
