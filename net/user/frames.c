@@ -6,6 +6,8 @@
  * TCP and UDP headers must agree with the frame. Urgent data of TCP becomes
  * plain data (libslirp before 4.9.2 reads beyond its buffer there,
  * CVE-2026-9539), and TCP in IP fragments, behind which it could hide, is dropped.
+ * Other fragments must come in order: libslirp 4.7.0, as distributions build it, writes through a
+ * packet's bytes when the first to come is the last one.
  *
  * Towards the guest TCP comes in pieces of USER_MSS: the segment size that the
  * guest announces is made larger on its way to slirp, and what slirp then sends
@@ -77,6 +79,53 @@ static bool find_parts(uint8_t *f, size_t len, Parts *p)
         return p->l4_len >= 20 && p->l4[12] >> 4 >= 5 && (p->l4[12] >> 4) * 4u <= p->l4_len;
     if (p->proto == UDP)
         return p->l4_len >= 8 && be16(p->l4 + 4) >= 8 && be16(p->l4 + 4) <= p->l4_len;
+    return true;
+}
+
+/* ---- IPv4 fragments */
+
+enum { FLAG_MORE = 0x2000, FLAG_RESERVED = 0x8000 };
+#define PIECES_NS INT64_C(20000000000)      /* libslirp keeps what is not complete for 30 s */
+
+static Pieces *pieces_find(User *u, const Pieces *key)
+{
+    for (unsigned i = 0; i < USER_PIECES; i++) {
+        Pieces *s = &u->pieces[i];
+        if (s->next && s->id == key->id && s->proto == key->proto && !memcmp(s->hosts, key->hosts, 8) &&
+            loop_now() - s->since < PIECES_NS)
+            return s;
+    }
+    return NULL;
+}
+
+/*
+ * May libslirp have this packet? Whatever it would drop before it looks at fragments must not count here, so
+ * that the two agree on what it has: a wrong checksum, an age of 0, and the reserved flag, with which it lets go of all.
+ */
+static bool in_order(User *u, const uint8_t *ip)
+{
+    unsigned head = (ip[0] & 15) * 4, flags = be16(ip + 6), off = (flags & 0x1fff) * 8, len = be16(ip + 2) - head;
+    Pieces key = { .proto = ip[9], .id = be16(ip + 4) }, *s;
+
+    if (flags & FLAG_RESERVED)
+        return false;
+    if (!(flags & (FLAG_MORE | 0x1fff)))
+        return true;
+    if (!len || (flags & FLAG_MORE && len % 8) || !ip[8] || net_fold(net_sum(ip, head)))
+        return false;
+    memcpy(key.hosts, ip + 12, 8);
+    s = pieces_find(u, &key);
+    if (!off) {
+        if (s)
+            return false;
+        key.next = len;
+        key.since = loop_now();
+        u->pieces[u->oldest_pieces++ % USER_PIECES] = key;
+        return true;
+    }
+    if (!s || s->next != off || off + len > 65535 - head)
+        return false;
+    s->next = flags & FLAG_MORE ? off + len : 0;
     return true;
 }
 
@@ -186,7 +235,7 @@ static bool fix_frame(User *u, uint8_t *f, size_t len, const NetHdr *h)
 {
     Parts p;
 
-    if (!find_parts(f, len, &p))
+    if (!find_parts(f, len, &p) || (be16(f + 12) == ETH_IP4 && !in_order(u, p.ip)))
         return false;
     if (h->flags & NET_HDR_CSUM) {
         unsigned at = p.proto == TCP ? 16 : p.proto == UDP ? 6 : 0;

@@ -31,7 +31,11 @@ enum {
     USER_MSS = 32120,           /* of TCP towards the guest: 22 segments of 1460 */
     USER_QUEUE = 4 << 20,       /* bytes that wait for a guest without room; beyond, frames are lost */
     USER_FLOWS = 1024,          /* a power of two */
+    USER_PIECES = 64,           /* IPv4 packets that come in fragments, at the same time */
 };
+
+/* Such a packet: what it is told by, where its next fragment begins, when its first one came (loop_now). */
+typedef struct Pieces { uint8_t hosts[8], proto; uint16_t id; uint32_t next; int64_t since; } Pieces;
 
 /* A TCP connection, and the longest segment its guest takes. A new one may take an old one's place. */
 typedef struct Flow { uint8_t v6, host[16]; uint16_t host_port, guest_port, mss; } Flow;
@@ -60,6 +64,8 @@ typedef struct User {
     Held *held, **held_end;     /* frames.c: for the guest, in order */
     size_t held_bytes;
     Flow *flows;
+    Pieces pieces[USER_PIECES];
+    unsigned oldest_pieces;
     uint8_t *in;                /* a guest's frame in one piece */
     Relay *relays;              /* forward.c */
     char *relay_dir;
