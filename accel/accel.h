@@ -17,8 +17,6 @@ typedef enum VcpuExit {
     VCPU_REFUSED,       /* the engine can't run the instruction at pc: run.c interprets it and goes on */
 } VcpuExit;
 
-typedef struct Watchpoint { uint64_t addr, len; unsigned kind; } Watchpoint;
-
 struct Accel {
     const char *name, *doc;
     Err     *(*init )(Vm *);                /* options are in vm->config */
@@ -31,7 +29,7 @@ struct Accel {
     void     (*push )(Vcpu *);
     void     (*remap)(Vm *, const Flat *was, const Flat *now);
     void     (*dirty)(Vm *, RamBlock *);    /* fold the accelerator's dirty log into PageFlags */
-    Err     *(*watch)(Vcpu *, const Watchpoint *, bool on);
+    void     (*debug)(Vcpu *);              /* in v's thread: v->debug.set is another one now. NULL: can't be debugged */
     void     (*stats)(Vm *, GString *out);  /* -d stats */
 };
 extern const Accel accel_tcg;

@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "accel/debug.h"
 #include "system/vmconfig.h"
 #include "target/isa.h"
 #include "tcg/env.h"
@@ -322,7 +323,7 @@ void vcpus_resume(Vm *vm, Vcpu *self)
 
 static bool kept_standing(Vcpu *v)
 {
-    return atomic_load(&v->stop) && !atomic_load(&v->exit);
+    return (atomic_load(&v->stop) || atomic_load(&v->debug.held)) && !atomic_load(&v->exit);
 }
 
 /* Stands until vm_start; its work is done meanwhile. */
@@ -405,7 +406,7 @@ static void vcpu_after(Vcpu *v, VcpuExit why)
     switch (why) {
     case VCPU_KICKED:   break;
     case VCPU_HALTED:   atomic_store(&v->halted, true); vcpu_answered(v); break;
-    case VCPU_DEBUG:    vm_request(v->vm, VM_DEBUG, 0); break;
+    case VCPU_DEBUG:    debug_met(v); vm_request(v->vm, VM_DEBUG, 0); break;
     case VCPU_SHUTDOWN: vm_request(v->vm, VM_POWEROFF, 0); break;
     case VCPU_RESET:    vm_request(v->vm, VM_RESET, 0); break;
     case VCPU_REFUSED:  break;          /* vcpu_run has dealt with it */
@@ -418,7 +419,7 @@ static void vcpu_after(Vcpu *v, VcpuExit why)
 static VcpuExit vcpu_run(Vcpu *v)
 {
     const Accel *a = v->vm->accel;
-    VcpuExit why = a->run(v);
+    VcpuExit why = atomic_load(&v->debug.step) ? debug_step(v) : a->run(v);
 
     if (why != VCPU_REFUSED)
         return why;
@@ -432,13 +433,13 @@ static VcpuExit vcpu_run(Vcpu *v)
 
 bool vcpu_asked(Vcpu *v)
 {
-    return work_waits(v) || atomic_load(&v->stop) || atomic_load(&v->exit);
+    return work_waits(v) || atomic_load(&v->stop) || atomic_load(&v->debug.held) || atomic_load(&v->exit);
 }
 
 void vcpu_enter(Vcpu *v)
 {
     gate_enter(v);
-    if (v->isa->irq(v))
+    if (debug_takes_irqs(v) && v->isa->irq(v))
         v->naps = 0;
     vcpu_after(v, vcpu_run(v));
     gate_leave(v);
@@ -453,9 +454,9 @@ static void vcpu_turn(Vcpu *v)
         vcpu_await(v);
     __atomic_store_n(&v->env->poll, 0, __ATOMIC_SEQ_CST);
     vcpu_serve(v);
-    if (atomic_load(&v->stop)) {
+    if (kept_standing(v)) {
         vcpu_stand(v);
-    } else if (atomic_load(&v->halted)) {
+    } else if (atomic_load(&v->halted) && !atomic_load(&v->debug.step)) {
         vcpu_halt(v);
     } else {
         vcpu_enter(v);
@@ -574,6 +575,7 @@ void vcpu_free(Vcpu *v)
         next = w->next;
         g_free(w);
     }
+    debug_set_unref(v->debug.set);
     pthread_mutex_destroy(&v->lock);
     pthread_cond_destroy(&v->cond);
     g_free(v);

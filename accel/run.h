@@ -31,6 +31,7 @@ typedef struct AccelVm {
     _Atomic bool watched;       /* errand_timer is set */
     Timer errand_timer;
     _Atomic int awaiting;       /* how many vCPUs await answers */
+    uint64_t debug_serial;      /* of the last DebugSet; machine lock */
 } AccelVm;
 
 static inline AccelVm *accel_vm(const Vm *vm) { return vm->accel_state; }

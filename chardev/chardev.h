@@ -85,6 +85,8 @@ MUST_USE Err *chardev_add(Chardevs *set, const char *arg, Chardev **out);
  * *out is NULL for none.
  */
 MUST_USE Err *chardev_add_serial(Chardevs *set, const char *arg, int n, Chardev **out);
+/* The same syntax, for what is no serial port (-gdb): the backend is called `id`. */
+MUST_USE Err *chardev_add_line(Chardevs *set, const char *arg, const char *id, Chardev **out);
 MUST_USE Err *chardev_find(Chardevs *set, const char *id, Chardev **out);     /* not found: near matches */
 const char *chardev_id(const Chardev *chr);
 bool chardev_used(const Chardev *chr);      /* has any port been bound to it? */

@@ -151,11 +151,11 @@ static Err *translate(const char *arg, char **out)
 }
 
 /* "mon:stdio" keeps Ctrl-C for the guest, as Ctrl-A x is there to leave. */
-static Err *add_translated(Chardevs *set, const char *arg, int n, Chardev **out)
+static Err *add_translated(Chardevs *set, const char *arg, const char *id, Chardev **out)
 {
     bool monitor = g_str_has_prefix(arg, "mon:");
     char *opts, *all;
-    char *name = g_strdup_printf("serial%d%s", n, monitor ? "-base" : "");
+    char *name = g_strdup_printf("%s%s", id, monitor ? "-base" : "");
     Err *e = translate(monitor ? arg + 4 : arg, &opts);
 
     if (!e) {
@@ -167,24 +167,24 @@ static Err *add_translated(Chardevs *set, const char *arg, int n, Chardev **out)
         g_free(opts);
     }
     g_free(name);
-    if (!e && monitor) {
-        name = g_strdup_printf("serial%d", n);
-        e = mux_new(set, name, *out, true, out);
-        g_free(name);
-    }
+    if (!e && monitor)
+        e = mux_new(set, id, *out, true, out);
     return e;
 }
 
-Err *chardev_add_serial(Chardevs *set, const char *arg, int n, Chardev **out)
+Err *chardev_add_line(Chardevs *set, const char *arg, const char *id, Chardev **out)
 {
-    Err *e;
-
     *out = NULL;
     if (!strcmp(arg, "none"))
         return NULL;
     if (g_str_has_prefix(arg, "chardev:"))
-        e = chardev_find(set, arg + strlen("chardev:"), out);
-    else
-        e = add_translated(set, arg, n, out);
-    return err_in(e, "-serial %s", arg);
+        return chardev_find(set, arg + strlen("chardev:"), out);
+    return add_translated(set, arg, id, out);
+}
+
+Err *chardev_add_serial(Chardevs *set, const char *arg, int n, Chardev **out)
+{
+    g_autofree char *id = g_strdup_printf("serial%d", n);
+
+    return err_in(chardev_add_line(set, arg, id, out), "-serial %s", arg);
 }

@@ -16,6 +16,7 @@
 
 #include "accel/accel.h"
 #include "chardev/chardev.h"
+#include "gdb/gdb.h"
 #include "hw/9p/fsdev.h"
 #include "hw/core/board.h"
 #include "system/disks.h"
@@ -187,6 +188,8 @@ static Err *make_machine(Vm *vm, EmuConfig *c)
     TRY(accel_start(vm));
     vm_lock(vm);
     Err *e = board_make(vm);
+    if (!e && c->vm.gdb)
+        e = err_in(gdb_start(vm, c->vm.gdb), "-gdb %s", c->vm.gdb);
     vm_unlock(vm);
     return e;
 }
@@ -213,6 +216,7 @@ static void free_machine(Vm *vm)
 {
     accel_stop(vm);
     vm_lock(vm);
+    gdb_end(vm, vm->exit_status);
     board_free(vm);
     vm_unlock(vm);
     rngs_free(vm);

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "gdb/gdb.h"
 #include "hw/9p/fsdev.h"
 #include "util/opts.h"
 #include "util/str.h"
@@ -22,6 +23,13 @@ static Err *ask_options(EmuConfig *c, const char *arg)
 static Err *ask_version(EmuConfig *c, const char *arg)
 {
     return ask_help(c, HELP_VERSION, NULL);
+}
+
+static Err *set_gdb_default(EmuConfig *c, const char *arg)
+{
+    g_free(c->vm.gdb);
+    c->vm.gdb = g_strdup(GDB_DEFAULT);
+    return NULL;
 }
 
 static Err *set_one_insn(EmuConfig *c, const char *arg)
@@ -305,6 +313,9 @@ static const Option debug_options[] = {
     { "dfilter", NULL, "FIRST..LAST[,...]", OPTION_LIST, "log only code at these addresses",
       AT(log_filters) },
     { "trace", NULL, "PATTERN", CALL(set_trace), .doc = "show trace points; 'help' lists them" },
+    { "gdb", NULL, "WHERE", OPTION_TEXT, "let gdb connect there: tcp::1234, unix:PATH, stdio, chardev:NAME; -S waits with starting the guest",
+      AT(vm.gdb) },
+    { "s", NULL, NULL, CALL(set_gdb_default), .doc = "the same as -gdb tcp::1234" },
     { "perfmap", NULL, NULL, OPTION_FLAG, "write /tmp/perf-PID.map, so that 'perf' names guest code",
       AT(vm.perfmap) },
     { "one-insn-per-tb", "singlestep", NULL, CALL(set_one_insn),
@@ -345,8 +356,6 @@ const MissingOption missing_options[] = {
     { "vnc", NO_GFX }, { "spice", NO_GFX }, { "sdl", NO_GFX }, { "curses", NO_GFX },
     { "full-screen", NO_GFX }, { "rotate", NO_GFX }, { "portrait", NO_GFX }, { "k", NO_GFX },
     { "enable-kvm", NO_KVM }, { "enable-hax", NO_KVM },
-    { "gdb", "There is no debug stub yet: -d in_asm,int shows what the guest does." },
-    { "s", "There is no debug stub yet: -d in_asm,int shows what the guest does." },
     { "daemonize", "Start it with '&' or from a service manager, with -serial file:PATH." },
     { "icount", NULL }, { "numa", NULL },
     { "set", "Use -device NAME,PROPERTY=VALUE." },

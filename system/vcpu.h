@@ -22,6 +22,23 @@ typedef struct VcpuWork {
     Vcpu *waiter;               /* the vCPU whose thread waits for it, if it is one */
 } VcpuWork;
 
+/* What a vCPU met that a debugger asked for. */
+typedef enum DebugWhat { DEBUG_NOTHING, DEBUG_BREAK, DEBUG_STEP, DEBUG_WATCH } DebugWhat;
+
+/*
+ * What a debugger wants of a vCPU, and what that met (accel/debug.h). Wishes change while it stands; the rest is its
+ * own thread's, and others' while it stands.
+ */
+typedef struct VcpuDebug {
+    _Atomic bool held;          /* it stands although the machine runs */
+    _Atomic bool step;          /* instruction by instruction */
+    bool irqs;                  /* .. and interrupts are taken between them */
+    uint64_t from, to;          /* .. as long as pc is in [from, to) */
+    struct DebugSet *set;       /* where it stops; NULL: nowhere */
+    DebugWhat what;
+    struct { uint64_t addr, va; uint32_t size, id; bool write; } access;   /* DEBUG_WATCH: of the watchpoint with that id */
+} VcpuDebug;
+
 struct Vcpu {
     Vm *vm;
     int index;
@@ -58,6 +75,7 @@ struct Vcpu {
     _Atomic bool disturbed;     /* another waits for something that its guest holds meanwhile */
     uint64_t bad_naps[2];       /* our thread's alone: pcs where that happened */
     _Atomic unsigned kicks;     /* how often we were asked to look at something */
+    VcpuDebug debug;
 };
 
 /*

@@ -50,6 +50,7 @@ struct VmConfig {
     char *display, *monitor;
     char *rtc_base, *rtc_clock;
     bool perfmap;
+    char *gdb;                  /* -gdb: where the debugger's stub listens; NULL: nowhere */
     char *dumpdtb;              /* -M dumpdtb=FILE */
 };
 typedef struct VmConfig VmConfig;

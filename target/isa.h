@@ -46,13 +46,25 @@ typedef struct Tr {
     /* The bytes: [code, code + avail) are those at pc; avail may cut an instruction that crosses the page. */
     const uint8_t *code; unsigned avail;
     void *priv;             /* front end's per-unit memory: what it knows since the last label */
+    uint64_t apart;         /* no instruction at or behind it is made one with those before: a debugger stops there. 0: none */
 } Tr;
 
 typedef enum StepResult { STEP_OK, STEP_NEED_BYTES /* crosses the page: give more than avail */ } StepResult;
 
-typedef struct RegInfo {    /* a register that people, debuggers and snapshots name */
-    const char *name; const char *group; unsigned bits; int gdb;
-    uint64_t (*get)(Vcpu *, int arg); void (*set)(Vcpu *, int arg, uint64_t); int arg;
+/*
+ * A register that people, debuggers and snapshots name. get and set in v's own thread, or while v stands and does no work.
+ * Those of a group stand together, by ascending number; the first group is what a debugger asks for most.
+ */
+typedef struct RegInfo {
+    const char *name;
+    const char *group;          /* its feature in gdb's target description, behind Isa.gdb_features */
+    unsigned bits;
+    int gdb;                    /* gdb's number of it */
+    uint64_t (*get)(Vcpu *, int arg);
+    void (*set)(Vcpu *, int arg, uint64_t);
+    int arg;
+    const char *type;           /* gdb's: int, code_ptr, data_ptr, float */
+    bool (*has)(Vcpu *, int arg);       /* NULL: every CPU model has it */
 } RegInfo;
 
 typedef struct StateRange { size_t off, size; } StateRange;
@@ -60,7 +72,9 @@ typedef struct StateRange { size_t off, size; } StateRange;
 struct Isa {
     const char *name;               /* "riscv64" */
     const IrGuest *ir;
-    const RegInfo *regs; int nregs;
+    const RegInfo *regs;            /* ends with a name of NULL */
+    int pc_reg;                     /* index among them */
+    const char *gdb_arch, *gdb_features;    /* what gdb calls the guest: "riscv:rv64", "org.gnu.gdb.riscv." */
     const char *const *cpu_names;   /* NULL-terminated, for -cpu help */
     const char *default_cpu;
     /* vCPU life */
@@ -82,9 +96,15 @@ struct Isa {
     /* An interrupt is pending and enabled? take it: true. Called between instructions with env->pc set. */
     bool  (*irq)(Vcpu *);
     bool  (*wakes)(Vcpu *);         /* has wfi a reason to end? any thread */
+    void  (*go_on)(Vcpu *);         /* a debugger moved it: if it stood in wfi, that is over. May be NULL */
     /* Address-space identity of a context, for the shared second-level TLB: 0..65535; global pages hit in all. */
     unsigned (*asid)(Vcpu *, unsigned ctx);
     bool (*ctx_virtual)(Vcpu *, unsigned ctx);  /* false: addresses are physical there now */
+    /*
+     * Where va is in the address space that v sees now, for a debugger: nobody asks for permission, nothing changes.
+     * *order: log2 of the block around va for which that holds. In v's thread, or while it stands.
+     */
+    bool  (*look)(Vcpu *, uint64_t va, uint64_t *pa, unsigned *order);
     void  (*dump)(Vcpu *, GString *out);    /* -d cpu */
     /* Lockstep: the guest's state beside Env as bytes that can be copied and compared. */
     size_t state_size;
@@ -96,7 +116,11 @@ extern const Isa *const isas[];     /* NULL-terminated; target/isa.c */
 const Isa *isa_find(const char *name);
 
 /* target/translate.c: forms a unit of IR from v's code at pc. Guest-independent. */
-typedef struct TranslateLimits { int max_insns, max_blocks; bool one_insn, single_block; } TranslateLimits;
+typedef struct TranslateLimits {
+    int max_insns, max_blocks;
+    bool one_insn, single_block;
+    const uint64_t *breaks; int nbreaks;    /* ascending: the unit leaves with EXIT_DEBUG before the instructions there */
+} TranslateLimits;
 /*
  * `code` is the host address of the page's bytes. An instruction that crosses into
  * the next page is translated alone, with `next_page` (NULL: the unit ends before it).

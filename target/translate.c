@@ -119,6 +119,29 @@ static bool step_crossing(Former *f, unsigned off)
     return step(f, bytes, here + more);
 }
 
+/*
+ * A debugger stops before the instruction at tr.pc: leaves there, as if it had no bytes but the first. Also says where
+ * the next such place is.
+ */
+static bool stops(Former *f, const TranslateLimits *lim)
+{
+    Tr *t = &f->tr;
+    int n = 0;
+
+    while (n < lim->nbreaks && lim->breaks[n] < t->pc)
+        n++;
+    bool here = n < lim->nbreaks && lim->breaks[n] == t->pc;
+    n += here;
+    t->apart = n < lim->nbreaks ? lim->breaks[n] : 0;
+    if (!here)
+        return false;
+    ir_mark(t->ir, t->pc, 1);
+    ir_exit(t->ir, EXIT_DEBUG, t->pc);
+    t->next = t->pc + 1;
+    t->ended = true;
+    return true;
+}
+
 /* Decodes until nothing is left to do; returns the guest address after the last instruction. */
 static uint64_t form(Former *f, TranslateLimits lim)
 {
@@ -131,7 +154,7 @@ static uint64_t form(Former *f, TranslateLimits lim)
         int first = t->ir->n;
         unsigned off = t->pc - f->base;
 
-        if (!step(f, f->page + off, PAGE - off)) {
+        if (!(lim.nbreaks && stops(f, &lim)) && !step(f, f->page + off, PAGE - off)) {
             if (insns > 0 || !step_crossing(f, off))
                 break;
             alone = true;

@@ -19,8 +19,14 @@ enum { YIELDS = 16 };
 /* What a fetch that failed, or a unit that can't be kept, comes to. */
 static Unit *instead(TcgVcpu *t, int *exit)
 {
-    VcpuExit why = t->env->fault ? tcg_fault(t, t->env->pc) : accel_interpret_one(t->v);
+    VcpuExit why;
 
+    if (t->env->fault)
+        why = tcg_fault(t, t->env->pc);
+    else if (jit_break_at(jit_of(t), t->env->pc))
+        why = VCPU_DEBUG;
+    else
+        why = accel_interpret_one(t->v);
     if (why != VCPU_KICKED)
         *exit = why;
     return NULL;

@@ -2,6 +2,7 @@
 /*
  * Making and freeing the unit cache and the vCPUs' share of it; its counters.
  */
+#include "accel/debug.h"
 #include "accel/jit/jit.h"
 
 #include <errno.h>
@@ -90,6 +91,7 @@ void jit_free(Jit *j)
     cache_free(j);
     pages_free(j);
     ir_free(&j->ir);
+    debug_set_unref(j->debug);
     g_free(j->hash);
     if (j->perfmap >= 0)
         close(j->perfmap);

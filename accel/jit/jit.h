@@ -108,6 +108,7 @@ struct Jit {
     JitStats stats;
     GArray *deep;                   /* RamBlocks with page records */
     int perfmap;                    /* descriptor, or -1 */
+    struct DebugSet *debug;         /* breakpoints that the units were made with; NULL: none. Changes under the lock */
 };
 
 /* ---- each vCPU */
@@ -170,6 +171,11 @@ void stacks_drop(TcgVcpu *t);               /* t's own thread, or t does not run
 void jit_key_changed(TcgVcpu *t, uint64_t key);     /* sets env->ctxkey, changes to its return stack */
 void jit_code_fence(TcgVcpu *t);
 void stacks_catch_overflow(void);           /* installs the signal handler, once */
+
+/* ---- breaks.c: breakpoints */
+void jit_breaks(Jit *j, struct DebugSet *set /* or NULL */);    /* units stop there from now on; older sets are ignored */
+const uint64_t *jit_page_breaks(const Jit *j, uint64_t pc, int *n);     /* those in pc's page. Under the lock */
+bool jit_break_at(Jit *j, uint64_t pc);
 
 /* ---- translate.c */
 /* A new unit for pc (or one that came about meanwhile). NULL: an exception was raised, or nothing can be kept (e->id 0). */

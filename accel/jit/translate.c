@@ -189,6 +189,7 @@ static Result make(Work *w, Unit **out)
 
     if (second && second != w->page)
         was2 = atomic_exchange(&second->granules, UINT64_MAX);
+    w->limits.breaks = jit_page_breaks(j, w->pc, &w->limits.nbreaks);
     int n = translate_unit(w->t->v, &j->ir, w->pc, w->mode, jit_page_bytes(w->page), next, w->limits,
                            &w->lo, &w->hi);
     if (n <= 0) {

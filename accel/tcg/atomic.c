@@ -121,7 +121,7 @@ static __attribute__((noinline)) uint64_t rmw_slow(TcgVcpu *t, const Rmw *r, uin
     if (crosses_page(va, size))
         return rmw_split(t, r, va);
     L2Page *p = mmu_page(t, va, ACCESS_WRITE, ctx, r->m, &once);
-    if (!p)
+    if (!p || mmu_hits_watch(t, p, va, size, WATCH_READ | WATCH_WRITE))
         return 0;
     if (p->kind != KIND_RAM)
         return rmw_io(t, p, r, va);
@@ -216,7 +216,7 @@ uint64_t mmu_sc(Env *env, uint64_t va, uint64_t val, MemOp m)
     uint64_t expect = env->resv_val;
     /* Faults come before failure, so that a page is there when the loop tries again. */
     if (!reservable(t, va, m, ACCESS_WRITE, &once, &p)
-        || (held && mmu_store_retries(t, p, va & PAGE_MASK_LOW, size)))
+        || (held && (mmu_hits_watch(t, p, va, size, WATCH_WRITE) || mmu_store_retries(t, p, va & PAGE_MASK_LOW, size))))
         return 0;
     env->resv_addr = ENV_NO_RESV;
     if (!held)

@@ -180,6 +180,12 @@ void mmu_flush_everything(TcgVcpu *t)
     mmu_keys(t);
 }
 
+void mmu_drop_inline(TcgVcpu *t)
+{
+    for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++)
+        drop_all(t, ctx);
+}
+
 /* Everything that page tables say. What firmware sees, which has none, stays. */
 static void flush_virtual(TcgVcpu *t)
 {

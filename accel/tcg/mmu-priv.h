@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "accel/debug.h"
 #include "accel/tcg/tcg.h"
 
 enum { PAGE_MASK_LOW = PAGE_SIZE - 1 };
@@ -28,6 +29,22 @@ L2Page *mmu_page_part(TcgVcpu *t, uint64_t va, unsigned n, Access a, unsigned ct
 bool mmu_store_retries(TcgVcpu *t, const L2Page *p, unsigned off, unsigned size);
 /* A store to p that went past the inline path was done: tells watchers, and grants the inline path if it may. */
 void mmu_stored(TcgVcpu *t, const L2Page *p, bool keep, uint64_t va, unsigned ctx, unsigned size);
+
+/*
+ * Before an access that goes past the inline path: does it hit a watchpoint? Then the instruction is done again by the
+ * interpreter, and the vCPU stops behind it (a retry is noted, env->fault set). While that is done, hits are noted.
+ */
+bool mmu_watch(TcgVcpu *t, const L2Page *p, uint64_t va, unsigned size, unsigned kinds);
+/* Must accesses of those kinds to the page of va come by? */
+bool mmu_watched_page(TcgVcpu *t, const L2Page *p, uint64_t va, unsigned kinds);
+static inline bool mmu_watches(const TcgVcpu *t)
+{
+    return __builtin_expect(t->v->debug.set != NULL, 0) && t->v->debug.set->nwatches;
+}
+static inline bool mmu_hits_watch(TcgVcpu *t, const L2Page *p, uint64_t va, unsigned size, unsigned kinds)
+{
+    return mmu_watches(t) && mmu_watch(t, p, va, size, kinds);
+}
 
 /* One access to a device; false: an exception was raised, as for an access of kind `blame`. */
 bool mmu_io(TcgVcpu *t, const L2Page *p, uint64_t va, uint64_t *val, unsigned size, bool write, Access blame, MemOp m);

@@ -160,6 +160,9 @@ static void grant_write(TcgVcpu *t, const L2Page *p, uint64_t va, unsigned ctx)
     _Atomic uint8_t *flags = &p->block->pages[p->pageno];
     uint8_t f = atomic_load(flags);
 
+    /* An atomic operation that hits wt reads too. */
+    if (mmu_watches(t) && mmu_watched_page(t, p, va, WATCH_READ | WATCH_WRITE))
+        return;
     if (!(f & (PAGE_WATCH | PAGE_WRITTEN)))
         f = atomic_fetch_or(flags, PAGE_WRITTEN);
     if (!(f & PAGE_WATCH))
@@ -168,6 +171,8 @@ static void grant_write(TcgVcpu *t, const L2Page *p, uint64_t va, unsigned ctx)
 
 static void grant_read(TcgVcpu *t, const L2Page *p, uint64_t va, unsigned ctx)
 {
+    if (mmu_watches(t) && mmu_watched_page(t, p, va, WATCH_READ))
+        return;
     inline_entry(t, p, va, ctx)->rt = va & ~(uint64_t)PAGE_MASK_LOW;
     /* Where stores are known to be seen by nobody, the next store needs no visit of its own. */
     if (p->prot & PROT_W && p->kind == KIND_RAM
@@ -288,6 +293,9 @@ static uint64_t load_split(TcgVcpu *t, uint64_t va, MemOp m)
 
     if (!split_find(t, &s, va, mo_size(m), ACCESS_READ, m))
         return 0;
+    for (int i = 0; i < 2; i++)
+        if (mmu_hits_watch(t, s.p[i], s.va[i], s.n[i], WATCH_READ))
+            return 0;
     for (int i = 0; i < 2; i++) {
         for (unsigned j = 0; j < s.n[i]; j++, at++) {
             uint64_t b = 0;
@@ -309,7 +317,8 @@ static void store_split(TcgVcpu *t, uint64_t va, uint64_t val, MemOp m)
     if (!split_find(t, &s, va, mo_size(m), ACCESS_WRITE, m))
         return;
     for (int i = 0; i < 2; i++)
-        if (mmu_store_retries(t, s.p[i], s.va[i] & PAGE_MASK_LOW, s.n[i]))
+        if (mmu_hits_watch(t, s.p[i], s.va[i], s.n[i], WATCH_WRITE)
+            || mmu_store_retries(t, s.p[i], s.va[i] & PAGE_MASK_LOW, s.n[i]))
             return;
     for (int i = 0; i < 2; i++) {
         for (unsigned j = 0; j < s.n[i]; j++, val >>= 8) {
@@ -337,7 +346,7 @@ static __attribute__((noinline)) uint64_t load_slow(TcgVcpu *t, uint64_t va, Mem
     if (crosses_page(va, size))
         return load_split(t, va, m);
     L2Page *p = mmu_page(t, va, ACCESS_READ, ctx, m, &once);
-    if (!p)
+    if (!p || mmu_hits_watch(t, p, va, size, WATCH_READ))
         return 0;
     if (!p->host)
         return mmu_io(t, p, va, &val, size, false, ACCESS_READ, m) ? val & mmu_mask(size) : 0;
@@ -358,7 +367,7 @@ static __attribute__((noinline)) void store_slow(TcgVcpu *t, uint64_t va, uint64
         return;
     }
     L2Page *p = mmu_page(t, va, ACCESS_WRITE, ctx, m, &once);
-    if (!p)
+    if (!p || mmu_hits_watch(t, p, va, size, WATCH_WRITE))
         return;
     if (p->kind != KIND_RAM) {
         mmu_io(t, p, va, &val, size, true, ACCESS_WRITE, m);

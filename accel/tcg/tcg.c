@@ -98,6 +98,12 @@ static void tcg_remap(Vm *vm, const Flat *was, const Flat *now)
         vcpu_run_on(vm->vcpus[i], flush_work, NULL, false);
 }
 
+static void tcg_debug(Vcpu *v)
+{
+    mmu_drop_inline(tcg_vcpu(v));
+    jit_breaks(tcg_vm(v->vm)->jit, v->debug.set);
+}
+
 static VcpuExit tcg_run(Vcpu *v)
 {
     switch (v->vm->config->engine) {
@@ -135,7 +141,7 @@ const Accel accel_tcg = {
     .name = "tcg", .doc = "translates the guest's instructions",
     .init = tcg_init, .stop = tcg_stop,
     .vcpu = tcg_vcpu_new, .vcpu_free = tcg_vcpu_free,
-    .run = tcg_run, .remap = tcg_remap, .stats = tcg_stats,
+    .run = tcg_run, .remap = tcg_remap, .debug = tcg_debug, .stats = tcg_stats,
 };
 
 /* ---- one instruction */
@@ -176,6 +182,15 @@ VcpuExit accel_interpret_one(Vcpu *v)
     }
 }
 
+/* It is done, and then stopped behind: gdb compares what was there before with what is there now. */
+static VcpuExit watched_instruction(TcgVcpu *t)
+{
+    t->mmu.watched = true;
+    VcpuExit why = accel_interpret_one(t->v);
+    t->mmu.watched = false;
+    return t->v->debug.what == DEBUG_WATCH && (why == VCPU_KICKED || why == VCPU_HALTED) ? VCPU_DEBUG : why;
+}
+
 VcpuExit tcg_fault(TcgVcpu *t, uint64_t pc)
 {
     Retry retry = t->mmu.retry;
@@ -193,6 +208,8 @@ VcpuExit tcg_fault(TcgVcpu *t, uint64_t pc)
     t->env->fault = 0;
     if (retry == RETRY_SINGLE)
         return accel_interpret_one(t->v);
+    if (retry == RETRY_WATCHED)
+        return watched_instruction(t);
     vcpus_exclusive(t->v->vm, t->v);
     t->mmu.alone = true;
     why = accel_interpret_one(t->v);

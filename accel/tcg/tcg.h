@@ -66,7 +66,7 @@ typedef struct ExecEntry {
 } ExecEntry;
 
 /* Why an instruction is done again by the interpreter, instead of being entered as a fault. */
-typedef enum Retry { RETRY_NONE, RETRY_SINGLE, RETRY_ALONE } Retry;
+typedef enum Retry { RETRY_NONE, RETRY_SINGLE, RETRY_ALONE, RETRY_WATCHED } Retry;
 
 enum { EXEC_SEEN_BITS = 65536 };
 
@@ -90,6 +90,7 @@ typedef struct Mmu {
     uint64_t secret;                            /* makes keys unguessable: equal keys run each other's code */
     Retry    retry;                             /* set with env->fault */
     bool     alone;                             /* every other vCPU stands still for this instruction */
+    bool     watched;                           /* this instruction hit a watchpoint: it is done, and notes them */
     const Unit *current;                        /* unit being run (interpreter engine), or NULL */
     L2       l2;
 } Mmu;
@@ -131,5 +132,6 @@ void mmu_revoke_writes(TcgVcpu *t, RamBlock *block, uint64_t pageno);
 /* env->ctxkey anew. */
 void mmu_refresh_key(TcgVcpu *t);
 void mmu_flush_everything(TcgVcpu *t);
+void mmu_drop_inline(TcgVcpu *t);       /* accesses to data come by again */
 
 #endif

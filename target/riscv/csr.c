@@ -531,6 +531,7 @@ __attribute__((constructor)) static void table_make(void)
                 r->at = offsetof(RiscvState, hpmevent) + 8 * counter_of(r);
         }
     }
+    riscv_regs_make();
 }
 
 bool riscv_csr_outside(unsigned csr) { return !table[csr & 4095].name || (table[csr & 4095].flags & OUTSIDE); }
@@ -567,6 +568,40 @@ static const CsrRow *row_for(Env *env, uint64_t a, bool write)
         return r;
     riscv_raise(env, EXC_ILLEGAL, a >> 12);
     return NULL;
+}
+
+/* ---- a debugger's access: what the extensions that there are allow, whatever the privilege */
+
+static bool csr_there(RiscvState *s, const CsrRow *r)
+{
+    unsigned prv = s->prv;
+
+    s->prv = PRV_M;
+    bool there = r->name && (!r->legal || (r->legal == fp_legal && riscv_has(s, RV_F)) ||
+                             (r->legal == ireg_legal ? iselect_legal(s, r) : r->legal(s, r)));
+    s->prv = prv;
+    return there;
+}
+
+bool riscv_csr_has(RiscvState *s, unsigned csr)
+{
+    return csr_there(s, &table[csr & 4095]);
+}
+
+uint64_t riscv_csr_peek(RiscvState *s, unsigned csr)
+{
+    const CsrRow *r = &table[csr & 4095];
+
+    /* Reading these is an event. */
+    return csr_there(s, r) && r->read != seed_read && r->read != topei_read ? row_read(s, r) : 0;
+}
+
+void riscv_csr_poke(RiscvState *s, unsigned csr, uint64_t v)
+{
+    const CsrRow *r = &table[csr & 4095];
+
+    if (csr_there(s, r) && csr >> 10 != 3 && r->write != topei_write)
+        row_write(s, r, v);
 }
 
 uint64_t riscv_h_csr_read(Env *env, uint64_t a, uint64_t b, uint64_t c)

@@ -71,6 +71,11 @@ static void reset(Vcpu *v)
     riscv_update_mode(s);
 }
 
+static void go_on(Vcpu *v)
+{
+    ((RiscvState *)v->state)->in_wfi = false;
+}
+
 static unsigned fetch_ctx(uint64_t mode)
 {
     unsigned prv = mode >> RVM_PRV_SHIFT & 3;
@@ -135,6 +140,8 @@ static const StateRange state_shared[] = {
 const Isa isa_riscv64 = {
     .name = "riscv64",
     .ir = &riscv_ir,
+    .regs = riscv_regs, .pc_reg = RISCV_PC_REG,
+    .gdb_arch = "riscv:rv64", .gdb_features = "org.gnu.gdb.riscv.",
     .cpu_names = riscv_cpu_names,
     .default_cpu = "rv64",
     .vcpu_new = vcpu_new,
@@ -150,8 +157,10 @@ const Isa isa_riscv64 = {
     .enter_fault = riscv_enter_fault,
     .irq = riscv_take_irq,
     .wakes = riscv_wakes,
+    .go_on = go_on,
     .asid = riscv_asid,
     .ctx_virtual = riscv_ctx_virtual,
+    .look = riscv_look,
     .dump = dump,
     .state_size = sizeof(RiscvState),
     .state_shared = state_shared,

@@ -240,6 +240,35 @@ bool riscv_walk(Vcpu *v, uint64_t va, Access a, unsigned ctx, Page *out)
     return apply_pmp(s, va, a, ctx_prv(ctx), out);
 }
 
+/* In machine mode a kernel's address means nothing; a debugger that has the kernel's symbols means the kernel's page tables. */
+bool riscv_look(Vcpu *v, uint64_t va, uint64_t *pa, unsigned *order)
+{
+    RiscvState *s = v->state;
+    int level = satp_levels(s->satp) - 1, bits = 12 + 9 * (level + 1);
+    uint64_t at = (s->satp & (BIT(44) - 1)) << 12, pte;
+
+    if (!riscv_ctx_virtual(v, v->env->mode & MODE_CTX) && !(va >> 56)) {
+        *pa = va;
+        *order = PAGE_BITS;
+        return true;
+    }
+    if (level < 0 || (uint64_t)((int64_t)(va << (64 - bits)) >> (64 - bits)) != va)
+        return false;
+    for (; level >= 0; level--) {
+        const uint64_t *table = space_ram(v->vm->mem, at, PAGE_SIZE, false, NULL, NULL);
+
+        if (!table || !pte_legal(s, pte = load_pte(&table[va >> (12 + 9 * level) & 511])))
+            return false;
+        at = (pte & PTE_PPN) << 2;
+        if (pte & (PTE_R | PTE_X)) {
+            *order = 12 + 9 * level + (pte & PTE_N ? 4 : 0);
+            *pa = (at >> *order << *order) | (va & (BIT(*order) - 1));
+            return leaf_legal(s, pte, level);
+        }
+    }
+    return false;
+}
+
 void riscv_mem_fault(Vcpu *v, uint64_t va, Access a, unsigned ctx, MemOp m, enum MemFault why)
 {
     static const unsigned page[] = { EXC_LOAD_PAGE, EXC_STORE_PAGE, EXC_INSN_PAGE };

@@ -38,8 +38,19 @@ bool riscv_walk(Vcpu *v, uint64_t va, Access a, unsigned ctx, Page *out);
 void riscv_mem_fault(Vcpu *v, uint64_t va, Access a, unsigned ctx, MemOp m, enum MemFault why);
 unsigned riscv_asid(Vcpu *v, unsigned ctx);
 bool riscv_ctx_virtual(Vcpu *v, unsigned ctx);
+bool riscv_look(Vcpu *v, uint64_t va, uint64_t *pa, unsigned *order);
 void riscv_walks_drop(RiscvState *s);           /* forget cached page-table pointers */
 bool riscv_satp_valid(const RiscvState *s, uint64_t satp);     /* is its mode one this hart has? */
+
+/* csr.c, for a debugger: whatever the privilege */
+bool riscv_csr_has(RiscvState *s, unsigned csr);
+uint64_t riscv_csr_peek(RiscvState *s, unsigned csr);
+void riscv_csr_poke(RiscvState *s, unsigned csr, uint64_t v);
+
+/* regs.c */
+enum { RISCV_REGS_MAX = 512, RISCV_PC_REG = 32 };
+extern RegInfo riscv_regs[RISCV_REGS_MAX];
+void riscv_regs_make(void);             /* when there are rows of CSRs */
 
 /* trap.c */
 bool riscv_take_irq(Vcpu *v);

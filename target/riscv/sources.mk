@@ -2,6 +2,7 @@
 # the privileged side
 src += target/riscv/cpu.c target/riscv/csr.c target/riscv/trap.c target/riscv/aia.c target/riscv/imsic.c
 src += target/riscv/mmu.c
+src += target/riscv/regs.c
 src += target/riscv/pmp.c target/riscv/counters.c target/riscv/helpers_sys.c target/riscv/isa.c
 # the instruction side
 src += target/riscv/riscv.c target/riscv/encode.c target/riscv/disas.c

@@ -45,7 +45,7 @@ static bool peek(const Tr *t, unsigned len, RvInsn *n)
 {
     uint32_t w;
 
-    if (t->mode & (MODE_ONE_INSN | MODE_ICOUNT | MODE_DEBUG) || !fetch(t, len, &w))
+    if (t->mode & (MODE_ONE_INSN | MODE_ICOUNT | MODE_DEBUG) || (t->apart && t->pc + len >= t->apart) || !fetch(t, len, &w))
         return false;
     return (t->pc & 0xfff) + len + rv_length(w) <= 0x1000 && rv_decode(w, tr_exts(t), n);
 }

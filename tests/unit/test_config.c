@@ -259,7 +259,6 @@ static void test_wrong(void)
     bad("--", "'--'", NULL);
     bad("-fda x", "'-fda'", "virtio");
     bad("-qmp stdio", "'-qmp'", "monitor");
-    bad("-gdb tcp::1234", "'-gdb'", "-d in_asm");
     bad("-append x", "-append", "-kernel");
     bad("-initrd x", "-initrd", "-kernel");
     bad("-kernel", "needs an argument", NULL);

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Going on: vCont with an action for each thread, c and s with their older
+ * spelling. A thread that no action names stands while others run. Steps take no
+ * interrupts, and the guest's clock stands still for them, unless gdb said
+ * otherwise (qqemu.sstep).
+ */
+#include "gdb/gdb-priv.h"
+
+#include "system/clock.h"
+
+typedef struct Action { char how; /* c, s, r, t; 0: none */ uint64_t from, to; } Action;
+
+static void prepare(Gdb *g, Vcpu *v, const Action *a)
+{
+    VcpuDebug *d = &v->debug;
+    bool step = (a->how == 's' || a->how == 'r') && g->sstep & SSTEP_ENABLE;
+
+    atomic_store(&d->held, a->how == 0 || a->how == 't');
+    atomic_store(&d->step, step);
+    d->irqs = !(g->sstep & SSTEP_NOIRQ);
+    d->from = step && a->how == 'r' ? a->from : 0;
+    d->to = step && a->how == 'r' ? a->to : 0;
+    if (a->how && a->how != 't')
+        d->what = DEBUG_NOTHING;
+}
+
+/* A machine that has ended does not go on. */
+static bool may_run(const Vm *vm)
+{
+    return vm->state != RUN_SHUTDOWN && vm->state != RUN_INTERNAL_ERROR;
+}
+
+static void go(Gdb *g, const Action *actions)
+{
+    Vm *vm = g->vm;
+    bool steps = false, steps_only = true, any = false;
+
+    for (int i = 0; i < vm->nvcpus; i++) {
+        char how = actions[i].how;
+
+        any |= how && how != 't';
+        steps |= how == 's' || how == 'r';
+        steps_only &= how == 's' || how == 0 || how == 't';
+        /* Several met something at once, and only one could be told of. */
+        if (how && how != 't' && event_pending(g, i)) {
+            send_stop(g);
+            return;
+        }
+    }
+    if (!any) {
+        reply_error(g, 22);
+        return;
+    }
+    g->replied = g->waits = true;
+    if (!may_run(vm)) {
+        send_stop(g);
+        return;
+    }
+    points_apply(g, steps_only);
+    for (int i = 0; i < vm->nvcpus; i++)
+        prepare(g, gdb_vcpu(g, i), &actions[i]);
+    atomic_fetch_and(&vm->request, ~VM_DEBUG);      /* of a stop that was told already */
+    vm_start(vm);
+    if (steps && g->sstep & SSTEP_ENABLE && g->sstep & SSTEP_NOTIMER)
+        clock_run(vm, false);
+}
+
+/* One action of vCont, without the ';' before it. */
+static bool take_action(Gdb *g, PacketText *t, Action *a, int *index)
+{
+    uint64_t signal;
+
+    if (text_over(t))
+        return false;
+    *a = (Action){ .how = *t->at++ };
+    *index = ALL_THREADS - 1;
+    switch (a->how) {
+    case 'c': case 's': case 't':
+        break;
+    case 'C': case 'S':
+        if (!take_hex(t, &signal))      /* a guest has no signals */
+            return false;
+        a->how = a->how == 'C' ? 'c' : 's';
+        break;
+    case 'r':
+        if (!take_hex(t, &a->from) || !take_char(t, ',') || !take_hex(t, &a->to))
+            return false;
+        break;
+    default:
+        return false;
+    }
+    return !take_char(t, ':') || take_thread(g, t, index);
+}
+
+/* "vCont" was taken. The leftmost action that names a thread is its. */
+void handle_vcont(Gdb *g, PacketText *t)
+{
+    g_autofree Action *actions = g_new0(Action, g->vm->nvcpus);
+
+    while (take_char(t, ';')) {
+        Action a;
+        int index;
+
+        if (!take_action(g, t, &a, &index)) {
+            reply_error(g, 22);
+            return;
+        }
+        for (int i = 0; i < g->vm->nvcpus; i++)
+            if (!actions[i].how && (index < 0 || index == i))
+                actions[i] = a;
+    }
+    if (text_over(t))
+        go(g, actions);
+    else
+        reply_error(g, 22);
+}
+
+/* c [ADDRESS], C SIGNAL[;ADDRESS], s and S alike. */
+void handle_continue(Gdb *g, PacketText *t, char how)
+{
+    g_autofree Action *actions = g_new0(Action, g->vm->nvcpus);
+    uint64_t signal, addr;
+    int one = g->resumes >= 0 ? g->resumes : g->thread;
+
+    if ((how == 'C' || how == 'S') && (!take_hex(t, &signal) || (!text_over(t) && !take_char(t, ';')))) {
+        reply_error(g, 22);
+        return;
+    }
+    if (take_hex(t, &addr))
+        set_pc(g, one, addr);
+    for (int i = 0; i < g->vm->nvcpus; i++)
+        if (g->resumes < 0 || i == one)
+            actions[i].how = i == one && (how == 's' || how == 'S') ? 's' : 'c';
+    go(g, actions);
+}
+
+void let_go(Gdb *g, bool run)
+{
+    points_clear(g);
+    points_apply(g, false);
+    g->attached = g->waits = false;
+    for (int i = 0; i < g->vm->nvcpus; i++) {
+        VcpuDebug *d = &gdb_vcpu(g, i)->debug;
+
+        atomic_store(&d->held, false);
+        atomic_store(&d->step, false);
+        if (g->vm->state == RUN_RUNNING)
+            vcpu_kick(gdb_vcpu(g, i));
+        else
+            d->what = DEBUG_NOTHING;
+    }
+    atomic_fetch_and(&g->vm->request, ~VM_DEBUG);
+    if (run && may_run(g->vm))
+        vm_start(g->vm);
+    else if (!run && g->vm->state == RUN_DEBUG)
+        g->vm->state = RUN_PAUSED;
+}

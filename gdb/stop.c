@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Stops: which vCPU met what, and the stop reply that says so (gdb's manual,
+ * E.3). The machine may stop for reasons of its own; gdb hears of it as a signal.
+ */
+#include <string.h>
+
+#include "gdb/gdb-priv.h"
+
+static bool still_watched(const Gdb *g, const VcpuDebug *d)
+{
+    return d->what != DEBUG_WATCH || watch_of(g, d->access.id);
+}
+
+bool event_pending(Gdb *g, int index)
+{
+    VcpuDebug *d = &gdb_vcpu(g, index)->debug;
+
+    /* A breakpoint is met again; what was taken away meanwhile is nobody's concern. */
+    return d->what == DEBUG_STEP || (d->what == DEBUG_WATCH && still_watched(g, d));
+}
+
+/* Who has something to tell: the one that was asked to step first, then in turn from the last one that told something. */
+static int who(Gdb *g)
+{
+    int n = g->vm->nvcpus;
+
+    for (int i = 0; i < n; i++)
+        if (gdb_vcpu(g, i)->debug.what == DEBUG_STEP)
+            return i;
+    for (int i = 1; i <= n; i++)
+        if (gdb_vcpu(g, (g->stopped + i) % n)->debug.what != DEBUG_NOTHING)
+            return (g->stopped + i) % n;
+    return -1;
+}
+
+/* Nobody has: the one that gdb looked at last, unless it sleeps and another doesn't. */
+static int busy_one(Gdb *g)
+{
+    for (int i = 0; i < g->vm->nvcpus; i++) {
+        int k = (g->stopped + i) % g->vm->nvcpus;
+
+        if (!atomic_load(&gdb_vcpu(g, k)->halted))
+            return k;
+    }
+    return g->stopped;
+}
+
+static void put_reason(const Gdb *g, GString *s, Vcpu *v)
+{
+    const VcpuDebug *d = &v->debug;
+    const Breakpoint *b;
+    const Watchpoint *w;
+
+    if (d->what == DEBUG_WATCH && (w = watch_of(g, d->access.id)) != NULL)
+        g_string_append_printf(s, "%s:%" PRIx64 ";", w->kinds == WATCH_WRITE ? "watch" : w->kinds == WATCH_READ ? "rwatch" : "awatch",
+                               d->access.addr);
+    else if (d->what == DEBUG_BREAK && (b = break_at(g, v->env->pc)) != NULL && (b->hardware ? g->hwbreak : g->swbreak))
+        g_string_append(s, b->hardware ? "hwbreak:;" : "swbreak:;");
+}
+
+static int signal_of(RunState state)
+{
+    switch (state) {
+    case RUN_SHUTDOWN:       return GDB_SIGQUIT;
+    case RUN_INTERNAL_ERROR: return GDB_SIGABRT;
+    case RUN_DEBUG:          return GDB_SIGTRAP;
+    case RUN_PRELAUNCH:      return GDB_SIGTRAP;
+    default:                 return GDB_SIGINT;
+    }
+}
+
+void send_stop(Gdb *g)
+{
+    int met = who(g), index = met < 0 ? busy_one(g) : met;
+    Vcpu *v = gdb_vcpu(g, index);
+    GString *s = g_string_new(NULL);
+
+    g_string_append_printf(s, "T%02xthread:", met < 0 ? signal_of(g->vm->state) : GDB_SIGTRAP);
+    put_thread(g, s, index);
+    g_string_append_printf(s, ";core:%x;", index);
+    put_reason(g, s, v);
+    v->debug.what = DEBUG_NOTHING;
+    g->stopped = g->thread = index;
+    g->waits = false;
+    reply_bytes(g, s->str, s->len);
+    g_string_free(s, true);
+}
+
+void stop_machine(Gdb *g)
+{
+    g->waits = false;
+    if (g->vm->state == RUN_RUNNING)
+        vm_stop(g->vm, RUN_PAUSED);
+}
