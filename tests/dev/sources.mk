@@ -5,6 +5,7 @@ tests += dev/test_serial dev/test_virt_board dev/test_virt_devices dev/test_watc
 tests += dev/test_pci dev/test_pci_irq dev/test_pci_hotplug dev/test_pci_live
 tests += dev/test_virtio_mmio dev/test_virtio_pci dev/test_virtio_ring dev/test_virtio_rng dev/test_virtio_threads
 tests += dev/test_virtio_blk dev/test_scsi dev/test_nvme
+tests += dev/test_hotplug_disks
 tests += dev/test_virtio_serial dev/test_balloon
 tests += dev/test_iothreads
 tests += dev/test_9p dev/test_virtio_9p

@@ -13,6 +13,7 @@
 
 typedef struct Vp {
     uint64_t cfg;                       /* its configuration space */
+    uint64_t mem;                       /* its memory BARs begin here */
     uint64_t bar[6];                    /* addresses; I/O: within VP_PIO */
     uint64_t common, isr, device, notify;
     uint32_t step;
@@ -38,7 +39,7 @@ VD_UNUSED static void vp_message(void *opaque, uint64_t off, uint32_t data)
 VD_UNUSED static void vp_place(Vd *d)
 {
     Vp *p = d->more;
-    uint64_t mem = VP_MMIO, io = 0x1000;
+    uint64_t mem = p->mem, io = 0x1000;
 
     for (unsigned i = 0; i < 6; i++) {
         unsigned reg = 0x10 + 4 * i;
@@ -139,16 +140,23 @@ VD_UNUSED static const VdTransport vd_pci = {
     vp_set_config, vp_isr,
 };
 
-/* The function at that devfn of bus 0: BARs placed, memory, I/O and bus master enabled. `p` lives as long as d. */
-VD_UNUSED static void vd_open_pci(Vd *d, Vp *p, Rig *r, unsigned devfn)
+/* The function whose configuration space is there, its memory BARs from `mem` on. `p` lives as long as d. */
+VD_UNUSED static void vd_open_pci_at(Vd *d, Vp *p, Rig *r, uint64_t at, uint64_t mem)
 {
     memset(d, 0, sizeof(*d));
     memset(p, 0, sizeof(*p));
     *d = (Vd){ .r = r, .t = &vd_pci, .heap = VD_RAM + 0x100000, .more = p };
-    p->cfg = VP_ECAM + (devfn << 12);
+    p->cfg = at;
+    p->mem = mem;
     vp_place(d);
     vp_caps(d);
     vp_set_cfg(d, 4, 7, 2);
+}
+
+/* That devfn of bus 0. */
+VD_UNUSED static void vd_open_pci(Vd *d, Vp *p, Rig *r, unsigned devfn)
+{
+    vd_open_pci_at(d, p, r, VP_ECAM + (devfn << 12), VP_MMIO);
 }
 
 /* MSI-X on: vector n sends data n to the test, unmasked. */
