@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "accel/run.h"
+#include "system/stream.h"
 #include "system/vmconfig.h"
 #include "target/isa.h"
 #include "tcg/env.h"
@@ -148,6 +149,7 @@ Err *accel_start(Vm *vm)
         return e;
     }
     space_watch(vm->mem, remapped, vm);
+    vcpus_saved(vm);
     return NULL;
 }
 
@@ -155,6 +157,7 @@ void accel_stop(Vm *vm)
 {
     if (!vm->accel)
         return;
+    state_part_remove(vm, vm);
     for (int i = 0; i < vm->nvcpus; i++)
         vcpu_thread_join(vm->vcpus[i]);
     vcpus_free(vm);

@@ -60,6 +60,8 @@ void accel_vm_free(AccelVm *a);
 /* A Vcpu with its lock and condition, standing and without a thread. */
 Vcpu *vcpu_new(Vm *vm, int index);
 void vcpu_free(Vcpu *v);
+/* The vCPUs are a part of what is saved (state.c); for accel_start and for tests. */
+void vcpus_saved(Vm *vm);
 /* Starts and joins the thread. */
 Err *vcpu_thread_start(Vcpu *v);
 void vcpu_thread_join(Vcpu *v);

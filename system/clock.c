@@ -117,6 +117,16 @@ void clock_run(Vm *vm, bool run)
     pthread_mutex_unlock(&c->lock);
 }
 
+void clock_set_guest(Vm *vm, int64_t now)
+{
+    Clocks *c = vm->clocks;
+
+    pthread_mutex_lock(&c->lock);
+    atomic_store(&c->guest, now * 2);
+    arm(c);
+    pthread_mutex_unlock(&c->lock);
+}
+
 /* ---- timers */
 
 void timer_init(Timer *t, Vm *vm, ClockKind kind, void (*fire)(void *), void *opaque)

@@ -43,5 +43,7 @@ typedef struct Clocks Clocks;
 Clocks *clocks_new(Vm *vm);             /* NULL with errno; its sources are in vm->main_context */
 void clocks_free(Clocks *c);
 void clock_run(Vm *vm, bool run);       /* CLOCK_GUEST goes or stands */
+/* CLOCK_GUEST is that now (a machine was loaded); timers keep their deadlines. It stands. */
+void clock_set_guest(Vm *vm, int64_t now);
 
 #endif

@@ -21,10 +21,14 @@ struct Disks {
     GPtrArray *objects;             /* arguments of -object so far: each home has its own; main thread */
     DriveInterface preferred;       /* of drives that name none */
     Drive *drives, **drives_end;    /* main thread */
+    GPtrArray *ports;               /* DiskPorts that are bound; main thread */
     _Atomic bool told_stop;         /* it was said why the machine stops; until it runs again */
 };
 
 /* Where a drive or node of that name lives, or is to live. Makes the home at first. Main thread. */
 MUST_USE Err *disks_home(Disks *d, const char *name, DiskHome **out);
+
+/* The graph of a disk's home. Main thread. */
+BlockGraph *disks_graph_of(Disks *d, IoThread *home);
 
 #endif

@@ -40,6 +40,7 @@ Err *disks_new(Vm *vm, Disks **out)
     d->objects = g_ptr_array_new_with_free_func(g_free);
     d->preferred = DRIVE_VIRTIO;
     d->drives_end = &d->drives;
+    d->ports = g_ptr_array_new();
     vm_on_state(vm, runs, d);
     *out = d;
     return NULL;
@@ -87,6 +88,7 @@ void disks_free(Disks *d)
     }
     g_hash_table_destroy(d->places);
     g_ptr_array_free(d->objects, true);
+    g_ptr_array_free(d->ports, true);
     g_free(d);
 }
 
@@ -142,6 +144,15 @@ static Err *new_home(Disks *d, IoThread *t, DiskHome **out)
     for (guint i = 0; i < d->objects->len; i++)
         TRY(add_to_home(h, d->objects->pdata[i]));
     return NULL;
+}
+
+BlockGraph *disks_graph_of(Disks *d, IoThread *home)
+{
+    for (DiskHome *h = d->homes; h; h = h->next) {
+        if (h->thread == home)
+            return h->graph;
+    }
+    return d->own.graph;
 }
 
 Err *disks_home(Disks *d, const char *name, DiskHome **out)
@@ -304,6 +315,7 @@ Err *disk_port_bind(Vm *vm, DiskPort *p, const DiskPortOps *ops, void *dev, bool
     p->home = b.home->thread;
     iothread_run(p->home, bind, &b);
     TRY(b.e);
+    g_ptr_array_add(vm->disks->ports, p);
     p->drive = b.drive;
     if (b.drive)
         b.drive->taken = true;
@@ -321,6 +333,8 @@ static void unbind(void *arg)
 
 void disk_port_unbind(DiskPort *p)
 {
+    if (p->vm && p->vm->disks)
+        g_ptr_array_remove(p->vm->disks->ports, p);
     if (p->disk)
         iothread_run(p->home, unbind, p->disk);
     if (p->drive)

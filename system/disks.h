@@ -81,6 +81,7 @@ typedef struct DiskPort {
     IoThread *home;                 /* where `disk` is used */
     const DiskPortOps *ops;
     void *dev;
+    bool in_memory;                 /* all of it is in memory of the machine as well, which writes it again when it is loaded (flash) */
     bool read_only, writethrough;   /* writethrough: a write ends when it is on stable storage */
     _Atomic uint64_t size;          /* bytes */
 } DiskPort;

@@ -31,6 +31,7 @@ typedef struct RamBlock {
     uint8_t *host;
     uint64_t size;          /* bytes, a multiple of PAGE_SIZE */
     bool readonly;          /* for the guest (ROM) */
+    bool in_core_dumps, mergeable;      /* ram_advise's */
     _Atomic uint8_t *pages; /* PageFlags of each page */
     void *code;             /* accel/jit's per-page records; NULL until code is translated from it */
     struct RamBlock *next;
@@ -38,6 +39,8 @@ typedef struct RamBlock {
 Err *ram_new(Vm *vm, const char *name, uint64_t size, RamBlock **out);    /* zeroed, lazily */
 void ram_free(RamBlock *b);
 void ram_advise(RamBlock *b, bool in_core_dumps, bool mergeable);   /* to the host's kernel */
+void ram_advised(RamBlock *b);          /* the same again: it was mapped anew */
+MUST_USE Err *ram_clear(RamBlock *b);   /* zeros that take no memory; watchers are not told. vCPUs and devices rest */
 /* Somebody other than a vCPU's inline path stored there: tell every watcher (code, dirty logs). Any thread. */
 void ram_touch(RamBlock *b, uint64_t off, uint64_t len);
 /* accel/jit's hook, called by ram_touch for pages with PAGE_CODE. */

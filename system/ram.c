@@ -71,7 +71,8 @@ Err *ram_new(Vm *vm, const char *name, uint64_t size, RamBlock **out)
     madvise(host, size, MADV_HUGEPAGE);
 
     RamBlock *b = g_new0(RamBlock, 1);
-    *b = (RamBlock){ .name = g_strdup(name), .host = host, .size = size, .pages = pages, .next = vm->rams };
+    *b = (RamBlock){ .name = g_strdup(name), .host = host, .size = size, .pages = pages,
+                      .in_core_dumps = true, .next = vm->rams };
     vm->rams = b;
     *out = b;
     return NULL;
@@ -85,11 +86,27 @@ void ram_free(RamBlock *b)
     g_free(b);
 }
 
+void ram_advised(RamBlock *b)
+{
+    madvise(b->host, b->size, b->in_core_dumps ? MADV_DODUMP : MADV_DONTDUMP);
+    if (b->mergeable)
+        madvise(b->host, b->size, MADV_MERGEABLE);
+}
+
 void ram_advise(RamBlock *b, bool in_core_dumps, bool mergeable)
 {
-    madvise(b->host, b->size, in_core_dumps ? MADV_DODUMP : MADV_DONTDUMP);
-    if (mergeable)
-        madvise(b->host, b->size, MADV_MERGEABLE);
+    b->in_core_dumps = in_core_dumps;
+    b->mergeable = mergeable;
+    ram_advised(b);
+}
+
+Err *ram_clear(RamBlock *b)
+{
+    if (mmap(b->host, b->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+        return err_errno(errno, "cannot clear the memory '%s'", b->name);
+    madvise(b->host, b->size, MADV_HUGEPAGE);
+    ram_advised(b);
+    return NULL;
 }
 
 void ram_touch(RamBlock *b, uint64_t off, uint64_t len)

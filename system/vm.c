@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "system/iothread.h"
+#include "system/state.h"
 #include "system/vcpu.h"
 #include "system/vmconfig.h"
 
@@ -317,13 +318,32 @@ bool vm_turn(Vm *vm, bool wait)
     return goes_on;
 }
 
+/* From a reset, from a snapshot, or, later, from what another process sends. */
+static Err *begin(Vm *vm)
+{
+    const VmConfig *c = vm->config;
+    bool start = !c->start_paused && !atomic_load(&vm->request);
+
+    if (c->loadvm)
+        TRY(err_in(snapshot_load(vm, c->loadvm), "-loadvm"));
+    else
+        vm_reset(vm);
+    if (c->incoming)
+        return err_in(migrate_incoming(vm, c->incoming, start), "-incoming");
+    if (start)
+        vm_start(vm);
+    return NULL;
+}
+
 int vm_main(Vm *vm)
 {
     vm_lock(vm);
-    vm_reset(vm);
-    if (!vm->config->start_paused && !atomic_load(&vm->request))
-        vm_start(vm);
+    Err *e = begin(vm);
     vm_unlock(vm);
+    if (e) {
+        err_report(e);
+        return 1;
+    }
     while (vm_turn(vm, true))
         ;
     vm_lock(vm);
@@ -359,6 +379,7 @@ void vm_free(Vm *vm)
 {
     while (vm->iothreads)
         iothread_free(vm->iothreads);
+    state_free(vm);
     clocks_free(vm->clocks);
     g_main_context_unref(vm->main_context);
     take_calls(vm);

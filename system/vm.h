@@ -51,6 +51,8 @@ typedef struct Vm {
     struct Net *net; struct IoThread *net_thread;       /* net/net.h, and what turns its loop */
     struct IoThread *iothreads;                 /* system/iothread.h: all, a list */
     struct Rng *rngs;                           /* system/rng.h: all, a list */
+    struct State *saving;                       /* system/state.h: parts that are saved, and migration. Made when it is used */
+    bool loading;                               /* a reset comes before a load: memory images are not wanted */
     /* asked for by any thread (vm_request); carried out in the main thread by vm_main */
     _Atomic int request, exit_status;
     struct Call *_Atomic calls;                 /* of vm_call_main, the latest first */

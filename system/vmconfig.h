@@ -48,6 +48,7 @@ struct VmConfig {
     WatchdogAction watchdog_action;
     PanicAction panic_action;
     char *display, *monitor;
+    char *loadvm, *incoming;    /* a snapshot to go on from; who may send a machine (system/state.h) */
     char *rtc_base, *rtc_clock;
     bool perfmap;
     char *gdb;                  /* -gdb: where the debugger's stub listens; NULL: nowhere */

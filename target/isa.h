@@ -109,6 +109,9 @@ struct Isa {
     /* Lockstep: the guest's state beside Env as bytes that can be copied and compared. */
     size_t state_size;
     const StateRange *state_shared;     /* parts that other threads write: never put back. Ends with a size of 0; or NULL */
+    /* Saved form of v->state: its STATE rows. Registers in Env are those of `ir`. */
+    const struct Field *fields;
+    Err  *(*loaded)(Vcpu *);        /* they were loaded, as were memory and devices: what follows from them. v's own thread */
     const char *(*state_diff)(const void *a, const void *b, GString *out);  /* names what differs; NULL: the same */
 };
 

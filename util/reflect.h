@@ -56,6 +56,8 @@ typedef struct Field {
     bool *: FIELD_BOOL,                                                                     \
     uint8_t *: FIELD_U8, uint16_t *: FIELD_U16, uint32_t *: FIELD_U32, uint64_t *: FIELD_U64, \
     int8_t *: FIELD_I8, int16_t *: FIELD_I16, int32_t *: FIELD_I32, int64_t *: FIELD_I64,   \
+    _Atomic bool *: FIELD_BOOL, _Atomic uint8_t *: FIELD_U8, _Atomic uint16_t *: FIELD_U16, \
+    _Atomic uint32_t *: FIELD_U32, _Atomic uint64_t *: FIELD_U64,                           \
     char **: FIELD_STR,                                                                     \
     struct Irq *: FIELD_IRQ, struct Region *: FIELD_REGION, struct Timer *: FIELD_TIMER,    \
     struct CharPort *: FIELD_CHAR, struct DiskPort *: FIELD_DISK,                           \

@@ -374,6 +374,19 @@ static void serial_reset(Device *d)
     chr_accept_input(&s->chr);
 }
 
+/* Lengths are believed only as far as there is room. */
+static Err *serial_loaded(Device *d)
+{
+    Serial *s = (Serial *)d;
+
+    if (s->rx_len > FIFO_SIZE || s->tx_len > FIFO_SIZE)
+        return err(ERR_INVALID, "its FIFOs were saved with more bytes than they hold");
+    update_irq(s);
+    tx_send(s);
+    chr_accept_input(&s->chr);
+    return NULL;
+}
+
 static const IoOps serial_io = { .read = serial_read, .write = serial_write, .min = 1, .max = 1 };
 
 static const Field serial_fields[] = {
@@ -393,6 +406,7 @@ DEVICE(serial_mm) = {
     .name = "serial-mm", .bus = BUS_SYSTEM, .doc = "16550A serial port in memory",
     .size = sizeof(Serial), .fields = serial_fields,
     .realize = serial_realize, .unrealize = serial_unrealize, .reset = serial_reset,
+    .loaded = serial_loaded,
 };
 
 Err *serial_make(Vm *vm, uint64_t base, unsigned clock, Chardev *chr, Irq irq)

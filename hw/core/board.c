@@ -9,6 +9,7 @@
 
 #include "hw/disk/disk.h"
 #include "hw/nic/nic.h"
+#include "system/stream.h"
 #include "util/opts.h"
 
 Err *board_find(const char *isa, const char *name, const Board **out)
@@ -117,7 +118,8 @@ static void machine_reset(void *opaque)
         if (!d->outer && !d->unplugged)     /* the outer device resets its inner one */
             device_reset(d);
     }
-    images_load(&m->images, m->vm->mem);
+    if (!m->vm->loading)
+        images_load(&m->images, m->vm->mem);
 }
 
 static Err *make(Machine *m)
@@ -163,6 +165,7 @@ Err *board_make(Vm *vm)
     m->made = true;
     advise_memory(m);
     vm_on_reset(vm, machine_reset, m);
+    devices_saved(vm);
     return NULL;
 }
 
@@ -172,6 +175,7 @@ void board_free(Vm *vm)
 
     if (!m)
         return;
+    state_part_remove(vm, m);
     /* The latest first: they drive lines of earlier ones. */
     while (m->devices) {
         Device *last = m->devices;

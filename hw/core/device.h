@@ -19,6 +19,8 @@
 #include "system/vm.h"
 #include "util/reflect.h"
 
+struct StateOut;
+struct StateIn;
 typedef struct Device Device;
 typedef struct Bus Bus;
 
@@ -34,6 +36,10 @@ typedef struct BusClass {
     Err *(*ask_unplug)(Bus *, Device *);
     bool (*full)(const Bus *);              /* no place left: another bus of the kind is looked for. NULL: never */
     char *(*path)(const Bus *, const Device *);     /* its part of a firmware path, "scsi@3"; g_free it. NULL: none */
+    /* What the bus keeps in the device beside rows: see DeviceClass. NULL: nothing. */
+    void (*save)(Bus *, Device *, struct StateOut *);
+    Err *(*load)(Bus *, Device *, struct StateIn *);
+    Err *(*loaded)(Bus *, Device *);
 } BusClass;
 struct Bus {
     const BusClass *cls;
@@ -65,6 +71,15 @@ typedef struct DeviceClass {
     char boot;
     const char *boot_part;      /* the end of its firmware path, behind its bus's part: "disk@0,0". NULL: none */
     char *(*root_path)(const Device *);     /* BUS_SYSTEM: where firmware paths through it begin, "/pci@i0cf8"; g_free it */
+    /*
+     * Saved form: the STATE rows of base and fields, and what these put and get beside them (system/stream.h), the
+     * machine standing. `version` counts what is not in rows (a row says .since); 0 is 1.
+     */
+    int version;
+    Err *(*can_save)(Device *);             /* why it cannot be now; NULL: it always can */
+    void (*save)(Device *, struct StateOut *);
+    Err *(*load)(Device *, struct StateIn *);       /* after a reset; rows are loaded, and memory is */
+    Err *(*loaded)(Device *);               /* all devices are: lines, timers, mappings that follow from what was loaded */
 } DeviceClass;
 
 struct Device {
@@ -99,6 +114,11 @@ MUST_USE Err *device_place(Device *d, Region *io, uint64_t base);
 void device_free(Device *d);
 /* Timers stopped, STATE back to zero, the bus's reset, the class's; then the same for the inner device. */
 void device_reset(Device *d);
+
+/* The machine's devices are a part of what is saved (hw/core/state.c); by board_make. */
+void devices_saved(Vm *vm);
+/* By which a device is found again: its bus, class, place; g_free it. */
+char *device_state_name(const Device *d);
 
 /* Within the outer's realize: plugs the inner device into that bus and realizes it. */
 MUST_USE Err *device_realize_inner(Device *outer, Bus *bus);

@@ -345,6 +345,36 @@ static void flash_reset(Device *d)
     set_mode(f, MODE_ARRAY);
 }
 
+/*
+ * Its bytes came with the machine's memory; what is behind it gets those that differ, so that it holds what the guest
+ * sees from now on, whatever kind of file it is.
+ */
+static Err *write_back(CfiFlash *f)
+{
+    g_autofree uint8_t *block = g_malloc(BLOCK_SIZE);
+
+    for (uint64_t off = 0; f->store.write && !f->store.readonly && off < f->bytes; off += BLOCK_SIZE) {
+        int e = f->store.read(f->store.opaque, off, block, BLOCK_SIZE);
+
+        if (!e && memcmp(block, f->ram->host + off, BLOCK_SIZE))
+            e = f->store.write(f->store.opaque, off, f->ram->host + off, BLOCK_SIZE);
+        if (e)
+            return err_errno(-e, "cannot bring what is behind '%s' up to date", f->name);
+    }
+    return NULL;
+}
+
+static Err *flash_loaded(Device *d)
+{
+    CfiFlash *f = (CfiFlash *)d;
+
+    if (f->mode > MODE_QUERY || f->wait > WAIT_BUFFER_CONFIRM || f->buffer_low > BUFFER_SIZE || f->buffer_high > BUFFER_SIZE ||
+        f->buffer_low > f->buffer_high || f->buffer_left > BUFFER_WORDS || f->buffer_base % BUFFER_SIZE || f->buffer_base >= f->bytes)
+        return err(ERR_INVALID, "flash '%s' was saved in a state that makes no sense", f->name);
+    set_window(f, f->mode != MODE_ARRAY);
+    return write_back(f);
+}
+
 static const Field flash_fields[] = {
     PROP(CfiFlash, name, .def = "flash", .doc = "of its memory"),
     PROP(CfiFlash, bytes, .as = "size", .units = true, .def = "32M", .doc = "of both chips"),
@@ -360,6 +390,7 @@ DEVICE(cfi_flash) = {
     .name = "cfi.pflash01", .bus = BUS_SYSTEM, .doc = "NOR flash with the Intel command set",
     .size = sizeof(CfiFlash), .fields = flash_fields,
     .realize = flash_realize, .unrealize = flash_unrealize, .reset = flash_reset,
+    .loaded = flash_loaded,
 };
 
 /* A file for another flash, or half a copy, would be read as garbage by the guest, or be cut off. */

@@ -39,6 +39,7 @@ Err *flash_disk(Vm *vm, int unit, const char *node, FlashStore *out)
                             node, unit), "Leave one of them out.");
     DiskPort *p = g_new0(DiskPort, 1);
     p->name = g_strdup(node ? node : drive->id);
+    p->in_memory = true;
     Err *e = disk_port_bind(vm, p, NULL, NULL, false, false);
     if (e) {
         free_port(p);

@@ -93,10 +93,19 @@ static const Field pcie_pci_fields[] = {
     {0}
 };
 
+/* Secondary Bus Reset was loaded, not written: nothing is reset by it. */
+Err *pci_bridge_loaded(Device *d)
+{
+    PciBridge *b = (PciBridge *)d;
+
+    b->in_reset = pci_get16(b->pci.config + R_BRIDGE_CONTROL) & BRIDGE_RESET;
+    return NULL;
+}
+
 DEVICE(pcie_pci_bridge) = {
     .name = "pcie-pci-bridge", .bus = "pci", .doc = "bridge from PCI Express to conventional PCI",
     .size = sizeof(PlainBridge), .base = pci_fields, .fields = pcie_pci_fields,
-    .realize = pcie_pci_realize, .unrealize = unrealize,
+    .realize = pcie_pci_realize, .unrealize = unrealize, .loaded = pci_bridge_loaded,
 };
 
 static Err *pci_bridge_realize(Device *d)
@@ -123,7 +132,7 @@ static const Field pci_bridge_fields[] = {
 DEVICE(pci_bridge) = {
     .name = "pci-bridge", .bus = "pci", .doc = "bridge from conventional PCI to more of it",
     .size = sizeof(PlainBridge), .base = pci_fields, .fields = pci_bridge_fields,
-    .realize = pci_bridge_realize, .unrealize = unrealize,
+    .realize = pci_bridge_realize, .unrealize = unrealize, .loaded = pci_bridge_loaded,
 };
 
 static Err *i82801b11_realize(Device *d)
@@ -138,5 +147,5 @@ static Err *i82801b11_realize(Device *d)
 
 DEVICE(i82801b11_bridge) = {
     .name = "i82801b11-bridge", .bus = "pci", .doc = "Intel's bridge from a root complex to conventional PCI",
-    .size = sizeof(PciBridge), .base = pci_fields, .realize = i82801b11_realize, .unrealize = unrealize,
+    .size = sizeof(PciBridge), .base = pci_fields, .realize = i82801b11_realize, .unrealize = unrealize, .loaded = pci_bridge_loaded,
 };

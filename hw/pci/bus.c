@@ -202,6 +202,7 @@ static char *path(const Bus *bus, const Device *dev)
 const BusClass pci_bus_class = {
     .name = "pci", .plug = plug, .plugged = plugged, .unplug = unplug, .clear = clear, .reset = reset,
     .ask_unplug = ask_unplug, .full = bus_full, .path = path,
+    .save = pci_save, .load = pci_load,
 };
 
 void pci_unuse(PciDevice *d)

@@ -154,6 +154,14 @@ void pci_config_write(PciDevice *d, unsigned off, uint32_t val, unsigned len)
         d->config_written(d, off, len);
 }
 
+void pci_config_loaded(PciDevice *d)
+{
+    command_written(d);
+    pci_remap(d);
+    msi_written(d, 0, pci_config_size(d));
+    msix_written(d, 0, pci_config_size(d));
+}
+
 void pci_config_reset(PciDevice *d)
 {
     if (!d->initial)

@@ -122,6 +122,21 @@ void msi_notify(PciDevice *d, unsigned vector)
     pthread_mutex_unlock(&m->lock);
 }
 
+uint32_t msi_pending(PciDevice *d)
+{
+    pthread_mutex_lock(&d->msi->lock);
+    uint32_t pending = d->msi->pending;
+    pthread_mutex_unlock(&d->msi->lock);
+    return pending;
+}
+
+void msi_set_pending(PciDevice *d, uint32_t pending)
+{
+    pthread_mutex_lock(&d->msi->lock);
+    d->msi->pending = pending;
+    pthread_mutex_unlock(&d->msi->lock);
+}
+
 void msi_reset(PciDevice *d)
 {
     Msi *m = d->msi;

@@ -9,6 +9,7 @@
 
 #include "hw/pci/pci-priv.h"
 #include "system/msi.h"
+#include "system/stream.h"
 #include "util/log.h"
 
 enum {
@@ -148,6 +149,30 @@ void msix_written(PciDevice *d, unsigned off, unsigned len)
     for (unsigned v = 0; v < x->n; v++)
         send_pending(x, v);
     pthread_mutex_unlock(&x->lock);
+}
+
+void msix_save(PciDevice *d, StateOut *out)
+{
+    Msix *x = d->msix;
+
+    pthread_mutex_lock(&x->lock);
+    state_put(out, "pci.msix-table", 1, x->table, x->n * ENTRY);
+    state_put(out, "pci.msix-pending", 8, x->pending, x->pba_size / 8);
+    pthread_mutex_unlock(&x->lock);
+}
+
+Err *msix_load(PciDevice *d, StateIn *in)
+{
+    Msix *x = d->msix;
+
+    pthread_mutex_lock(&x->lock);
+    Err *e = state_get(in, "pci.msix-table", 1, x->table, x->n * ENTRY);
+    if (!e)
+        e = state_get(in, "pci.msix-pending", 8, x->pending, x->pba_size / 8);
+    for (unsigned v = 0; v < x->n; v++)
+        pci_set32(x->table + v * ENTRY + E_CONTROL, pci_get32(x->table + v * ENTRY + E_CONTROL) & ENTRY_MASKED);
+    pthread_mutex_unlock(&x->lock);
+    return e;
 }
 
 void msix_reset(PciDevice *d)

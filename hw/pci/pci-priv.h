@@ -55,6 +55,8 @@ void pci_config_init(PciDevice *d);
 /* Registers of `initial` again, msi and intx off. */
 void pci_config_reset(PciDevice *d);
 void pci_bridge_header(PciDevice *d);       /* type 1 */
+/* All of config[] was loaded: it takes effect, but for what a guest's write would set off. */
+void pci_config_loaded(PciDevice *d);
 static inline unsigned pci_config_size(const PciDevice *d) { return d->express ? PCIE_CONFIG_SIZE : PCI_CONFIG_SIZE; }
 static inline bool pci_is_bridge(const PciDevice *d) { return (d->config[R_HEADER] & 0x7f) == 1; }
 static inline bool pci_touches(unsigned off, unsigned len, unsigned reg, unsigned n) { return off < reg + n && reg < off + len; }
@@ -85,6 +87,15 @@ void msix_written(PciDevice *d, unsigned off, unsigned len);
 void msix_reset(PciDevice *d);
 void msix_free(PciDevice *d);
 
+uint32_t msi_pending(PciDevice *d);
+void msi_set_pending(PciDevice *d, uint32_t pending);
+void msix_save(PciDevice *d, struct StateOut *out);
+MUST_USE Err *msix_load(PciDevice *d, struct StateIn *in);      /* before configuration space takes effect */
+
+/* ---- saved.c: BusClass's */
+void pci_save(Bus *bus, Device *dev, struct StateOut *out);
+MUST_USE Err *pci_load(Bus *bus, Device *dev, struct StateIn *in);
+
 /* ---- express.c */
 /* Did that write ask for a function level reset? Then it was carried out. */
 bool pcie_resets(PciDevice *d, unsigned off, unsigned len, uint32_t val);
@@ -98,6 +109,7 @@ typedef struct PciBridge {
 /* For a bridge's realize: header, ids, and its bus, named after its id. */
 void pci_bridge_make(PciBridge *b, const PciIds *ids, bool express);
 void pci_bridge_unmake(PciBridge *b);
+MUST_USE Err *pci_bridge_loaded(Device *d);
 
 /* ---- slot.c: a port's slot */
 typedef struct PciSlotOps {
@@ -120,6 +132,7 @@ typedef struct PciPort {
 } PciPort;
 MUST_USE Err *pci_slot_make(PciPort *p);    /* after pcie_cap */
 void pci_slot_reset(PciPort *p);
+void pci_slot_loaded(PciPort *p);           /* p->control, the link's state and the interrupt follow from configuration space */
 void pci_slot_written(PciDevice *d, unsigned off, unsigned len);
 
 #endif

@@ -121,6 +121,13 @@ static void slot_port_reset(Device *d)
     pci_slot_reset((PciPort *)d);
 }
 
+static Err *slot_port_loaded(Device *d)
+{
+    TRY(pci_bridge_loaded(d));
+    pci_slot_loaded((PciPort *)d);
+    return NULL;
+}
+
 static Err *root_port_realize(Device *d)
 {
     static const PortKind kind = {
@@ -178,16 +185,19 @@ DEVICE(pcie_root_port) = {
     .name = "pcie-root-port", .bus = "pci", .doc = "PCI Express root port, with a slot for hotplug",
     .size = sizeof(PciPort), .base = pci_fields, .fields = root_port_fields,
     .realize = root_port_realize, .unrealize = slot_port_unrealize, .reset = slot_port_reset,
+    .loaded = slot_port_loaded,
 };
 DEVICE(ioh3420) = {
     .name = "ioh3420", .bus = "pci", .doc = "Intel's PCI Express root port, with a slot for hotplug",
     .size = sizeof(PciPort), .base = pci_fields, .fields = slot_port_fields,
     .realize = ioh3420_realize, .unrealize = slot_port_unrealize, .reset = slot_port_reset,
+    .loaded = slot_port_loaded,
 };
 DEVICE(xio3130_downstream) = {
     .name = "xio3130-downstream", .bus = "pci", .doc = "downstream port of a PCI Express switch, with a slot for hotplug",
     .size = sizeof(PciPort), .base = pci_fields, .fields = slot_port_fields,
     .realize = downstream_realize, .unrealize = slot_port_unrealize, .reset = slot_port_reset,
+    .loaded = slot_port_loaded,
 };
 
 /* ---- the upstream port of a switch: nothing but a bridge */
@@ -213,4 +223,5 @@ static void upstream_unrealize(Device *d)
 DEVICE(x3130_upstream) = {
     .name = "x3130-upstream", .bus = "pci", .doc = "upstream port of a PCI Express switch",
     .size = sizeof(PciBridge), .base = pci_fields, .realize = upstream_realize, .unrealize = upstream_unrealize,
+    .loaded = pci_bridge_loaded,
 };

@@ -250,6 +250,18 @@ Err *pci_slot_make(PciPort *p)
     return NULL;
 }
 
+/* Registers are what they were; whether the slot's devices answer follows from its power. */
+void pci_slot_loaded(PciPort *p)
+{
+    uint16_t ctl = pci_get16(reg(p, E_SLTCTL));
+    uint16_t enabled = (ctl & CTL_EVENTS) | (ctl & CTL_LINK ? STA_LINK : 0);
+
+    p->control = ctl;
+    p->cause = ctl & CTL_HPIE && status(p) & STA_EVENTS & enabled;
+    p->bridge.bus.off = !powered(p);
+    pci_remap(&p->bridge.pci);
+}
+
 /* Who was to go goes now; what is there has power, an empty slot has none. */
 void pci_slot_reset(PciPort *p)
 {

@@ -141,6 +141,17 @@ static void mtimer_reset(Device *d)
     }
 }
 
+static Err *mtimer_loaded(Device *d)
+{
+    Mtimer *m = (Mtimer *)d;
+
+    pthread_mutex_lock(&m->lock);
+    for (unsigned i = 0; i < m->harts; i++)
+        update(m, i);
+    pthread_mutex_unlock(&m->lock);
+    return NULL;
+}
+
 static const IoOps mtimer_io = { .read = mtimer_read, .write = mtimer_write, .min = 4, .max = 8 };
 
 static const Field mtimer_fields[] = {
@@ -155,7 +166,7 @@ static const Field mtimer_fields[] = {
 
 DEVICE(aclint_mtimer) = {
     .name = "riscv.aclint.mtimer", .bus = BUS_SYSTEM, .doc = "RISC-V ACLINT machine timer",
-    .size = sizeof(Mtimer), .fields = mtimer_fields, .realize = mtimer_realize, .reset = mtimer_reset,
+    .size = sizeof(Mtimer), .fields = mtimer_fields, .realize = mtimer_realize, .reset = mtimer_reset, .loaded = mtimer_loaded,
 };
 
 Err *aclint_mtimer_make(Vm *vm, unsigned harts, unsigned hz, uint64_t base)

@@ -133,6 +133,16 @@ static void rtc_reset(Device *d)
     update_irq((GoldfishRtc *)d);
 }
 
+/* The host's clock has gone on meanwhile: an alarm that came due rings now. */
+static Err *rtc_loaded(Device *d)
+{
+    GoldfishRtc *r = (GoldfishRtc *)d;
+
+    update_irq(r);
+    set_timer(r);
+    return NULL;
+}
+
 static const IoOps rtc_io = { .read = rtc_read, .write = rtc_write, .min = 4, .max = 4 };
 
 static const Field rtc_fields[] = {
@@ -148,6 +158,7 @@ static const Field rtc_fields[] = {
 DEVICE(goldfish_rtc) = {
     .name = "goldfish_rtc", .bus = BUS_SYSTEM, .doc = "Goldfish real-time clock",
     .size = sizeof(GoldfishRtc), .fields = rtc_fields, .realize = rtc_realize, .reset = rtc_reset,
+    .loaded = rtc_loaded,
 };
 
 Err *goldfish_rtc_make(Vm *vm, uint64_t base, Irq irq)

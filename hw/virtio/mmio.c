@@ -303,6 +303,15 @@ static void mmio_reset(Device *d)
     update_line(m, v);
 }
 
+static Err *mmio_loaded(Device *d)
+{
+    VirtioMmio *m = (VirtioMmio *)d;
+
+    if (m->bus.device)
+        update_line(m, m->bus.device);
+    return NULL;
+}
+
 static const Field mmio_fields[] = {
     PROP(VirtioMmio, force_legacy, .def = "off", .doc = "version 1 of the registers, as before virtio 1.0"),
     LINK(VirtioMmio, io, .ops = &mmio_io, .size = R_END, .nolock = true),
@@ -321,6 +330,7 @@ DEVICE(virtio_mmio) = {
     .name = "virtio-mmio", .bus = BUS_SYSTEM, .doc = "virtio transport in memory",
     .size = sizeof(VirtioMmio), .fields = mmio_fields,
     .realize = mmio_realize, .unrealize = mmio_unrealize, .reset = mmio_reset, .root_path = root_path,
+    .loaded = mmio_loaded,
 };
 
 Err *virtio_mmio_make(Vm *vm, uint64_t base, unsigned index, Irq irq)

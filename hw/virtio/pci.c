@@ -608,6 +608,17 @@ void virtio_pci_reset(Device *d)
     update_hold(p, v);
 }
 
+Err *virtio_pci_loaded(Device *d)
+{
+    VirtioPci *p = (VirtioPci *)d;
+
+    if (!p->bus.device)
+        return NULL;
+    update_hold(p, p->bus.device);
+    update_line(p, p->bus.device);
+    return NULL;
+}
+
 const Field virtio_pci_fields[] = {
     PROP(VirtioPci, disable_legacy, .def = "auto", .names = legacy_names, .doc = "the interface of virtio 0.9; auto: off below a port"),
     PROP(VirtioPci, disable_modern, .def = "off", .doc = "the interface of virtio 1.0"),
@@ -618,6 +629,6 @@ const Field virtio_pci_fields[] = {
     PROP(VirtioPci, ats, .def = "off", .doc = "address translation services"),
     PROP(VirtioPci, aer, .def = "off", .doc = "advanced error reporting"),
     STATE(VirtioPci, device_features_sel), STATE(VirtioPci, driver_features_sel), STATE(VirtioPci, queue_sel),
-    STATE(VirtioPci, driver_features),
+    STATE(VirtioPci, driver_features), STATE(VirtioPci, config_vector), STATES(VirtioPci, queue_vectors),
     {0}
 };

@@ -38,11 +38,12 @@ Err *virtio_pci_realize_transitional(Device *d);        /* both */
 Err *virtio_pci_realize_modern(Device *d);              /* modern alone */
 void virtio_pci_unrealize(Device *d);
 void virtio_pci_reset(Device *d);
+Err *virtio_pci_loaded(Device *d);
 
 #define VIRTIO_PCI_ROW(realize_, name_, inner_, doc_, ...)                                              \
     { .name = name_, .bus = "pci", .doc = doc_, .size = sizeof(VirtioPci), .fields = virtio_pci_fields, \
       .base = pci_fields, .inner = &inner_, .realize = realize_, .unrealize = virtio_pci_unrealize,     \
-      .reset = virtio_pci_reset, ##__VA_ARGS__ }
+      .reset = virtio_pci_reset, .loaded = virtio_pci_loaded, ##__VA_ARGS__ }
 #define VIRTIO_PCI(...)              VIRTIO_PCI_ROW(virtio_pci_realize, __VA_ARGS__)
 #define VIRTIO_PCI_TRANSITIONAL(...) VIRTIO_PCI_ROW(virtio_pci_realize_transitional, __VA_ARGS__)
 #define VIRTIO_PCI_MODERN(...)       VIRTIO_PCI_ROW(virtio_pci_realize_modern, __VA_ARGS__)

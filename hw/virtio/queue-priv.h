@@ -8,6 +8,10 @@
 /* ring.c: looks the three parts of the ring up; false: the queue is broken. */
 bool ring_map(VirtQueue *q, const Flat *f);
 void ring_free_cache(VirtQueue *q);
+/* For saved.c: a buffer's box with room for that many pieces. */
+Box *ring_box(VirtQueue *q, size_t size, unsigned pieces);
+Box *ring_box_of(void *elem);
+void ring_box_free(Box *b);
 
 /* queue.c */
 VirtQueue *queue_new(VirtioDevice *v, unsigned index, unsigned max, IoThread *io);

@@ -110,12 +110,12 @@ static bool usable(VirtQueue *q)
 
 /* ---- buffers */
 
-static Box *box_of(void *elem)
+Box *ring_box_of(void *elem)
 {
     return (Box *)((char *)elem - offsetof(Box, elem));
 }
 
-static void box_free(Box *b)
+void ring_box_free(Box *b)
 {
     g_free(b->iov);
     g_free(b);
@@ -125,7 +125,7 @@ void ring_free_cache(VirtQueue *q)
 {
     for (Box *b = q->cache, *next; b; b = next) {
         next = b->next;
-        box_free(b);
+        ring_box_free(b);
     }
     q->cache = NULL;
     q->n_cache = 0;
@@ -149,10 +149,21 @@ static Box *box_take(VirtQueue *q, size_t size)
     return b;
 }
 
+Box *ring_box(VirtQueue *q, size_t size, unsigned pieces)
+{
+    Box *b = box_take(q, size);
+
+    if (pieces > b->room) {
+        b->room = pieces;
+        b->iov = g_renew(struct iovec, b->iov, pieces);
+    }
+    return b;
+}
+
 static void box_give(VirtQueue *q, Box *b)
 {
     if (q->n_cache >= MAX_CACHED || (q->cache && q->cache->size != b->size)) {
-        box_free(b);
+        ring_box_free(b);
         return;
     }
     b->next = q->cache;
@@ -301,7 +312,7 @@ static void put_in_order(VirtQueue *q, const Box *b, const Used *u)
 
 void virtq_push(VirtQueue *q, void *elem, uint32_t written)
 {
-    Box *b = box_of(elem);
+    Box *b = ring_box_of(elem);
     const Used u = { .id = b->elem.head, .count = b->elem.count, .len = written, .wrote = b->elem.n_in, .done = true };
 
     touch_in(q, &b->elem);
@@ -317,7 +328,7 @@ void virtq_push(VirtQueue *q, void *elem, uint32_t written)
 /* It was not filled to the end, but maybe begun. */
 void virtq_drop(VirtQueue *q, void *elem)
 {
-    Box *b = box_of(elem);
+    Box *b = ring_box_of(elem);
 
     touch_in(q, &b->elem);
     land(q, b);
@@ -326,7 +337,7 @@ void virtq_drop(VirtQueue *q, void *elem)
 
 void virtq_unpop(VirtQueue *q, void *elem)
 {
-    Box *b = box_of(elem);
+    Box *b = ring_box_of(elem);
 
     if (land(q, b)) {
         q->ring->back(q, b->elem.count);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "hw/virtio/queue-priv.h"
+#include "hw/virtio/saved.h"
 #include "util/log.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
@@ -346,4 +347,5 @@ static bool bus_full(const Bus *b)
 
 const BusClass virtio_bus_class = {
     .name = "virtio-bus", .plug = bus_plug, .plugged = bus_plugged, .unplug = bus_unplug, .full = bus_full,
+    .save = virtio_save, .load = virtio_load, .loaded = virtio_loaded,
 };

@@ -165,4 +165,5 @@ const Isa isa_riscv64 = {
     .state_size = sizeof(RiscvState),
     .state_shared = state_shared,
     .state_diff = state_diff,
+    .fields = riscv_fields, .loaded = riscv_loaded,
 };

@@ -109,6 +109,11 @@ static void pmp_changed(RiscvState *s)
     mmu_ops->flush_all(s->vcpu);
 }
 
+void riscv_pmp_loaded(RiscvState *s)
+{
+    pmp_changed(s);
+}
+
 uint64_t riscv_pmpcfg_read(RiscvState *s, unsigned reg)
 {
     uint64_t v = 0;

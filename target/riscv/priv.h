@@ -6,6 +6,7 @@
 #include "target/isa.h"
 #include "target/riscv/helpers.h"
 #include "target/riscv/state.h"
+#include "util/reflect.h"
 
 #define BIT(n) (1ull << (n))
 
@@ -31,6 +32,7 @@ static inline uint64_t riscv_mstatus(RiscvState *s)
 unsigned riscv_pmp_prot(RiscvState *s, uint64_t pa, unsigned prv);     /* PageProt bits that PMP grants at pa */
 uint64_t riscv_pmpcfg_read(RiscvState *s, unsigned reg);
 void riscv_pmpcfg_write(RiscvState *s, unsigned reg, uint64_t v);
+void riscv_pmp_loaded(RiscvState *s);           /* the entries were loaded */
 void riscv_pmpaddr_write(RiscvState *s, unsigned i, uint64_t v);
 
 /* mmu.c */
@@ -78,6 +80,10 @@ void riscv_hpmevent_write(RiscvState *s, unsigned n, uint64_t v);
 uint64_t riscv_scountovf(RiscvState *s);
 void riscv_counters_init(RiscvState *s);
 uint64_t riscv_time(RiscvState *s);
+
+/* saved.c */
+extern const Field riscv_fields[];
+Err *riscv_loaded(Vcpu *v);
 
 /* cpu.c */
 Err *riscv_cpu_configure(RiscvState *s, const char *cpu, const char *opts);

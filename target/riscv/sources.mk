@@ -4,6 +4,7 @@ src += target/riscv/cpu.c target/riscv/csr.c target/riscv/trap.c target/riscv/ai
 src += target/riscv/mmu.c
 src += target/riscv/regs.c
 src += target/riscv/pmp.c target/riscv/counters.c target/riscv/helpers_sys.c target/riscv/isa.c
+src += target/riscv/saved.c
 # the instruction side
 src += target/riscv/riscv.c target/riscv/encode.c target/riscv/disas.c
 src += target/riscv/translate.c target/riscv/translate_i.c target/riscv/translate_a.c

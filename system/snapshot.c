@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Snapshots by name: machine, memory and every writable disk at one moment.
+ *
+ * What each disk does for it is snapshot_disks.c; here is the order of things.
+ * All that can refuse is asked before anything is written, and, when one is
+ * loaded, before anything is changed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "system/snapshot-priv.h"
+#include "system/vcpu.h"
+
+/* The name, or the file's base name without its ending: what disks call it. */
+static Err *tag_of(const char *name, char **tag, char **path)
+{
+    const char *slash = name ? strrchr(name, '/') : NULL;
+
+    *path = slash ? g_strdup(name) : NULL;
+    *tag = g_strdup(slash ? slash + 1 : name ? name : "");
+    char *dot = slash ? strrchr(*tag, '.') : NULL;
+    if (dot > *tag)
+        *dot = 0;
+    if (**tag && **tag != '.' && strlen(*tag) <= SNAPSHOT_NAME_MAX)
+        return NULL;
+    Err *e = err(ERR_INVALID, "'%s' cannot be the name of a snapshot", name ? name : "");
+    g_free(*tag);
+    g_free(*path);
+    return err_hint(e, "It has 1 to %d characters and does not begin with a dot.", SNAPSHOT_NAME_MAX);
+}
+
+static Err *snap_open(Snap *s, Vm *vm, const char *name)
+{
+    *s = (Snap){ .vm = vm };
+    TRY(tag_of(name, &s->tag, &s->path));
+    Err *e = snap_find_disks(s);
+    if (e)
+        snap_close(s);
+    return e;
+}
+
+void snap_close(Snap *s)
+{
+    snap_forget_disks(s);
+    g_free(s->tag);
+    g_free(s->path);
+}
+
+/* The machine stands; *ran: it has to go on. */
+static void stand(Vm *vm, bool *ran)
+{
+    *ran = vm->state == RUN_RUNNING;
+    if (*ran)
+        vm_stop(vm, RUN_PAUSED);
+}
+
+/* ---- save */
+
+static Err *save_state(Snap *s, uint64_t *bytes)
+{
+    StateStore store;
+
+    if (s->holder) {
+        store = snap_image_store(s);
+        return state_store_save(s->vm, &store, bytes);
+    }
+    *bytes = 0;
+    return state_save_file(s->vm, s->path);
+}
+
+static Err *save(Snap *s)
+{
+    uint64_t bytes = 0;
+
+    TRY(state_can_save(s->vm));
+    TRY(snap_delete_disks(s));          /* the one of that name is replaced */
+    TRY(save_state(s, &bytes));
+    Err *e = snap_save_disks(s, bytes);
+    if (e) {
+        err_free(snap_delete_disks(s));
+        if (!s->holder)
+            unlink(s->path);
+    }
+    return e;
+}
+
+Err *snapshot_save(Vm *vm, const char *name)
+{
+    Snap s;
+    bool ran;
+
+    TRY(err_in(state_can_save(vm), "snapshot '%s'", name));
+    TRY(err_in(snap_open(&s, vm, name), "snapshot '%s'", name));
+    stand(vm, &ran);
+    Err *e = save(&s);
+    snap_close(&s);
+    if (ran)
+        vm_start(vm);
+    return err_in(e, "snapshot '%s'", name);
+}
+
+/* ---- load */
+
+/* The state's blob, checked, before anything is changed. NULL in *blob: it could not be looked at yet. */
+static Err *look(Snap *s, int *fd, GBytes **blob)
+{
+    *blob = NULL;
+    if (s->holder)
+        return snap_look(s, blob);
+    *fd = open(s->path, O_RDONLY | O_CLOEXEC);
+    if (*fd < 0)
+        return err_path(errno, s->path, "cannot open '%s'", s->path);
+    const StateStore store = state_file_store(fd);
+    return state_store_check(s->vm, &store, blob);
+}
+
+static Err *load_state(Snap *s, int *fd, GBytes **blob)
+{
+    const StateStore store = s->holder ? snap_image_store(s) : state_file_store(fd);
+
+    if (!*blob)
+        TRY(state_store_check(s->vm, &store, blob));
+    return state_store_load(s->vm, &store, *blob);
+}
+
+static Err *load(Snap *s)
+{
+    GBytes *blob = NULL;
+    int fd = -1;
+    bool ran;
+    Err *e = snap_check_disks(s);
+
+    stand(s->vm, &ran);
+    if (!e)
+        e = look(s, &fd, &blob);
+    if (e) {
+        if (ran)
+            vm_start(s->vm);
+    } else {
+        e = snap_load_disks(s);
+        if (!e)
+            e = load_state(s, &fd, &blob);
+        e = err_hint(e, "The machine stands, and what it holds is not whole: reset it, or load another snapshot.");
+        if (!e && ran)
+            vm_start(s->vm);
+    }
+    if (blob)
+        g_bytes_unref(blob);
+    if (fd >= 0)
+        close(fd);
+    return e;
+}
+
+Err *snapshot_load(Vm *vm, const char *name)
+{
+    Snap s;
+
+    TRY(err_in(snap_open(&s, vm, name), "snapshot '%s'", name));
+    Err *e = load(&s);
+    snap_close(&s);
+    return err_in(e, "snapshot '%s'", name);
+}
+
+/* ---- delete, list */
+
+Err *snapshot_delete(Vm *vm, const char *name)
+{
+    Snap s;
+    bool ran;
+
+    TRY(err_in(snap_open(&s, vm, name), "snapshot '%s'", name));
+    stand(vm, &ran);
+    unsigned found = snap_count_disks(&s);
+    Err *e = snap_delete_disks(&s);
+    if (!e && !s.holder && unlink(s.path) == 0)
+        found++;
+    if (!e && !found)
+        e = err(ERR_NOT_FOUND, "there is no snapshot of that name");
+    snap_close(&s);
+    if (ran)
+        vm_start(vm);
+    return err_in(e, "snapshot '%s'", name);
+}
+
+static void info_clear(void *opaque)
+{
+    SnapshotInfo *i = opaque;
+
+    g_free(i->id);
+    g_free(i->name);
+}
+
+GArray *snapshot_infos_new(void)
+{
+    GArray *a = g_array_new(false, true, sizeof(SnapshotInfo));
+
+    g_array_set_clear_func(a, info_clear);
+    return a;
+}
+
+Err *snapshot_list(Vm *vm, GArray **out)
+{
+    Snap s = { .vm = vm };
+
+    *out = snapshot_infos_new();
+    Err *e = snap_find_disks(&s);
+    /* Without a place for snapshots there are none. */
+    err_free(e);
+    if (!e)
+        snap_list(&s, *out);
+    snap_close(&s);
+    return NULL;
+}
