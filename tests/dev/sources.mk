@@ -10,6 +10,7 @@ tests += dev/test_virtio_serial dev/test_balloon
 tests += dev/test_iothreads
 tests += dev/test_9p dev/test_virtio_9p
 tests += dev/test_firmware dev/test_acpi unit/test_aml unit/test_smbios
+tests += dev/test_wrong_dma
 # What they stand on.
 tests += unit/test_mem unit/test_msi unit/test_iothread unit/test_clock unit/test_vm unit/test_loader unit/test_reflect
 tests += unit/test_device

@@ -32,7 +32,7 @@ VD_UNUSED static void vp_message(void *opaque, uint64_t off, uint32_t data)
     Vp *p = opaque;
 
     if (data < 16)
-        __atomic_fetch_add(&p->messages[data], 1, __ATOMIC_SEQ_CST);
+        p->messages[data]++;
 }
 
 /* Gives each BAR an address; the kinds are what the device says. */
