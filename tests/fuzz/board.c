@@ -4,7 +4,10 @@
  * configuration space, rings and queues and tables in memory, bells; and a host that sends frames and bytes, plugs,
  * resets, lets time pass. Nothing may fall, stay busy for ever, or be written but memory.
  *
- *   byte 0: the board's interrupt controllers; then, each step: what, and its operands
+ *   byte 0: the board's interrupt controllers; then, each step: what, how many bytes of operands, these
+ *
+ * A step has the bytes that are its own alone, and zeroes when they do not suffice, so that steps can be put
+ * together as one likes.
  *
  * Files: one-thread.h (time, threads), board-rig.h (the machine), board-input.h (numbers), board-virtio.h.
  */
@@ -376,9 +379,8 @@ static void virtio_step(Vdev *v, uint8_t op)
     }
 }
 
-static void step(void)
+static void step(uint8_t op)
 {
-    uint8_t op = take(1);
     Vdev *v;
 
     switch (op % 24) {
@@ -413,6 +415,18 @@ static void step(void)
             any_register();
         break;
     }
+}
+
+static void next_step(void)
+{
+    uint8_t op = take(1), n = take(1);
+    size_t left = in.left, own = MIN(n, left);
+    const uint8_t *end = in.p + own;
+
+    in.left = own;
+    step(op);
+    in.p = end;
+    in.left = left - own;
 }
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
@@ -494,7 +508,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     b->port_full = false;
     restart();
     for (unsigned n = 0; in.left && n < STEPS; n++)
-        step();
+        next_step();
     turn();
     time_pass(2000000000);
     turn();
