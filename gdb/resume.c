@@ -7,8 +7,6 @@
  */
 #include "gdb/gdb-priv.h"
 
-#include "system/clock.h"
-
 typedef struct Action { char how; /* c, s, r, t; 0: none */ uint64_t from, to; } Action;
 
 static void prepare(Gdb *g, Vcpu *v, const Action *a)
@@ -21,8 +19,8 @@ static void prepare(Gdb *g, Vcpu *v, const Action *a)
     d->irqs = !(g->sstep & SSTEP_NOIRQ);
     d->from = step && a->how == 'r' ? a->from : 0;
     d->to = step && a->how == 'r' ? a->to : 0;
-    if (a->how && a->how != 't')
-        d->what = DEBUG_NOTHING;
+    if ((a->how && a->how != 't') || d->what == DEBUG_BREAK)
+        d->what = DEBUG_NOTHING;    /* a breakpoint is met again */
 }
 
 /* A machine that has ended does not go on. */
@@ -44,6 +42,7 @@ static void go(Gdb *g, const Action *actions)
         steps_only &= how == 's' || how == 0 || how == 't';
         /* Several met something at once, and only one could be told of. */
         if (how && how != 't' && event_pending(g, i)) {
+            atomic_store(&gdb_vcpu(g, i)->debug.held, false);
             send_stop(g);
             return;
         }
@@ -61,9 +60,9 @@ static void go(Gdb *g, const Action *actions)
     for (int i = 0; i < vm->nvcpus; i++)
         prepare(g, gdb_vcpu(g, i), &actions[i]);
     atomic_fetch_and(&vm->request, ~VM_DEBUG);      /* of a stop that was told already */
+    vm->clock_stands = steps && g->sstep & SSTEP_ENABLE && g->sstep & SSTEP_NOTIMER;
     vm_start(vm);
-    if (steps && g->sstep & SSTEP_ENABLE && g->sstep & SSTEP_NOTIMER)
-        clock_run(vm, false);
+    vm->clock_stands = false;
 }
 
 /* One action of vCont, without the ';' before it. */

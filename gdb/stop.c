@@ -20,16 +20,22 @@ bool event_pending(Gdb *g, int index)
     return d->what == DEBUG_STEP || (d->what == DEBUG_WATCH && still_watched(g, d));
 }
 
+/* One that stands since another stop tells of it when it shall go on. */
+static bool tells(const Vcpu *v)
+{
+    return v->debug.what != DEBUG_NOTHING && !atomic_load(&v->debug.held);
+}
+
 /* Who has something to tell: the one that was asked to step first, then in turn from the last one that told something. */
 static int who(Gdb *g)
 {
     int n = g->vm->nvcpus;
 
     for (int i = 0; i < n; i++)
-        if (gdb_vcpu(g, i)->debug.what == DEBUG_STEP)
+        if (tells(gdb_vcpu(g, i)) && gdb_vcpu(g, i)->debug.what == DEBUG_STEP)
             return i;
     for (int i = 1; i <= n; i++)
-        if (gdb_vcpu(g, (g->stopped + i) % n)->debug.what != DEBUG_NOTHING)
+        if (tells(gdb_vcpu(g, (g->stopped + i) % n)))
             return (g->stopped + i) % n;
     return -1;
 }

@@ -115,7 +115,7 @@ void vm_start(Vm *vm)
 {
     if (vm->state == RUN_RUNNING)
         return;
-    clock_run(vm, true);
+    clock_run(vm, !vm->clock_stands);
     vm->state = RUN_RUNNING;
     tell_state(vm, true);
     for (int i = 0; i < vm->nvcpus; i++)

@@ -45,6 +45,7 @@ typedef struct Vm {
     /* cmd/ owns: what -chardev and -serial made; the board binds serials[i] to its i-th port. Set before board_make */
     struct Chardevs *chardevs; struct Chardev **serials; int nserials;
     GPtrArray *fsdevs;                          /* hw/9p/fsdev.h: folders that guests may see; NULL: none */
+    bool clock_stands;                          /* while it runs too: a debugger steps it */
     struct Gdb *gdb;                            /* gdb/gdb.h; NULL: no debugger's stub */
     char *(*monitor_line)(struct Vm *, const char *line);       /* cmd/ sets: what the monitor says to it, g_free it; NULL: no monitor */
     struct Disks *disks;                        /* system/disks.h; NULL in machines that have none (tests) */

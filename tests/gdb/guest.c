@@ -136,14 +136,16 @@ void others(void)
     u64 hart;
 
     asm volatile("csrr %0, mhartid" : "=r"(hart));
-    for (;;)
+    for (;;) {
+        asm volatile(".globl beat_here\nbeat_here:");
         beats[hart % HARTS]++;
+    }
 }
 
-/* Supervisor mode, with page tables: 1 GiB at 0x4000000000 is the memory at 0x80000000, which is also where it is. */
+/* Supervisor mode, with page tables: 1 GiB at 0x3000000000 is the memory at 0x80000000, which is also where it is. */
 __attribute__((noinline)) void supervisor(void)
 {
-    u64 alias = 0x4000000000;
+    u64 alias = 0x3000000000;
 
     store(0x55);
     *(volatile u64 *)((u64)&watched - 0x80000000 + alias) = 0x66;       /* the same bytes by another address */
@@ -156,7 +158,7 @@ static void enter_supervisor(void)
     u64 leaf = 0x80000000 >> 12 << 10 | 0xcf;
 
     tables[0][2] = leaf;
-    tables[0][0x4000000000 >> 30 & 511] = leaf;
+    tables[0][0x3000000000 >> 30 & 511] = leaf;
     asm volatile("csrw pmpaddr0, %0; csrw pmpcfg0, %1" :: "r"(-1l), "r"(31l));
     asm volatile("csrw satp, %0; sfence.vma" :: "r"(8ul << 60 | (u64)tables[0] >> 12));
     to_supervisor((u64)supervisor);

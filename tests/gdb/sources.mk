@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+check-scripts += tests/gdb/packets.py tests/gdb/sessions.py
