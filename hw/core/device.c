@@ -177,10 +177,15 @@ Err *device_place(Device *d, Region *io, uint64_t base)
 void device_reset(Device *d)
 {
     Tables all = tables(d->cls);
+    pthread_mutex_t *lock = d->cls->lock ? d->cls->lock(d) : NULL;
 
     each_field(d, stop_timer);
+    if (lock)
+        pthread_mutex_lock(lock);
     for (int i = 0; i < TABLES; i++)
         state_zero(d, all.t[i]);
+    if (lock)
+        pthread_mutex_unlock(lock);
     if (d->placed && !d->unplugged && d->bus->cls->reset)
         d->bus->cls->reset(d->bus, d);
     if (d->cls->reset)

@@ -14,6 +14,8 @@
 #ifndef HW_CORE_DEVICE_H
 #define HW_CORE_DEVICE_H
 
+#include <pthread.h>
+
 #include "system/irq.h"
 #include "system/mem.h"
 #include "system/vm.h"
@@ -67,6 +69,8 @@ typedef struct DeviceClass {
     Err *(*realize)(Device *);
     void (*unrealize)(Device *);            /* undoes realize; runs also when realize failed half way */
     void (*reset)(Device *);                /* after STATE was zeroed */
+    /* The lock that guards STATE, where threads change it without the machine lock. NULL: there are none. */
+    pthread_mutex_t *(*lock)(Device *);
     /* Firmware boots from it (hw/core/boot_order.h): 'c' a disk, 'd' a CD, 'n' the network; 0: no. */
     char boot;
     const char *boot_part;      /* the end of its firmware path, behind its bus's part: "disk@0,0". NULL: none */

@@ -86,6 +86,11 @@ static void swi_reset(Device *d)
         riscv_irq_line(d->vm->vcpus[i], IRQ_MSI, 0);
 }
 
+static pthread_mutex_t *swi_lock(Device *d)
+{
+    return &((AclintSwi *)d)->lock;
+}
+
 static const IoOps swi_io = { .read = swi_read, .write = swi_write, .min = 4, .max = 4 };
 
 static const Field swi_fields[] = {
@@ -99,6 +104,7 @@ static const Field swi_fields[] = {
 DEVICE(aclint_swi) = {
     .name = "riscv.aclint.swi", .bus = BUS_SYSTEM, .doc = "RISC-V ACLINT software interrupts",
     .size = sizeof(AclintSwi), .fields = swi_fields, .realize = swi_realize, .reset = swi_reset,
+    .lock = swi_lock,
 };
 
 Err *aclint_swi_make(Vm *vm, unsigned harts, bool sswi, uint64_t base)

@@ -228,6 +228,11 @@ static void plic_reset(Device *d)
     pthread_mutex_unlock(&p->lock);
 }
 
+static pthread_mutex_t *plic_lock(Device *d)
+{
+    return &((Plic *)d)->lock;
+}
+
 static Err *plic_realize(Device *d)
 {
     pthread_mutex_init(&((Plic *)d)->lock, NULL);
@@ -258,6 +263,7 @@ DEVICE(plic) = {
     .name = "riscv.sifive.plic", .bus = BUS_SYSTEM, .doc = "RISC-V platform-level interrupt controller",
     .size = sizeof(Plic), .fields = plic_fields,
     .realize = plic_realize, .unrealize = plic_unrealize, .reset = plic_reset,
+    .lock = plic_lock,
 };
 
 Err *plic_make(Vm *vm, unsigned harts, uint64_t base, Plic **out)

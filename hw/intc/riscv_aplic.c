@@ -483,6 +483,11 @@ static void aplic_reset(Device *d)
     pthread_mutex_unlock(&root_of(a)->lock);
 }
 
+static pthread_mutex_t *aplic_lock(Device *d)
+{
+    return &root_of((Aplic *)d)->lock;
+}
+
 static Err *aplic_realize(Device *d)
 {
     pthread_mutex_init(&((Aplic *)d)->lock, NULL);
@@ -523,6 +528,7 @@ DEVICE(aplic) = {
     .name = "riscv.aplic", .bus = BUS_SYSTEM, .doc = "RISC-V advanced platform-level interrupt controller",
     .size = sizeof(Aplic), .fields = aplic_fields,
     .realize = aplic_realize, .unrealize = aplic_unrealize, .reset = aplic_reset,
+    .lock = aplic_lock,
 };
 
 static Err *make_domain(Vm *vm, unsigned harts, bool msi, Aplic *root, uint64_t base, Aplic **out)
