@@ -75,7 +75,7 @@ static Err *imsic_realize(Device *d)
         RiscvState *s = d->vm->vcpus[i]->state;
 
         s->imsic[level_of(m)] = (ImsicFile *)(m->words + i * FILE_WORDS);
-        riscv_cpu_force(d->vm->vcpus[i], m->mmode ? RV_SMAIA : RV_SSAIA);
+        TRY(riscv_cpu_force(d->vm->vcpus[i], m->mmode ? RV_SMAIA : RV_SSAIA));
     }
     return msi_claim(d->vm, m->base, m->io.size, receive, m);
 }
@@ -89,6 +89,9 @@ static void imsic_reset(Device *d)
 {
     Imsic *m = (Imsic *)d;
 
+    /* A device's thread may be sending right now. */
+    for (unsigned i = 0; i < G_N_ELEMENTS(m->words); i++)
+        __atomic_store_n(&m->words[i], 0, __ATOMIC_SEQ_CST);
     for (uint32_t i = 0; i < m->harts; i++)
         riscv_irq_line(d->vm->vcpus[i], m->mmode ? IRQ_MEI : IRQ_SEI, 0);
 }
@@ -97,7 +100,7 @@ static const Field imsic_fields[] = {
     PROP(Imsic, harts, .as = "num-harts", .def = "1", .doc = "harts served, from hart 0"),
     PROP(Imsic, mmode, .def = "off", .doc = "files of machine mode instead of supervisor mode"),
     LINK(Imsic, io, .ops = &imsic_io, .size = PAGE_SIZE, .nolock = true),
-    STATES(Imsic, words),
+    STATES(Imsic, words, .keep = true),         /* reset clears them itself */
     {0}
 };
 

@@ -139,7 +139,7 @@ static bool is_not_yet(const char *name)
 }
 
 /* What a -cpu list says. */
-typedef struct Asked { RiscvState *s; uint64_t on; } Asked;
+typedef struct Asked { RiscvState *s; uint64_t on, off; } Asked;
 
 static Err *apply_property(void *opaque, const char *key, const char *value)
 {
@@ -156,6 +156,7 @@ static Err *apply_property(void *opaque, const char *key, const char *value)
         return err_hint(err(ERR_INVALID, "%s=%s is neither on nor off", key, value), "Say %s=on or %s=off.", key, key);
     s->exts = on ? s->exts | bits : s->exts & ~bits;
     asked->on = on ? asked->on | bits : asked->on & ~bits;
+    asked->off = on ? asked->off & ~bits : asked->off | bits;
     return NULL;
 }
 
@@ -202,7 +203,7 @@ Err *riscv_cpu_configure(RiscvState *s, const char *cpu, const char *text)
     s->exts = 0;
     for (unsigned i = 0; i < G_N_ELEMENTS(ext_rows); i++)
         s->exts |= ext_rows[i].models & models[m].model ? BIT(ext_rows[i].ext) : 0;
-    Asked asked = { s, 0 };
+    Asked asked = { s, 0, 0 };
     if (text && *text) {
         Opts *o;
         TRY(opts_parse(text, NULL, NULL, &o));
@@ -210,14 +211,19 @@ Err *riscv_cpu_configure(RiscvState *s, const char *cpu, const char *text)
         opts_free(o);
         TRY(e);
     }
+    s->exts_off = asked.off;
     return check_needs(s, asked.on);
 }
 
-void riscv_cpu_force(Vcpu *v, RvExt ext)
+Err *riscv_cpu_force(Vcpu *v, RvExt ext)
 {
     RiscvState *s = v->state;
 
+    if (s->exts_off & BIT(ext))
+        return err_hint(err(ERR_INVALID, "it needs '%s', and -cpu has %s=off", ext_name(ext), ext_name(ext)),
+                        "Leave %s=off out, or choose -M virt,aia=aplic or aia=none.", ext_name(ext));
     s->exts |= BIT(ext);
+    return NULL;
 }
 
 char *riscv_cpu_help(void)

@@ -10,7 +10,7 @@
 char *riscv_isa_string(const RiscvState *s);            /* riscv,isa of the device tree; g_free it */
 const char *riscv_mmu_type(const RiscvState *s);        /* mmu-type */
 
-/* The board has what makes no sense without that extension. Before the machine runs. */
-void riscv_cpu_force(Vcpu *v, RvExt ext);
+/* The board has what needs that extension: it is on, unless -cpu says otherwise. Before the machine runs. */
+MUST_USE Err *riscv_cpu_force(Vcpu *v, RvExt ext);
 
 #endif

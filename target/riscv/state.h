@@ -83,6 +83,7 @@ enum { WALK_CACHE = 64 };
 typedef struct RiscvState {
     Vcpu *vcpu;
     uint64_t exts;              /* 1 << RvExt: constant after vcpu_new */
+    uint64_t exts_off;          /* those that -cpu has switched off by name */
     uint64_t hartid;
     struct ImsicFile *imsic[2]; /* of AIA_M, AIA_S, by the board; NULL: none. imsic.h */
     /* of AIA_M, AIA_S: priority number of the external interrupt whose line is high, 0 not known; by an APLIC */

@@ -39,6 +39,8 @@ LINES = [
     ("-M virt,aclnt=on {IDLE}", "no property 'aclnt'", "Did you mean 'aclint'"),
     ("-M virt,aclint=maybe {IDLE}", "'aclint'", "'maybe'", "neither on nor off"),
     ("-M virt,aia=aplic-imsic,aia-guests=3 {IDLE}", "aia-guests=3", "hypervisor", "aia-guests=0"),
+    ("-M virt,aia=aplic-imsic -cpu rv64,smaia=off {IDLE}", "riscv.imsic", "'smaia'", "smaia=off", "aia=aplic"),
+    ("-M virt,aia=aplic-imsic -cpu rv64,x-aia=off {IDLE}", "'smaia'"),
     ("-M virt,aia=xyz {IDLE}", "'aia'", "'xyz'", "none, aplic"),
     ("-M virt,acpi=maybe {IDLE}", "'acpi'", "'maybe'", "auto, on, off"),
     ("-smbios type=9,slot=1 {IDLE}", "-smbios", "type=9", "file=FILE"),

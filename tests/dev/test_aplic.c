@@ -151,7 +151,7 @@ static void test_priority(void)
     CHECK(!line(r, 1, IRQ_MEI));
     /* The hart knows how urgent it is: mtopi. */
     deliver(ROOT, 1);
-    riscv_cpu_force(&r->cpus[1], RV_SMAIA);
+    CHECK(riscv_cpu_force(&r->cpus[1], RV_SMAIA) == NULL);
     riscv_h_csr_write(r->cpus[1].env, 0x304, 1 << IRQ_MEI | 1 << IRQ_MSI, 0);
     CHECK_EQ(riscv_h_csr_read(r->cpus[1].env, 0xfb0, 0, 0), IRQ_MEI << 16 | 1);
     wr32(r, target(ROOT, 5), 1 << 18 | 9);

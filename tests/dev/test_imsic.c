@@ -286,8 +286,8 @@ static void test_without(void)
     CHECK(faulted(0));
     CHECK(!riscv_has(r->cpus[0].state, RV_SSAIA));
     /* The extension alone, with a PLIC or an APLIC: no interrupt file. */
-    riscv_cpu_force(&r->cpus[0], RV_SMAIA);
-    riscv_cpu_force(&r->cpus[0], RV_SSAIA);
+    CHECK(riscv_cpu_force(&r->cpus[0], RV_SMAIA) == NULL);
+    CHECK(riscv_cpu_force(&r->cpus[0], RV_SSAIA) == NULL);
     csr(0, 0xdb0);
     CHECK(!faulted(0));
     csr(0, STOPEI);
