@@ -10,11 +10,13 @@
  * asleep: `away`), and runs it until it waits again. Then the sender goes on and
  * finds its answer there.
  *
+ * Kernels send interrupts to each other as well, to have a function called, or because there is something to run.
+ * Often that is an answer, too, which the sender waits for; or it is done before a thread would have been woken.
+ *
  * What turns out to be more than an answer is the sleeper's own affair: its
- * thread is woken and goes on with it. That is so when an interrupt is pending
- * once the first has been dealt with (a message for the operating system, as
- * opposed to one for the firmware), when somebody wants something of the sender,
- * and when ERRAND_NS have passed.
+ * thread is woken and goes on with it (vcpu_on_its_own). That is so when it comes to a program, when it waits in a
+ * loop (the sender may hold what it waits for), when somebody wants something of the sender, and when ERRAND_NS have
+ * passed.
  *
  * Nothing gets lost, for the reason given in run.c: whoever promises an errand
  * has made the interrupt pending before it looks whether the other is parked, and
@@ -27,7 +29,7 @@
 #include "target/isa.h"
 #include "tcg/env.h"
 
-enum { ERRAND_NS = 500 * 1000, ERRAND_TURNS = 32, AWAIT_POLLS = 64, AWAIT_NS = 1000 * 1000 };
+enum { ERRAND_NS = 1000 * 1000, ERRAND_TURNS = 32, AWAIT_POLLS = 64, AWAIT_NS = 1000 * 1000 };
 
 /* ---- waiting for answers of vCPUs that run */
 
@@ -57,6 +59,7 @@ void vcpu_answered(Vcpu *v)
 {
     const AccelVm *a = accel_vm(v->vm);
 
+    v->answered = true;
     await_end(v);
     if (!a || !atomic_load(&a->awaiting) || v->index >= 64)
         return;
@@ -136,7 +139,14 @@ static bool may_lend(Vcpu *self, Vcpu *v)
     return self && self != v && self->vm == v->vm && accel_vm(v->vm)->lends && !atomic_load(&self->away);
 }
 
-void vcpu_interrupt(Vcpu *v)
+static void kick_and_await(Vcpu *self, Vcpu *v, bool waits)
+{
+    vcpu_kick(v);
+    if (waits)
+        await(self, v);
+}
+
+void vcpu_interrupt(Vcpu *v, bool waits)
 {
     Vcpu *self = current_vcpu;
 
@@ -145,13 +155,21 @@ void vcpu_interrupt(Vcpu *v)
         return;
     }
     if (!atomic_load(&v->parked) || atomic_exchange(&v->lent, true)) {
-        vcpu_kick(v);
-        await(self, v);
+        kick_and_await(self, v, waits);
         return;
     }
+    v->errand_waits = waits;
     v->errand_next = self->errands;
     self->errands = v;
     __atomic_store_n(&self->env->poll, 1, __ATOMIC_SEQ_CST);
+}
+
+void vcpu_on_its_own(Vcpu *v)
+{
+    if (!atomic_load_explicit(&v->away, memory_order_relaxed))
+        return;
+    atomic_store(&v->overdue, true);
+    __atomic_store_n(&v->env->poll, 1, __ATOMIC_SEQ_CST);
 }
 
 /* Main thread, under the machine lock. */
@@ -161,12 +179,7 @@ void vcpus_overdue(void *opaque)
 
     atomic_store(&accel_vm(vm)->watched, false);
     for (int i = 0; i < vm->nvcpus; i++) {
-        Vcpu *v = vm->vcpus[i];
-
-        if (!atomic_load(&v->away))
-            continue;
-        atomic_store(&v->overdue, true);
-        __atomic_store_n(&v->env->poll, 1, __ATOMIC_SEQ_CST);
+        vcpu_on_its_own(vm->vcpus[i]);
     }
 }
 
@@ -186,6 +199,7 @@ static bool take(Vcpu *self, Vcpu *v)
     if (free) {
         atomic_store(&v->host, self);
         atomic_store(&v->overdue, false);
+        v->answered = false;
         atomic_store(&v->away, true);
         atomic_store(&v->sleeping, false);
     }
@@ -212,9 +226,7 @@ static bool errand_turn(Vcpu *self, Vcpu *v, bool first)
     vcpu_serve(v);
     if (vcpu_asked(v) || atomic_load(&v->overdue) || __atomic_load_n(&self->env->poll, __ATOMIC_SEQ_CST))
         return false;
-    if (v->isa->wakes(v) != first)
-        return false;
-    if (!first && atomic_load(&v->halted))
+    if ((first || atomic_load(&v->halted)) && !v->isa->wakes(v))
         return false;
     atomic_store(&v->halted, false);
     vcpu_enter(v);
@@ -223,9 +235,11 @@ static bool errand_turn(Vcpu *self, Vcpu *v, bool first)
 
 static void errand(Vcpu *self, Vcpu *v)
 {
+    bool waits = v->errand_waits;
+
+    atomic_store(&v->lent, false);
     if (vcpu_asked(self) || !take(self, v)) {
-        vcpu_kick(v);
-        await(self, v);
+        kick_and_await(self, v, waits);
         return;
     }
     watch(v->vm);
@@ -237,9 +251,9 @@ static void errand(Vcpu *self, Vcpu *v)
         continue;
     current_vcpu = self;
     atomic_store(&self->guest, NULL);
-    bool halted = atomic_load(&v->halted);
+    bool answered = v->answered || atomic_load(&v->halted);
     give_back(v);
-    if (!halted)
+    if (waits && !answered)
         await(self, v);
 }
 
@@ -250,7 +264,6 @@ void vcpu_errands(Vcpu *self)
 
         self->errands = v->errand_next;
         v->errand_next = NULL;
-        atomic_store(&v->lent, false);
         errand(self, v);
     }
 }

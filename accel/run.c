@@ -29,11 +29,12 @@ enum { ALT_STACK = 64 * 1024, NAPS_MIN = 64, NAP_NS = 1000 * 1000, NAP_DOUBLINGS
 
 /* ---- signals between threads */
 
+/* Who has announced its sleep under the lock is asleep once we have had the lock. It needs that again when it wakes. */
 void vcpu_signal(Vcpu *v)
 {
     pthread_mutex_lock(&v->lock);
-    pthread_cond_broadcast(&v->cond);
     pthread_mutex_unlock(&v->lock);
+    pthread_cond_broadcast(&v->cond);
 }
 
 static void gate_signal(Gate *g)
@@ -214,6 +215,24 @@ void vcpu_run_on(Vcpu *v, void (*fn)(Vcpu *, void *), void *opaque, bool wait)
         vm_lock(v->vm);
 }
 
+/* Asleep in wfi, and nobody else's thread runs it. It wakes, or is taken over, under its lock only. */
+static bool rests(Vcpu *v)
+{
+    return atomic_load(&v->parked) && !atomic_load(&v->away);
+}
+
+bool vcpu_do_resting(Vcpu *v, void (*fn)(Vcpu *, void *), void *opaque)
+{
+    if (!rests(v))
+        return false;
+    pthread_mutex_lock(&v->lock);
+    bool is = rests(v);
+    if (is)
+        fn(v, opaque);
+    pthread_mutex_unlock(&v->lock);
+    return is;
+}
+
 /* ---- the gate */
 
 /* Waits outside until the gate opens. Work is done meanwhile, unless somebody is alone already. */
@@ -293,8 +312,9 @@ void vcpus_exclusive(Vm *vm, Vcpu *self)
     if (ran)
         atomic_store(&self->running, true);
     pthread_mutex_unlock(&g->lock);
+    /* One that doesn't run yet will look at the gate after it has said that it does. */
     for (int i = 0; i < vm->nvcpus; i++)
-        if (vm->vcpus[i] != self)
+        if (vm->vcpus[i] != self && atomic_load(&vm->vcpus[i]->running))
             vcpu_kick(vm->vcpus[i]);
     pthread_mutex_lock(&g->lock);
     while (others_run(vm, self))
@@ -315,7 +335,7 @@ void vcpus_resume(Vm *vm, Vcpu *self)
     pthread_cond_broadcast(&g->cond);
     pthread_mutex_unlock(&g->lock);
     for (int i = 0; i < vm->nvcpus; i++)
-        if (vm->vcpus[i] != self)
+        if (vm->vcpus[i] != self && !rests(vm->vcpus[i]))
             vcpu_signal(vm->vcpus[i]);
 }
 

@@ -42,6 +42,11 @@ bool vcpu_serve(Vcpu *v);
 bool vcpu_asked(Vcpu *v);
 void vcpu_enter(Vcpu *v);
 void vcpu_signal(Vcpu *v);
+/*
+ * Does fn for v in this thread if v's own sleeps in wfi, which it goes on doing; false: it doesn't sleep there. fn is
+ * called under v's lock: it may touch what is v's alone, and wakes nobody.
+ */
+bool vcpu_do_resting(Vcpu *v, void (*fn)(Vcpu *, void *), void *opaque);
 /* Under v's lock: announces v's sleep. Reasons to stay awake are looked for after this. */
 void vcpu_announce_sleep(Vcpu *v);
 /* The timer of errands: those that take long shall end. */

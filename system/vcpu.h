@@ -63,10 +63,12 @@ struct Vcpu {
     _Atomic bool parked;        /* its thread sleeps, halted, and may be left asleep */
     _Atomic bool away;          /* changed under lock: another's thread runs it, its own stays asleep */
     _Atomic bool lent;          /* it is on some vCPU's list of errands */
-    _Atomic bool overdue;       /* the errand has taken too long */
+    _Atomic bool overdue;       /* the errand has taken too long, or is none */
     Vcpu *_Atomic host;         /* while away: whose thread it is */
     Vcpu *_Atomic guest;        /* whom our thread runs now */
     Vcpu *errands, *errand_next;        /* our thread's alone: whom it has to run, and the next on that list */
+    bool errand_waits;          /* of who has lent it: the sender waits for its answer */
+    bool answered;              /* of who runs it: since the errand began */
     /* and waits for another's answer */
     _Atomic uint64_t awaits;    /* a bit for each vCPU that has to answer; they clear them */
     bool awaiting;              /* our thread's alone, as is the next line: some bit was set */
@@ -84,10 +86,13 @@ struct Vcpu {
  */
 void vcpu_kick(Vcpu *v);
 /*
- * The same for an interrupt, made pending already, whose sender waits for an answer and does nothing else: firmware.
- * If v sleeps, the sender's thread runs v itself, soon and for a moment; if v takes long, the sender sleeps.
+ * The same for an interrupt, made pending already, that another vCPU's guest sends: if v sleeps, the sender's thread
+ * runs v itself, soon and for a moment. `waits`: the sender waits for an answer and does nothing else, as firmware
+ * does; if v takes long, it sleeps.
  */
-void vcpu_interrupt(Vcpu *v);
+void vcpu_interrupt(Vcpu *v, bool waits);
+/* What v was woken for turns out to be more than an answer: if another's thread runs it, its own goes on with it. */
+void vcpu_on_its_own(Vcpu *v);
 /* v's firmware returns to what it interrupted, or v is reset: it has answered, and awaits no answers. v's own thread. */
 void vcpu_answered(Vcpu *v);
 /* Queues fn for v's thread. Wait: returns when it was done; called by a vCPU thread, it does its own work meanwhile. */

@@ -125,6 +125,11 @@ static void waits(TcgVcpu *t)
     const struct timespec pause = { .tv_nsec = 50 * 1000 };
 
     t->stats.spin++;
+    /* The other one may be the one whose thread runs us. */
+    if (atomic_load(&t->v->away)) {
+        vcpu_on_its_own(t->v);
+        return;
+    }
     if (atomic_load(&accel_vm(t->v->vm)->awaiting))
         vcpus_disturb(t->v);
     t->yields = t->stats.enter - t->yielded_at <= 2 ? t->yields + 1 : 0;

@@ -194,8 +194,8 @@ static void revoke_work(Vcpu *v, void *opaque)
 }
 
 /*
- * Takes the write tags for the page from every vCPU. One that doesn't run does it
- * before it runs again: nobody waits for those.
+ * Takes the write tags for the page from every vCPU. From one that rests they are taken here, and it rests on; one
+ * that doesn't run for another reason does it before it runs again: nobody waits for those.
  */
 static void revoke_everywhere(Jit *j, TcgVcpu *t, CodePage *p)
 {
@@ -207,7 +207,7 @@ static void revoke_everywhere(Jit *j, TcgVcpu *t, CodePage *p)
     Revoke *r = g_new0(Revoke, 1);
     *r = (Revoke){ p->block, p->pageno, vm->nvcpus, g_new0(_Atomic bool, vm->nvcpus) };
     for (int i = 0; i < vm->nvcpus; i++)
-        if (vm->vcpus[i] != t->v)
+        if (vm->vcpus[i] != t->v && !vcpu_do_resting(vm->vcpus[i], revoke_work, r))
             vcpu_run_on(vm->vcpus[i], revoke_work, r, false);
     for (int i = 0; i < vm->nvcpus; i++)
         while (vm->vcpus[i] != t->v && !atomic_load(&r->done[i]) && atomic_load(&vm->vcpus[i]->running))

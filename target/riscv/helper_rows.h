@@ -27,6 +27,7 @@
     X(misaligned_pc, riscv_h_misaligned_pc, 2, HELPER_FAULTS)                                            \
     X(wfi,           riscv_h_wfi,           1, HELPER_FAULTS | HELPER_READS)                             \
     X(wrs,           riscv_h_wrs,           1, RV_OUT | HELPER_READS)                                    \
+    X(pause,         riscv_h_pause,         0, HELPER_OUTSIDE)                                           \
     X(sfence_vma,    riscv_h_sfence_vma,    3, RV_OUT | HELPER_READS)                                    \
     X(sfence_inval,  riscv_h_sfence_inval,  1, HELPER_FAULTS)                                            \
     X(fence_i,       riscv_h_fence_i,       0, HELPER_OUTSIDE)                                           \

@@ -39,7 +39,9 @@ uint64_t riscv_h_ebreak(Env *, uint64_t pc, uint64_t, uint64_t);            /* r
 uint64_t riscv_h_illegal(Env *, uint64_t insn, uint64_t, uint64_t);         /* raises */
 /* Checks that wfi is allowed (raises if not); the front end then leaves with EXIT_HALT. */
 uint64_t riscv_h_wfi(Env *, uint64_t insn, uint64_t, uint64_t);
-/* wrs.nto, wrs.sto: may give the host thread away for a moment. */
+/* pause: a loop waits for another hart. After some of them the host thread is given away for a moment. */
+uint64_t riscv_h_pause(Env *, uint64_t, uint64_t, uint64_t);
+/* wrs.nto, wrs.sto: the same. */
 uint64_t riscv_h_wrs(Env *, uint64_t insn, uint64_t, uint64_t);
 /* c = insn bits | (rs1 is x0) << 32 | (rs2 is x0) << 33; sinval.vma too. After it: goind to the next pc. */
 uint64_t riscv_h_sfence_vma(Env *, uint64_t va, uint64_t asid, uint64_t c);

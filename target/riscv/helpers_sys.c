@@ -64,6 +64,22 @@ uint64_t riscv_h_fence_i(Env *env, uint64_t a, uint64_t b, uint64_t c)
     return (void)a, (void)b, (void)c, 0;
 }
 
+/* Rounds of a loop that only waits, as generated code counts them, for each wait that the guest says is one. */
+enum { WAIT_ROUNDS = 4 };
+
+static void waited(Env *env)
+{
+    env->spin -= WAIT_ROUNDS;
+    if (env->spin < 0)
+        __atomic_store_n(&env->poll, 1, __ATOMIC_SEQ_CST);
+}
+
+uint64_t riscv_h_pause(Env *env, uint64_t a, uint64_t b, uint64_t c)
+{
+    waited(env);
+    return (void)a, (void)b, (void)c, 0;
+}
+
 uint64_t riscv_h_wrs(Env *env, uint64_t insn, uint64_t b, uint64_t c)
 {
     RiscvState *s = riscv(env);
@@ -72,7 +88,7 @@ uint64_t riscv_h_wrs(Env *env, uint64_t insn, uint64_t b, uint64_t c)
         return riscv_h_illegal(env, insn, 0, 0);
     /* it may end early for any reason; another vCPU is likely to be what is waited for */
     if (env->resv_addr != ENV_NO_RESV && s->vcpu->vm->nvcpus > 1)
-        sched_yield();
+        waited(env);
     return (void)b, (void)c, 0;
 }
 

@@ -209,7 +209,8 @@ bool rv_tr_wrs_sto(Tr *t, const RvInsn *i) { return wait_for_reservation(t, i); 
 
 bool rv_tr_pause(Tr *t, const RvInsn *i)
 {
-    (void)i;
+    if (!(t->mode & MODE_ONE_VCPU))
+        ir_call(t->ir, RVH_pause, IR_NONE, IR_NONE, IR_NONE, IR_NONE);
     ir_poll(t->ir, t->next);
     return true;
 }

@@ -145,7 +145,21 @@ bool riscv_wakes(Vcpu *v)
     return riscv_pending_m(s) | riscv_pending_s(s);
 }
 
-/* Is it another hart's M mode that interrupts v? That waits for an answer: there is nothing else it could want. */
+/*
+ * Interrupts v. If it is another hart that does it, that one's M mode waits for an answer: there is nothing else it
+ * could want. What S mode wants is often an answer, too.
+ */
+static void interrupt(Vcpu *v)
+{
+    const Vcpu *sender = current_vcpu;
+    bool hart = sender && sender != v && sender->vm == v->vm;
+
+    if (hart)
+        vcpu_interrupt(v, ((RiscvState *)sender->state)->prv == PRV_M);
+    else
+        vcpu_kick(v);
+}
+
 static bool from_firmware(const Vcpu *v)
 {
     const Vcpu *sender = current_vcpu;
@@ -161,7 +175,7 @@ void riscv_irq_line(void *vcpu, int pin, int level)
         atomic_fetch_and(&s->irq_lines, ~bit);
     } else if (!(atomic_fetch_or(&s->irq_lines, bit) & bit)) {
         atomic_store(&v->nudged, true);
-        (from_firmware(v) ? vcpu_interrupt : vcpu_kick)(v);
+        interrupt(v);
     }
 }
 
@@ -169,7 +183,7 @@ void riscv_irq_again(Vcpu *v)
 {
     atomic_store(&v->nudged, true);
     if (from_firmware(v))
-        vcpu_interrupt(v);
+        vcpu_interrupt(v, true);
 }
 
 /* ---- Sstc: STIP follows time >= stimecmp */
@@ -227,6 +241,9 @@ static uint64_t returned(RiscvState *s, uint64_t pc)
 
     env->resv_addr = ENV_NO_RESV;
     riscv_update_mode(s);
+    /* A program is no answer. */
+    if (s->prv == PRV_U)
+        vcpu_on_its_own(s->vcpu);
     if (atomic_load_explicit(&s->vcpu->away, memory_order_relaxed))
         __atomic_store_n(&env->poll, 1, __ATOMIC_SEQ_CST);
     else

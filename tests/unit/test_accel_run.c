@@ -57,7 +57,7 @@ static bool chat(Vcpu *v)
         atomic_fetch_add(&away_turns, 1);
     if (r >> 60 == 0 && to != (unsigned)v->index) {
         atomic_store(&line[to], true);
-        vcpu_interrupt(vm->vcpus[to]);
+        vcpu_interrupt(vm->vcpus[to], r & 64);
     }
     if (r >> 56 == 0x35)
         vcpu_answered(v);
@@ -413,6 +413,58 @@ static void test_errands(void)
     CHECK_EQ(atomic_load(&not_alone), 0);
 }
 
+/* ---- what is done for one that sleeps in wfi */
+
+static bool all_rest(void)
+{
+    for (int i = 0; i < VCPUS; i++)
+        if (!atomic_load(&vm->vcpus[i]->parked))
+            return false;
+    return true;
+}
+
+static void count_rest(Vcpu *v, void *opaque)
+{
+    atomic_fetch_add(&worked, 1);
+}
+
+/* It is done at once and wakes nobody; nor does being alone. Interrupts come meanwhile and are not lost. */
+static void test_resting(void)
+{
+    start();
+    for (int i = 0; i < VCPUS; i++)
+        atomic_store(&wants_halt[i], true);
+    CHECK(comes_true(all_rest));
+    uint64_t were[VCPUS];
+    for (int i = 0; i < VCPUS; i++)
+        were[i] = atomic_load(&turns[i]);
+    atomic_store(&worked, 0);
+    for (int i = 0; i < VCPUS; i++)
+        CHECK(vcpu_do_resting(vm->vcpus[i], count_rest, NULL));
+    do_alone(NULL);
+    usleep(10 * 1000);
+    CHECK_EQ(atomic_load(&worked), VCPUS);
+    for (int i = 0; i < VCPUS; i++)
+        CHECK(atomic_load(&vm->vcpus[i]->parked) && atomic_load(&turns[i]) == were[i]);
+    for (int i = 0; i < VCPUS; i++)
+        irqs[i] = 0;
+    for (irqs_wanted = 1; irqs_wanted <= 100; irqs_wanted++) {
+        for (int i = 0; i < VCPUS; i++) {
+            atomic_store(&wants_halt[i], true);
+            vcpu_do_resting(vm->vcpus[i], count_rest, NULL);
+            atomic_store(&line[i], true);
+            vcpu_kick(vm->vcpus[i]);
+            vcpu_do_resting(vm->vcpus[i], count_rest, NULL);
+        }
+        if (irqs_wanted % 16 == 0)
+            do_alone(NULL);
+        CHECK(comes_true(irqs_came));
+    }
+    for (int i = 0; i < VCPUS; i++)
+        atomic_store(&wants_halt[i], false);
+    stop();
+}
+
 int main(void)
 {
     RUN(test_start_stop);
@@ -422,5 +474,6 @@ int main(void)
     RUN(test_alone);
     RUN(test_mixture);
     RUN(test_errands);
+    RUN(test_resting);
     return test_end();
 }
