@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <unistd.h>
 #include <time.h>
 
 #include "accel/debug.h"
@@ -525,6 +526,7 @@ static void *vcpu_thread(void *opaque)
     snprintf(name, sizeof(name), "vcpu%d", v->index);
     pthread_setname_np(pthread_self(), name);
     current_vcpu = v;
+    v->thread_id = gettid();
     void *stack = alt_stack_new();
     vcpu_stand(v);
     while (!atomic_load(&v->exit))

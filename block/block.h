@@ -78,6 +78,8 @@ MUST_USE Err *node_open(BlockGraph *g, const json_t *options, unsigned flags, Bl
 BlockNode *node_ref(BlockNode *n);
 /* Gives a hold back; the last one flushes, closes the node and its children. NULL is fine. May yield. */
 void node_unref(BlockNode *n);
+/* Has anybody a hold on it beside the one that node_open gave? */
+bool node_in_use(const BlockNode *n);
 /* Changes options of an open node (read-only, cache.*, detect-zeroes, driver's own). Nothing changed when it fails. */
 MUST_USE Err *node_reopen(BlockNode *n, const json_t *options);
 

@@ -203,3 +203,8 @@ Err *node_change_backing_file(BlockNode *n, const char *name, const char *format
     node_drain_end(n);
     return e;
 }
+
+bool node_in_use(const BlockNode *n)
+{
+    return n->refs > 1;
+}

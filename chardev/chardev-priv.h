@@ -17,6 +17,7 @@ typedef struct ChardevClass {
     void (*input)(Chardev *);   /* the port may have room: read on. May be NULL */
     void (*close)(Chardev *);   /* may be NULL */
     bool (*winsize)(const Chardev *, int *cols, int *rows);     /* NULL: it has no size */
+    int  (*take_fd)(Chardev *);                     /* chr_take_fd; NULL: never one */
     char *(*filename)(const Chardev *);             /* NULL: the class's name */
 } ChardevClass;
 
@@ -54,6 +55,9 @@ MUST_USE Err *chardev_add_opts(Chardevs *set, const char *arg, Chardev **out);
 MUST_USE Err *mux_new(Chardevs *set, const char *id, Chardev *below, bool monitor, Chardev **out);
 MUST_USE Err *mux_bind(Chardev *mux, CharPort *port);
 void mux_unbind(Chardev *mux, CharPort *port);
+bool mux_bound(const Chardev *mux);
+bool mux_for_monitor(const Chardev *mux);
+Chardev *mux_below(const Chardev *mux);
 void mux_event(Chardev *mux, CharEvent what);
 
 /* Makes a backend of a class and puts it in the set. o may be NULL. */

@@ -231,6 +231,13 @@ bool chr_is_open(const CharPort *port)
     return port->chr && port->chr->open;
 }
 
+int chr_take_fd(CharPort *port)
+{
+    Chardev *c = port->chr;
+
+    return c && c->cls->take_fd ? c->cls->take_fd(c) : -1;
+}
+
 bool chr_size(const CharPort *port, int *cols, int *rows)
 {
     const Chardev *c = port->chr;
@@ -312,9 +319,62 @@ Err *chardev_find(Chardevs *set, const char *id, Chardev **out)
     return e;
 }
 
+Chardev *chardev_next(Chardevs *set, Chardev *after)
+{
+    guint i = 0;
+
+    if (after && !g_ptr_array_find(set->all, after, &i))
+        return NULL;
+    i += after != NULL;
+    return i < set->all->len ? set->all->pdata[i] : NULL;
+}
+
+bool chardev_bound(const Chardev *c)
+{
+    return c->cls == &chardev_mux ? mux_bound(c) : c->port != NULL;
+}
+
+bool chardev_for_monitor(const Chardev *c)
+{
+    return c->cls == &chardev_mux && mux_for_monitor(c);
+}
+
+void chardev_break(Chardev *c)
+{
+    chr_be_event(c, CHR_BREAK);
+}
+
+Err *chardev_remove(Chardevs *set, const char *id)
+{
+    Chardev *c = lookup(set, id);
+
+    if (!c)
+        return err(ERR_NOT_FOUND, "Chardev '%s' not found", id);
+    if (chardev_bound(c))
+        return err(ERR_BUSY, "Chardev '%s' is busy", id);
+    g_ptr_array_remove(set->all, c);
+    Chardev *below = c->cls == &chardev_mux ? mux_below(c) : NULL;
+    chardev_free(c);
+    if (below) {
+        g_ptr_array_remove(set->all, below);
+        chardev_free(below);
+    }
+    return NULL;
+}
+
 bool chardev_used(const Chardev *chr)
 {
     return chr->used;
+}
+
+const char *chardev_kind(const Chardev *chr)
+{
+    return chr->cls->name;
+}
+
+const char *chardev_kind_name(unsigned i)
+{
+    return i < G_N_ELEMENTS(classes) && classes[i] ? classes[i]->name : NULL;
 }
 
 const char *chardev_id(const Chardev *chr)
@@ -426,7 +486,7 @@ static Err *make_by_opts(Chardevs *set, const ChardevClass *cls, const Opts *o, 
     if (!id || !*id)
         return err_hint(err(ERR_INVALID, "it has no id"), "Add id=NAME.");
     if (lookup(set, id))
-        return err(ERR_BUSY, "the id '%s' is already that of another chardev", id);
+        return err(ERR_BUSY, "Chardev with id '%s' already exists", id);
     char *below = mux ? g_strconcat(id, "-base", NULL) : g_strdup(id);
     Err *e = chardev_make(set, cls, below, o, out);
     g_free(below);
@@ -466,6 +526,11 @@ Err *chardev_add_opts(Chardevs *set, const char *arg, Chardev **out)
     if (!e && out)
         *out = c;
     return e;
+}
+
+Err *chardev_add_text(Chardevs *set, const char *arg, Chardev **out)
+{
+    return chardev_add_opts(set, arg, out);
 }
 
 Err *chardev_add(Chardevs *set, const char *arg, Chardev **out)

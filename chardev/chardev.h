@@ -60,6 +60,8 @@ int chr_write(CharPort *port, const void *buf, int n);
 /* The device has room again, after `room` returned less than it might have been given. */
 void chr_accept_input(CharPort *port);
 bool chr_is_open(const CharPort *port);     /* somebody is at the other end */
+/* A descriptor that the peer sent along (UNIX sockets), the oldest of the latest message; the caller's. -1: none. */
+int chr_take_fd(CharPort *port);
 bool chr_size(const CharPort *port, int *cols, int *rows);      /* of the terminal; false: it is none, or nobody knows */
 
 /* ---- backends */
@@ -87,8 +89,18 @@ MUST_USE Err *chardev_add(Chardevs *set, const char *arg, Chardev **out);
 MUST_USE Err *chardev_add_serial(Chardevs *set, const char *arg, int n, Chardev **out);
 /* The same syntax, for what is no serial port (-gdb): the backend is called `id`. */
 MUST_USE Err *chardev_add_line(Chardevs *set, const char *arg, const char *id, Chardev **out);
+/* chardev_add whose errors don't repeat the argument. */
+MUST_USE Err *chardev_add_text(Chardevs *set, const char *arg, Chardev **out);
+/* Closes and forgets it, unless a port is bound to it. */
+MUST_USE Err *chardev_remove(Chardevs *set, const char *id);
+Chardev *chardev_next(Chardevs *set, Chardev *after);      /* NULL: the first */
+bool chardev_bound(const Chardev *chr);     /* is a port bound to it now? */
+bool chardev_for_monitor(const Chardev *chr);   /* a mux of "mon:", which wants a monitor beside its device */
+void chardev_break(Chardev *chr);           /* a break condition, for the device */
 MUST_USE Err *chardev_find(Chardevs *set, const char *id, Chardev **out);     /* not found: near matches */
 const char *chardev_id(const Chardev *chr);
+const char *chardev_kind(const Chardev *chr);       /* "socket" */
+const char *chardev_kind_name(unsigned i);          /* of the i-th kind; NULL: no more */
 bool chardev_used(const Chardev *chr);      /* has any port been bound to it? */
 /* What it is bound to on the host, like "pty:/dev/pts/3"; g_free it. */
 char *chardev_filename(const Chardev *chr);

@@ -293,6 +293,21 @@ void mux_unbind(Chardev *c, CharPort *port)
     }
 }
 
+bool mux_bound(const Chardev *c)
+{
+    return ((const Mux *)c)->ports->len;
+}
+
+bool mux_for_monitor(const Chardev *c)
+{
+    return ((const Mux *)c)->monitor;
+}
+
+Chardev *mux_below(const Chardev *c)
+{
+    return ((const Mux *)c)->below.chr;
+}
+
 static void port_free(void *opaque)
 {
     MuxPort *p = opaque;

@@ -50,6 +50,14 @@ static int sock_filter(Chardev *c, uint8_t *buf, int n)
     return k;
 }
 
+static bool is_unix(int fd)
+{
+    int domain = 0;
+    socklen_t len = sizeof(domain);
+
+    return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain == AF_UNIX;
+}
+
 static void sock_connected(Sock *s, int fd)
 {
     Chardev *c = &s->sc.chr;
@@ -60,6 +68,7 @@ static void sock_connected(Sock *s, int fd)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     chr_unwatch(&s->listen_src);
     s->sc.s.sock = true;
+    s->sc.s.takes_fds = is_unix(fd);
     s->sc.s.filter = s->telnet ? sock_filter : NULL;
     s->tel = (Telnet){ 0 };
     stream_start(c, fd, fd);
@@ -344,5 +353,5 @@ const ChardevClass chardev_socket = {
     .name = "socket", .doc = "a TCP or UNIX socket, plain or telnet",
     .opts = sock_opts, .size = sizeof(Sock),
     .open = sock_open, .write = sock_write, .input = stream_input, .close = sock_close,
-    .filename = sock_filename,
+    .filename = sock_filename, .take_fd = stream_take_fd,
 };

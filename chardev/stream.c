@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -158,6 +159,49 @@ static void watch_hangup(Chardev *c)
         s->hup_src = chr_watch_fd(c, s->in, G_IO_HUP | G_IO_ERR, on_hangup);
 }
 
+static void drop_fds(Stream *s)
+{
+    while (s->nfds)
+        close(s->fds[--s->nfds]);
+}
+
+int stream_take_fd(Chardev *c)
+{
+    Stream *s = stream(c);
+
+    if (!s->nfds)
+        return -1;
+    int fd = s->fds[0];
+    memmove(s->fds, s->fds + 1, --s->nfds * sizeof(int));
+    return fd;
+}
+
+/* What came with this message takes the place of what nobody wanted. */
+static void keep_fds(Stream *s, struct msghdr *msg)
+{
+    for (struct cmsghdr *h = CMSG_FIRSTHDR(msg); h; h = CMSG_NXTHDR(msg, h)) {
+        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+            continue;
+        drop_fds(s);
+        s->nfds = (int)((h->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        memcpy(s->fds, CMSG_DATA(h), s->nfds * sizeof(int));
+    }
+}
+
+static ssize_t receive(Stream *s, uint8_t *buf, size_t n)
+{
+    char control[CMSG_SPACE(STREAM_FDS * sizeof(int))];
+    struct iovec v = { buf, n };
+    struct msghdr msg = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+
+    if (!s->takes_fds)
+        return read(s->in, buf, n);
+    ssize_t got = recvmsg(s->in, &msg, MSG_CMSG_CLOEXEC);
+    if (got > 0)
+        keep_fds(s, &msg);
+    return got;
+}
+
 static void on_input(Chardev *c, GIOCondition cond)
 {
     Stream *s = stream(c);
@@ -170,7 +214,7 @@ static void on_input(Chardev *c, GIOCondition cond)
         watch_hangup(c);
         return;
     }
-    n = read(s->in, buf, room);
+    n = receive(s, buf, room);
     if (n > 0) {
         int k = s->filter ? s->filter(c, buf, n) : (int)n;
 
@@ -225,6 +269,7 @@ void stream_drop(Chardev *c)
 
     if (!s->chr)
         return;
+    drop_fds(s);
     chr_unwatch(&s->in_src);
     chr_unwatch(&s->hup_src);
     chr_unwatch(&s->out_src);

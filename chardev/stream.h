@@ -9,6 +9,8 @@
 
 #include "chardev/chardev-priv.h"
 
+enum { STREAM_FDS = 16 };
+
 typedef struct Stream {
     Chardev *chr;
     int in, out;                /* descriptors, maybe the same; -1: none. Owned */
@@ -16,6 +18,8 @@ typedef struct Stream {
     bool sock;                  /* out is a socket: its sends are told not to wait */
     GSource *in_src, *out_src, *dead_src;
     GSource *hup_src;           /* while the port has no room: a socket whose other end has gone */
+    bool takes_fds;             /* a UNIX socket */
+    int fds[STREAM_FDS]; int nfds;      /* that came with the latest message, and nobody took yet */
     GByteArray *queue;          /* output the host has not taken yet */
     bool owes_writable;         /* a write was cut short, and the port waits to hear */
     /* Looks at what was read, in place; returns how many bytes are for the port. May be NULL. */
@@ -34,6 +38,7 @@ enum { OUT_BOUND = 64 * 1024 };
 
 void stream_start(Chardev *c, int in, int out);     /* takes the descriptors */
 void stream_input(Chardev *c);                      /* ChardevClass.input */
+int  stream_take_fd(Chardev *c);                    /* ChardevClass.take_fd */
 int  stream_write(Chardev *c, const uint8_t *buf, int n);
 void stream_stop_input(Chardev *c);                 /* input has ended; output goes on */
 /* Writes the queue out, as long as the host takes some every second; then lets go of it all. */

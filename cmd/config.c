@@ -29,6 +29,8 @@ EmuConfig *emu_config_new(const char *program, const char *isa)
     c->vm.chardevs = g_ptr_array_new_with_free_func(g_free);
     c->vm.fw_cfgs = g_ptr_array_new_with_free_func(g_free);
     c->vm.smbios = g_ptr_array_new_with_free_func(g_free);
+    c->monitors = g_ptr_array_new_with_free_func(g_free);
+    c->fds = g_ptr_array_new_with_free_func(g_free);
     c->log_items = g_ptr_array_new_with_free_func(g_free);
     c->log_filters = g_ptr_array_new_with_free_func(g_free);
     c->traces = g_ptr_array_new_with_free_func(g_free);
@@ -44,7 +46,7 @@ void emu_config_free(EmuConfig *c)
         v->dumpdtb, v->default_nic, v->boot_order, v->boot_once, v->boot_splash, c->help_arg, c->pidfile, c->log_file,
     };
     GPtrArray *const lists[] = {
-        v->nics, c->netdevs, c->netdevs_said, c->nets,
+        c->monitors, c->fds, v->nics, c->netdevs, c->netdevs_said, c->nets,
         v->devices, v->globals, v->fsdevs, v->drives, v->blockdevs, v->objects, v->serials, v->chardevs, v->fw_cfgs, v->smbios,
         c->log_items, c->log_filters, c->traces,
     };
@@ -193,7 +195,7 @@ static void fill_in(EmuConfig *c)
     bool terminal = c->vm.nographic || !c->vm.display;
 
     if (!c->vm.serials->len && !c->nodefaults)
-        g_ptr_array_add(c->vm.serials, g_strdup(terminal ? "mon:stdio" : "null"));
+        g_ptr_array_add(c->vm.serials, g_strdup(terminal && !(monitor_on_terminal(c) && !c->vm.nographic) ? "mon:stdio" : "null"));
 }
 
 Err *emu_config_parse(EmuConfig *c, int argc, char **argv)

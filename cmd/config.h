@@ -24,6 +24,8 @@ typedef struct EmuConfig {
     GPtrArray *netdevs, *netdevs_said;  /* arguments of -netdev and what became such; the option they came from */
     GPtrArray *nets;            /* each -net argument */
     bool net_said;              /* something was said of networks: no usual NIC */
+    GPtrArray *monitors;        /* -qmp, -qmp-pretty, -monitor, -mon: "qmp WHERE" .. "mon OPTIONS" (cmd/monitor_opts.c) */
+    GPtrArray *fds;             /* each -add-fd argument */
     char *pidfile;
     int escape;                 /* of the mux; 0: Ctrl-A */
     /* Debugging: each argument given, in order. */

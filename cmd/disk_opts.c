@@ -7,10 +7,9 @@
 
 #include <string.h>
 
-#include "block/objects.h"
 #include "cmd/emu.h"
 #include "system/disks.h"
-#include "system/rng.h"
+#include "system/objects.h"
 #include "util/opts.h"
 
 /* ---- the options */
@@ -76,101 +75,19 @@ Err *set_object(EmuConfig *c, const char *arg)
 /* "help", or "KIND,help". */
 Err *help_object(const char *arg, char **out)
 {
-    g_autofree char *kind = g_strndup(arg, strcspn(arg, ","));
-
-    if (!strcmp(kind, "iothread"))
-        *out = g_strdup("iothread options:\n  id=<str>               - what iothread= of a device says\n");
-    else if (!strcmp(kind, "filter-dump"))
-        *out = g_strdup("filter-dump options:\n  netdev=<str>           - the network backend whose frames are kept\n"
-                        "  file=<str>             - where, for tcpdump and Wireshark (pcap)\n"
-                        "  maxlen=<size>          - bytes of each frame (default: 65536)\n");
-    else if (!strcmp(kind, "help") || !strcmp(kind, "?")) {
-        g_autofree char *all = objects_help(NULL);
-        *out = g_strdup_printf("%s  filter-dump\n  iothread\n  rng-builtin\n  rng-random\n", all);
-    } else if (rng_is_kind(kind)) {
-        *out = rng_help(kind);
-    } else {
-        *out = objects_help(kind);
-    }
-    return *out ? NULL : err_hint(err(ERR_NOT_FOUND, "-object: there is no kind '%s'", kind), "-object help lists them.");
+    *out = object_help(arg);
+    return *out ? NULL : err_hint(err(ERR_NOT_FOUND, "-object: there is no kind '%.*s'", (int)strcspn(arg, ","), arg),
+                                  "-object help lists them.");
 }
 
 /* ---- making them */
-
-/* qom-type and id of an object in either spelling; g_free them, NULL where they are missing. */
-static Err *object_head(const char *arg, char **kind, char **id)
-{
-    *kind = *id = NULL;
-    if (*arg == '{') {
-        json_error_t why;
-        json_t *o = json_loads(arg, JSON_REJECT_DUPLICATES, &why);
-
-        if (!o)
-            return err(ERR_INVALID, "it is no JSON: %s (column %d)", why.text, why.column);
-        *kind = g_strdup(json_string_value(json_object_get(o, "qom-type")));
-        *id = g_strdup(json_string_value(json_object_get(o, "id")));
-        json_decref(o);
-        return NULL;
-    }
-    Opts *o;
-    TRY(opts_parse(arg, NULL, "qom-type", &o));
-    *kind = g_strdup(opts_str(o, "qom-type", NULL));
-    *id = g_strdup(opts_str(o, "id", NULL));
-    opts_free(o);
-    return NULL;
-}
-
-static Err *make_iothread(Vm *vm, const char *id)
-{
-    IoThread *t;
-
-    if (!id)
-        return err_hint(err(ERR_INVALID, "an iothread needs an id"), "-object iothread,id=NAME");
-    return iothread_new(vm, id, &t);
-}
-
-/* Kinds that machines have elsewhere: what there is in their place. */
-static Err *check_absent(const char *kind)
-{
-    static const struct { const char *prefix, *instead; } rows[] = {
-        { "memory-backend-", "The machine's memory is what -m says; it is not shared with other processes." },
-        { "rng-egd", "rng-random reads a file or a device, rng-builtin the host's kernel." },
-        { "can-", "There are no CAN buses." }, { "cryptodev-", "There are no crypto devices." },
-        { "colo-compare", NULL }, { "sev-guest", NULL },
-        { "input-linux", NULL }, { "pr-manager-helper", NULL }, { "x-remote-object", NULL },
-    };
-
-    for (size_t i = 0; kind && i < G_N_ELEMENTS(rows); i++) {
-        if (g_str_has_prefix(kind, rows[i].prefix)) {
-            Err *e = err(ERR_UNSUPPORTED, "objects of the kind '%s' are not implemented", kind);
-            return rows[i].instead ? err_hint(e, "%s", rows[i].instead) : e;
-        }
-    }
-    return NULL;
-}
-
-static Err *make_object(Vm *vm, const char *arg)
-{
-    g_autofree char *kind = NULL;
-    g_autofree char *id = NULL;
-
-    TRY(object_head(arg, &kind, &id));
-    if (kind && !strcmp(kind, "iothread"))
-        return make_iothread(vm, id);
-    if (kind && !strcmp(kind, "filter-dump"))
-        return make_dump(vm, arg);
-    if (kind && rng_is_kind(kind))
-        return rng_add(vm, arg);
-    TRY(check_absent(kind));
-    return disks_add_object(vm->disks, arg);
-}
 
 Err *make_objects(Vm *vm)
 {
     const VmConfig *c = vm->config;
 
     for (guint i = 0; i < c->objects->len; i++)
-        TRY(err_in(make_object(vm, c->objects->pdata[i]), "-object %s", (char *)c->objects->pdata[i]));
+        TRY(err_in(object_add(vm, c->objects->pdata[i]), "-object %s", (char *)c->objects->pdata[i]));
     return NULL;
 }
 

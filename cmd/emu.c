@@ -19,10 +19,13 @@
 #include "gdb/gdb.h"
 #include "hw/9p/fsdev.h"
 #include "hw/core/board.h"
+#include "monitor/monitor.h"
 #include "system/disks.h"
+#include "system/objects.h"
 #include "system/rng.h"
 #include "system/vm.h"
 #include "target/isa.h"
+#include "util/fdset.h"
 #include "util/log.h"
 #include "util/path.h"
 #include "util/trace.h"
@@ -90,6 +93,7 @@ static Err *make_chardevs(Vm *vm, const EmuConfig *c)
     vm->chardevs = chardevs_new(&host);
     for (guint i = 0; i < c->vm.chardevs->len; i++)
         TRY(chardev_add(vm->chardevs, c->vm.chardevs->pdata[i], NULL));
+    TRY(make_monitor_chardevs(vm, c));
     vm->serials = g_new0(Chardev *, c->vm.serials->len + 1);
     for (guint i = 0; i < c->vm.serials->len; i++) {
         TRY(chardev_add_serial(vm->chardevs, c->vm.serials->pdata[i], i, &vm->serials[i]));
@@ -111,7 +115,7 @@ static gboolean on_signal(gpointer opaque)
     Ender *e = opaque;
 
     fprintf(stderr, "%s: ended by signal %d (%s)\n", g_get_prgname(), e->sig, strsignal(e->sig));
-    vm_request(e->vm, VM_QUIT, 0);
+    vm_request_by(e->vm, VM_QUIT, 0, "host-signal");
     return G_SOURCE_CONTINUE;
 }
 
@@ -178,6 +182,7 @@ static void print_stats(Vm *vm)
 
 static Err *make_machine(Vm *vm, EmuConfig *c)
 {
+    TRY(make_fdsets(vm, c));
     TRY(make_chardevs(vm, c));
     for (guint i = 0; i < c->vm.fsdevs->len; i++)
         TRY(fsdev_add(vm, c->vm.fsdevs->pdata[i]));
@@ -188,6 +193,8 @@ static Err *make_machine(Vm *vm, EmuConfig *c)
     TRY(accel_start(vm));
     vm_lock(vm);
     Err *e = board_make(vm);
+    if (!e)
+        e = make_monitors(vm, c);
     if (!e && c->vm.gdb)
         e = err_in(gdb_start(vm, c->vm.gdb), "-gdb %s", c->vm.gdb);
     vm_unlock(vm);
@@ -223,7 +230,10 @@ static void free_machine(Vm *vm)
     free_net(vm);
     disks_free(vm->disks);
     fsdevs_free(vm);
+    objects_forget(vm);
+    monitors_free(vm);
     chardevs_free(vm->chardevs);
+    fdsets_free(vm->fdsets);
     g_free(vm->serials);
     vm_free(vm);
 }

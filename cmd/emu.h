@@ -22,8 +22,11 @@ MUST_USE Err *emu_help(const EmuConfig *c, char **out);
 
 /* cmd/net_opts.c. The network's thread and its backends, after the chardevs, before objects and the board. */
 MUST_USE Err *make_net(Vm *vm, EmuConfig *c);
-MUST_USE Err *make_dump(Vm *vm, const char *arg);       /* -object filter-dump */
 void free_net(Vm *vm);
+/* cmd/monitor_opts.c: streams of -qmp and -monitor with the other chardevs; the monitors when the machine is made. */
+MUST_USE Err *make_fdsets(Vm *vm, const EmuConfig *c);
+MUST_USE Err *make_monitor_chardevs(Vm *vm, const EmuConfig *c);
+MUST_USE Err *make_monitors(Vm *vm, const EmuConfig *c);
 char *help_netdev(const char *arg);
 
 #endif

@@ -299,38 +299,6 @@ Err *make_net(Vm *vm, EmuConfig *c)
     return NULL;
 }
 
-static void dump_all(void *opaque)
-{
-    Task *t = opaque;
-
-    t->e = net_dump_add(t->vm->net, t->dump);
-}
-
-/* JSON's members as the other spelling has them. */
-static char *props_of(const char *arg)
-{
-    GString *s = g_string_new(NULL);
-    json_t *o = json_loads(arg, 0, NULL), *v;
-    const char *key;
-
-    json_object_foreach(o, key, v) {
-        g_autofree char *text = json_is_string(v) ? g_strdup(json_string_value(v)) : json_dumps(v, JSON_ENCODE_ANY);
-
-        append(s, key, text);
-    }
-    json_decref(o);
-    return g_string_free(s, false);
-}
-
-Err *make_dump(Vm *vm, const char *arg)
-{
-    g_autofree char *props = *arg == '{' ? props_of(arg) : g_strdup(arg);
-    Task t = { .vm = vm, .dump = props };
-
-    iothread_run(vm->net_thread, dump_all, &t);
-    return t.e;
-}
-
 static void free_all(void *opaque)
 {
     net_free(opaque);

@@ -95,15 +95,6 @@ static Err *set_display(EmuConfig *c, const char *arg)
     return NULL;
 }
 
-static Err *set_monitor(EmuConfig *c, const char *arg)
-{
-    if (strcmp(arg, "none") && strcmp(arg, "null"))
-        return err_hint(err(ERR_UNSUPPORTED, "there is no monitor yet"), "Use -monitor none.");
-    g_free(c->vm.monitor);
-    c->vm.monitor = g_strdup(arg);
-    return NULL;
-}
-
 /* -vga, -parallel, -audio: "none" is what there is. */
 static Err *only_none(EmuConfig *c, const char *arg)
 {
@@ -288,7 +279,11 @@ static const Option console_options[] = {
       .doc = "something a serial port can go to: -serial chardev:NAME; 'help' lists the kinds" },
     { "echr", NULL, "NUMBER", CALL(set_escape), .doc = "the character to use instead of Ctrl-A (1)" },
     { "display", NULL, "none", CALL(set_display), .doc = "no window" },
-    { "monitor", NULL, "none", CALL(set_monitor), .doc = "no monitor" },
+    { "monitor", NULL, "WHERE", CALL(set_monitor), .doc = "a console for commands there (as -serial); none" },
+    { "qmp", NULL, "WHERE", CALL(set_qmp), .doc = "the machine protocol there: unix:PATH,server=on,wait=off" },
+    { "qmp-pretty", NULL, "WHERE", CALL(set_qmp_pretty), .doc = "the same, with line breaks" },
+    { "mon", NULL, "[chardev=]NAME[,mode=readline|control][,pretty=on]", CALL(set_mon), .doc = "a monitor on a -chardev" },
+    { "add-fd", NULL, "fd=N,set=M[,opaque=TEXT]", OPTION_LIST, "a descriptor that was inherited, as /dev/fdset/M", AT(fds) },
     { 0 }
 };
 
@@ -348,14 +343,13 @@ const OptionGroup option_groups[] = {
 };
 
 #define NO_MEDIUM "No machine here has one: use -drive file=IMAGE, which is a virtio disk."
-#define NO_MON "There is no monitor yet: Ctrl-A x or a signal ends the machine."
 #define NO_GFX "There is no graphics yet: use -nographic."
 #define NO_KVM "-accel tcg is what there is; it needs no support by the host's CPU."
 
 const MissingOption missing_options[] = {
     { "fda", NO_MEDIUM }, { "fdb", NO_MEDIUM }, { "sd", NO_MEDIUM }, { "mtdblock", NO_MEDIUM },
     { "iscsi", "Attach it with the host's iSCSI initiator, and use its device: -drive file=/dev/..,format=raw" },
-    { "qmp", NO_MON }, { "qmp-pretty", NO_MON }, { "mon", NO_MON }, { "debugcon", NULL },
+    { "debugcon", NULL },
     { "vnc", NO_GFX }, { "spice", NO_GFX }, { "sdl", NO_GFX }, { "curses", NO_GFX },
     { "full-screen", NO_GFX }, { "rotate", NO_GFX }, { "portrait", NO_GFX }, { "k", NO_GFX },
     { "enable-kvm", NO_KVM }, { "enable-hax", NO_KVM },
@@ -369,7 +363,7 @@ const MissingOption missing_options[] = {
     { "run-with", NULL }, { "semihosting", NULL }, { "semihosting-config", NULL }, { "sandbox", NULL },
     { "readconfig", NULL }, { "writeconfig", NULL }, { "plugin", NULL }, { "msg", NULL },
     { "watchdog", "Use -device i6300esb." },
-    { "add-fd", NULL }, { "preconfig", NULL }, { "compat", NULL }, { "seed", NULL }, { "dump-vmstate", NULL },
+    { "preconfig", NULL }, { "compat", NULL }, { "seed", NULL }, { "dump-vmstate", NULL },
     { "async-teardown", NULL }, { "enable-sync-profile", NULL }, { "win2k-hack", NULL },
     { 0 }
 };

@@ -60,6 +60,13 @@ Err *set_cdrom(EmuConfig *c, const char *arg);
 Err *set_pflash(EmuConfig *c, const char *arg);
 Err *set_object(EmuConfig *c, const char *arg);
 
+/* cmd/monitor_opts.c */
+Err *set_monitor(EmuConfig *c, const char *arg);
+Err *set_qmp(EmuConfig *c, const char *arg);
+Err *set_qmp_pretty(EmuConfig *c, const char *arg);
+Err *set_mon(EmuConfig *c, const char *arg);
+bool monitor_on_terminal(const EmuConfig *c);
+
 /* cmd/boot_opts.c */
 Err *set_boot(EmuConfig *c, const char *arg);
 

@@ -25,6 +25,9 @@ struct Disks {
     _Atomic bool told_stop;         /* it was said why the machine stops; until it runs again */
 };
 
+/* The i-th, "disks" first; NULL: no more. Main thread. */
+DiskHome *disks_nth_home(Disks *d, unsigned i);
+bool disks_node_exists(Disks *d, const char *name);
 /* Where a drive or node of that name lives, or is to live. Makes the home at first. Main thread. */
 MUST_USE Err *disks_home(Disks *d, const char *name, DiskHome **out);
 

@@ -155,6 +155,51 @@ BlockGraph *disks_graph_of(Disks *d, IoThread *home)
     return d->own.graph;
 }
 
+DiskHome *disks_nth_home(Disks *d, unsigned i)
+{
+    DiskHome *h = &d->own;
+
+    for (; h && i; i--)
+        h = h == &d->own ? d->homes : h->next;
+    return h;
+}
+
+IoThread *disks_nth_thread(Disks *d, unsigned i, BlockGraph **graph)
+{
+    DiskHome *h = disks_nth_home(d, i);
+
+    if (h)
+        *graph = h->graph;
+    return h ? h->thread : NULL;
+}
+
+static void del_object(void *opaque)
+{
+    AddObject *a = opaque;
+
+    a->e = objects_del(graph_objects(a->graph), a->arg);
+}
+
+Err *disks_del_object(Disks *d, const char *id, const char *arg)
+{
+    DiskHome *h;
+    guint at;
+
+    for (unsigned i = 0; (h = disks_nth_home(d, i)); i++) {
+        AddObject a = { h->graph, id, NULL };
+
+        iothread_run(h->thread, del_object, &a);
+        if (!a.e)
+            continue;
+        while (i--)         /* in use here: the others get it back */
+            err_free(add_to_home(disks_nth_home(d, i), arg));
+        return a.e;
+    }
+    if (g_ptr_array_find_with_equal_func(d->objects, arg, g_str_equal, &at))
+        g_ptr_array_remove_index(d->objects, at);
+    return NULL;
+}
+
 Err *disks_home(Disks *d, const char *name, DiskHome **out)
 {
     IoThread *t = g_hash_table_lookup(d->places, name);

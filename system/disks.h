@@ -57,6 +57,12 @@ MUST_USE Err *disks_add_object(Disks *d, const char *arg);
 /* The arguments of -drive (all of QEMU's keys) and -blockdev (key=value or JSON); `snapshot`: -snapshot was given. */
 MUST_USE Err *disks_add_drive(Disks *d, const char *arg, bool snapshot);
 MUST_USE Err *disks_add_blockdev(Disks *d, const char *arg);
+MUST_USE Err *disks_add_node(Disks *d, const json_t *options);      /* the same, by blockdev-add */
+MUST_USE Err *disks_del_object(Disks *d, const char *id, const char *arg /* as disks_add_object got it */);
+/* The threads of nodes, each with a graph of its own: the i-th, "disks" first; NULL: no more. Main thread. */
+IoThread *disks_nth_thread(Disks *d, unsigned i, BlockGraph **graph);
+/* blockdev-del: a node of -blockdev or blockdev-add that nothing uses. */
+MUST_USE Err *disks_del_node(Disks *d, const char *name);
 Drive *disks_next(Disks *d, Drive *after);                          /* NULL: the first */
 Drive *disks_find(Disks *d, const char *id);                        /* or NULL */
 Drive *disks_find_unit(Disks *d, DriveInterface i, int unit);       /* or NULL */

@@ -512,7 +512,24 @@ static Err *check_group(const DiskHome *h, const json_t *o)
     return NULL;
 }
 
-static Err *add_blockdev(Disks *d, const json_t *o)
+/* A node goes where the nodes are that it names as its children. */
+static Err *place_by_children(Disks *d, const char *name, const json_t *o)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach((json_t *)o, key, v) {
+        IoThread *t = json_is_string(v) && strcmp(key, "node-name") ? g_hash_table_lookup(d->places, json_string_value(v)) : NULL;
+
+        if (json_is_object(v))
+            TRY(place_by_children(d, name, v));
+        else if (t && disks_node_exists(d, json_string_value(v)))
+            TRY(disks_place(d, name, t));
+    }
+    return NULL;
+}
+
+Err *disks_add_node(Disks *d, const json_t *o)
 {
     AddNode a = { .options = o };
     const char *name = json_string_value(json_object_get(o, "node-name"));
@@ -520,6 +537,9 @@ static Err *add_blockdev(Disks *d, const json_t *o)
     if (!name)
         return err_hint(err(ERR_INVALID, "'node-name' must be specified for the root node"),
                         "Add node-name=NAME: a device's drive= says it.");
+    if (disks_node_exists(d, name))
+        return err(ERR_INVALID, "Duplicate nodes with node-name='%s'", name);
+    TRY(place_by_children(d, name, o));
     TRY(disks_home(d, name, &a.home));
     if (a.home != &d->own)
         TRY(check_group(a.home, o));
@@ -532,9 +552,55 @@ Err *disks_add_blockdev(Disks *d, const char *arg)
     json_t *o;
 
     TRY(parse_blockdev(arg, &o));
-    Err *e = add_blockdev(d, o);
+    Err *e = disks_add_node(d, o);
     json_decref(o);
     return e;
+}
+
+typedef struct DelNode { DiskHome *home; const char *name; bool found; Err *e; } DelNode;
+
+static void find_node(void *opaque)
+{
+    DelNode *a = opaque;
+
+    a->found = graph_find(a->home->graph, a->name);
+}
+
+bool disks_node_exists(Disks *d, const char *name)
+{
+    DelNode a = { .name = name };
+
+    for (unsigned i = 0; !a.found && (a.home = disks_nth_home(d, i)); i++)
+        iothread_run(a.home->thread, find_node, &a);
+    return a.found;
+}
+
+static void del_node(void *opaque)
+{
+    DelNode *a = opaque;
+    BlockNode *n = graph_find(a->home->graph, a->name);
+    guint i = 0;
+
+    a->found = n;
+    if (!n)
+        return;
+    if (!g_ptr_array_find(a->home->nodes, n, &i)) {
+        a->e = err(ERR_INVALID, "Node %s is not owned by the monitor", a->name);
+    } else if (node_in_use(n)) {
+        a->e = err(ERR_BUSY, "Node %s is in use", a->name);
+    } else {
+        g_ptr_array_remove_index(a->home->nodes, i);
+        node_unref(n);
+    }
+}
+
+Err *disks_del_node(Disks *d, const char *name)
+{
+    DelNode a = { .name = name };
+
+    for (unsigned i = 0; !a.found && (a.home = disks_nth_home(d, i)); i++)
+        iothread_run(a.home->thread, del_node, &a);
+    return a.found ? a.e : err(ERR_NOT_FOUND, "Failed to find node with node-name='%s'", name);
 }
 
 /* ---- which thread */

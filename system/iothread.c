@@ -10,12 +10,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct IoThread {
     Vm *vm;
     char *name;
     Loop *loop;
     pthread_t thread;
+    _Atomic int id;             /* the host's number of it */
     bool end;                   /* its own thread's */
     IoThread *next;
 };
@@ -26,6 +28,7 @@ static void *turn(void *opaque)
 {
     IoThread *t = opaque;
 
+    t->id = gettid();
     while (!t->end)
         loop_turn(t->loop, true);
     return NULL;
@@ -142,6 +145,11 @@ void iothread_free(IoThread *t)
 const char *iothread_name(const IoThread *t)
 {
     return t->name;
+}
+
+int iothread_id(const IoThread *t)
+{
+    return t->id;
 }
 
 Loop *iothread_loop(IoThread *t)

@@ -25,6 +25,7 @@ IoThread *iothread_find(Vm *vm, const char *name);      /* or NULL */
 IoThread *iothread_next(Vm *vm, IoThread *after);       /* NULL: the first. Main thread, or under the machine lock */
 const char *iothread_name(const IoThread *t);
 Loop *iothread_loop(IoThread *t);
+int iothread_id(const IoThread *t);     /* the host's number of the thread; 0: it has not begun yet */
 /* Runs fn(arg) there as a coroutine and waits for its end. Any other thread; the machine lock may be held. */
 void iothread_run(IoThread *t, void (*fn)(void *), void *arg);
 

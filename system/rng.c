@@ -54,6 +54,14 @@ static const struct Kind *find_kind(const char *name)
     return NULL;
 }
 
+const char *rng_kind(unsigned n, const Field **fields)
+{
+    if (n >= G_N_ELEMENTS(kinds))
+        return NULL;
+    *fields = kinds[n].fields;
+    return kinds[n].name;
+}
+
 bool rng_is_kind(const char *kind)
 {
     return find_kind(kind);
@@ -189,6 +197,17 @@ Err *rng_find(Vm *vm, const char *id, Rng **out)
     *out = look_up(vm, id);
     return *out ? NULL : err_hint(err(ERR_NOT_FOUND, "there is no source of randomness '%s'", id),
                                   "Make one: -object rng-random,id=%s,filename=/dev/urandom", id);
+}
+
+void rng_del(Vm *vm, const char *id)
+{
+    for (Rng **p = &vm->rngs, *r; (r = *p) != NULL; p = &r->next) {
+        if (!strcmp(r->id, id)) {
+            *p = r->next;
+            rng_free(r);
+            return;
+        }
+    }
 }
 
 void rngs_free(Vm *vm)

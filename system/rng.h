@@ -9,14 +9,18 @@
 #include <stddef.h>
 
 #include "system/vm.h"
+#include "util/reflect.h"
 
 typedef struct Rng Rng;
 
 /* Is `kind` that of a source? */
 bool rng_is_kind(const char *kind);
+/* The n-th kind and its properties; NULL: no more. */
+const char *rng_kind(unsigned n, const Field **fields);
 /* "rng-random,id=rng0,filename=/dev/hwrng" or JSON. In the machine's list from now on, until rngs_free. */
 MUST_USE Err *rng_add(Vm *vm, const char *arg);
 MUST_USE Err *rng_find(Vm *vm, const char *id, Rng **out);
+void rng_del(Vm *vm, const char *id);   /* nobody uses it */
 void rngs_free(Vm *vm);
 char *rng_help(const char *kind);       /* its properties; NULL: it is no such kind. g_free it */
 

@@ -47,6 +47,7 @@ struct Vcpu {
     void *state;                /* the guest's own state: CSRs etc. (target/<isa>/state.h) */
     void *accel_state;          /* the engine's per-vCPU state */
     pthread_t thread;
+    _Atomic int thread_id;      /* the host's number of it */
     pthread_mutex_t lock;       /* guards work list, stop, halted's change to false */
     pthread_cond_t cond;
     VcpuWork *work;             /* oldest first */

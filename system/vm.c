@@ -111,10 +111,8 @@ static void tell_state(Vm *vm, bool runs)
     }
 }
 
-void vm_start(Vm *vm)
+static void go(Vm *vm)
 {
-    if (vm->state == RUN_RUNNING)
-        return;
     clock_run(vm, !vm->clock_stands);
     vm->state = RUN_RUNNING;
     tell_state(vm, true);
@@ -122,7 +120,15 @@ void vm_start(Vm *vm)
         vcpu_go(vm->vcpus[i]);
 }
 
-void vm_stop(Vm *vm, RunState why)
+void vm_start(Vm *vm)
+{
+    if (vm->state == RUN_RUNNING)
+        return;
+    vm_event(vm, "RESUME", NULL);
+    go(vm);
+}
+
+static void halt(Vm *vm, RunState why)
 {
     if (vm->state == RUN_RUNNING) {
         for (int i = 0; i < vm->nvcpus; i++)
@@ -137,6 +143,15 @@ void vm_stop(Vm *vm, RunState why)
         tell_state(vm, false);
     }
     vm->state = why;
+}
+
+void vm_stop(Vm *vm, RunState why)
+{
+    bool runs = vm->state == RUN_RUNNING;
+
+    halt(vm, why);
+    if (runs)
+        vm_event(vm, "STOP", NULL);
 }
 
 /* ---- reset */
@@ -255,23 +270,47 @@ void vm_after_safepoint(Vm *vm, void (*fn)(void *), void *opaque)
 
 /* ---- requests and the main loop */
 
+void vm_event(Vm *vm, const char *name, json_t *data)
+{
+    if (vm->on_event)
+        vm->on_event(vm->event_opaque, name, data);
+    else
+        json_decref(data);
+}
+
 void vm_request(Vm *vm, VmRequest what, int status)
 {
+    vm_request_by(vm, what, status, what & VM_QUIT ? "host-ui" : what & VM_PANIC ? "guest-panic" :
+                  what & VM_POWEROFF ? "guest-shutdown" : "guest-reset");
+}
+
+void vm_request_by(Vm *vm, VmRequest what, int status, const char *cause)
+{
+    if (what & (VM_QUIT | VM_POWEROFF | VM_PANIC | VM_RESET))
+        vm->cause = cause;
     if (what & (VM_QUIT | VM_POWEROFF))
         vm->exit_status = status;
     atomic_fetch_or(&vm->request, what);
     g_main_context_wakeup(vm->main_context);
 }
 
+/* SHUTDOWN and RESET: who it came from. */
+static void tell_cause(Vm *vm, const char *event)
+{
+    const char *cause = vm->cause;
+
+    vm_event(vm, event, json_pack("{s:b, s:s}", "guest", g_str_has_prefix(cause, "guest-"), "reason", cause));
+}
+
 static void do_reset(Vm *vm)
 {
     bool runs = vm->state == RUN_RUNNING;
 
-    vm_stop(vm, vm->state == RUN_SHUTDOWN ? RUN_PAUSED : vm->state);
+    halt(vm, vm->state == RUN_SHUTDOWN ? RUN_PAUSED : vm->state);
     vm_reset(vm);
+    tell_cause(vm, "RESET");
     if (runs) {
-        vm->state = RUN_PAUSED;
-        vm_start(vm);
+        go(vm);
     }
 }
 
@@ -280,8 +319,10 @@ static bool obey(Vm *vm)
 {
     int asked = atomic_exchange(&vm->request, 0);
 
-    if (asked & VM_QUIT)
+    if (asked & VM_QUIT) {
+        tell_cause(vm, "SHUTDOWN");
         return false;
+    }
     if (asked & VM_RESET && vm->config->no_reboot) {
         vm->exit_status = 0;
         asked = (asked & ~VM_RESET) | VM_POWEROFF;
@@ -291,6 +332,7 @@ static bool obey(Vm *vm)
         asked |= VM_POWEROFF;
     }
     if (asked & VM_POWEROFF) {
+        tell_cause(vm, "SHUTDOWN");
         vm_stop(vm, RUN_SHUTDOWN);
         return vm->config->no_shutdown;
     }
@@ -347,7 +389,7 @@ int vm_main(Vm *vm)
     while (vm_turn(vm, true))
         ;
     vm_lock(vm);
-    vm_stop(vm, RUN_SHUTDOWN);
+    halt(vm, RUN_SHUTDOWN);
     vm_unlock(vm);
     return vm->exit_status;
 }

@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <jansson.h>
+
 #include "system/clock.h"
 #include "system/mem.h"
 #include "util/err.h"
@@ -54,6 +56,12 @@ typedef struct Vm {
     struct Rng *rngs;                           /* system/rng.h: all, a list */
     struct State *saving;                       /* system/state.h: parts that are saved, and migration. Made when it is used */
     bool loading;                               /* a reset comes before a load: memory images are not wanted */
+    GPtrArray *objects;                         /* system/objects.h: what -object and object-add made; NULL: nothing */
+    struct FdSets *fdsets;                      /* util/fdset.h: -add-fd's and add-fd's; NULL in tests */
+    struct Monitors *monitors;                  /* monitor/monitor.h; NULL: none */
+    /* Takes data (may be NULL); any thread. NULL: nobody hears of events */
+    void (*on_event)(void *opaque, const char *name, json_t *data); void *event_opaque;
+    const char *_Atomic cause;                  /* of the latest request, as SHUTDOWN and RESET tell it; a constant */
     /* asked for by any thread (vm_request); carried out in the main thread by vm_main */
     _Atomic int request, exit_status;
     struct Call *_Atomic calls;                 /* of vm_call_main, the latest first */
@@ -79,6 +87,12 @@ void vm_stop(Vm *vm, RunState why);
 /* What a guest or a user asks of the whole machine; any thread, never waits. */
 typedef enum VmRequest { VM_QUIT = 1, VM_RESET = 2, VM_POWEROFF = 4, VM_PANIC = 8, VM_DEBUG = 16, VM_STOP = 32 } VmRequest;
 void vm_request(Vm *vm, VmRequest what, int status /* exit status of QUIT, POWEROFF */);
+
+/* The same, with a reason for events: "host-qmp-quit", "host-signal" .. (a constant). vm_request: the guest's, or the user's. */
+void vm_request_by(Vm *vm, VmRequest what, int status, const char *cause);
+
+/* Tells whoever watches the machine (QMP events): name and members as in monitor/schema. Takes data. Any thread. */
+void vm_event(Vm *vm, const char *name, json_t *data);
 
 /* Runs the main loop until the machine is quit; returns the process's exit status. Obeys -no-reboot, -no-shutdown. */
 int vm_main(Vm *vm);

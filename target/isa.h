@@ -77,6 +77,7 @@ struct Isa {
     const char *gdb_arch, *gdb_features;    /* what gdb calls the guest: "riscv:rv64", "org.gnu.gdb.riscv." */
     const char *const *cpu_names;   /* NULL-terminated, for -cpu help */
     const char *default_cpu;
+    const char *cpu_type;           /* what management calls its CPUs by: "riscv-cpu" */
     /* vCPU life */
     Err  *(*vcpu_new)(Vcpu *, const char *cpu, const char *opts);   /* makes v->state; env exists. Unknown property: near matches */
     void  (*vcpu_free)(Vcpu *);

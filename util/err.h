@@ -20,6 +20,10 @@ typedef enum ErrClass {
     ERR_UNSUPPORTED,    /* understood, but not available here */
     ERR_IO,             /* the host refused: errno says why */
     ERR_BUSY,           /* right request, wrong moment */
+    /* Those that the machine protocol tells apart: */
+    ERR_NO_COMMAND,     /* CommandNotFound */
+    ERR_NO_DEVICE,      /* DeviceNotFound */
+    ERR_NOT_ACTIVE,     /* DeviceNotActive */
 } ErrClass;
 
 typedef struct Err Err;

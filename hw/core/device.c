@@ -239,6 +239,31 @@ static Err *find_prop(Device *d, const char *name, Device **whose, const Field *
     return no_such_prop(d, name);
 }
 
+bool device_prop(Device *d, const char *name, Device **whose, const Field **out)
+{
+    Err *e = find_prop(d, name, whose, out);
+    bool found = !e;
+
+    err_free(e);
+    return found;
+}
+
+void device_class_props(const DeviceClass *cls, void (*fn)(void *, const Field *), void *opaque)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+
+    for (const DeviceClass *c = cls; c; c = c->inner) {
+        Tables all = tables(c);
+
+        for (int i = c == cls ? 0 : 1; i < TABLES; i++) {
+            for (const Field *f = all.t[i]; f && f->role != FIELD_END; f++) {
+                if (f->role == FIELD_PROP && g_hash_table_add(seen, field_name(f)))
+                    fn(opaque, f);
+            }
+        }
+    }
+}
+
 static Err *set_chardev(Device *d, const Field *f, const char *value)
 {
     CharPort *p = field_at(d, f, 0);

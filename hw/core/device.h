@@ -127,8 +127,15 @@ char *device_state_name(const Device *d);
 /* Within the outer's realize: plugs the inner device into that bus and realizes it. */
 MUST_USE Err *device_realize_inner(Device *outer, Bus *bus);
 
+/* The class of that name or alias, or NULL; every property that it has, each name once, an inner device's last. */
+const DeviceClass *device_class_find(const char *name);
+void device_class_props(const DeviceClass *c, void (*fn)(void *opaque, const Field *f), void *opaque);
+/* The property of that name, and the struct that has it (an inner device perhaps); false: there is none. */
+bool device_prop(Device *d, const char *name, Device **whose, const Field **out);
+
 /* The argument of -device: "NAME,id=..,prop=value,..." or JSON. While the machine runs, too: the bus must take it then. */
 MUST_USE Err *device_add(Vm *vm, const char *arg);
+MUST_USE Err *device_add_json(Vm *vm, const json_t *props);     /* "driver" and the rest; errors don't repeat them */
 Device *device_find(Vm *vm, const char *id);        /* or NULL */
 /* device_del: asks the bus; it may take as long as the guest likes, or never happen. */
 MUST_USE Err *device_del(Vm *vm, const char *id);

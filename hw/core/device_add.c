@@ -19,6 +19,15 @@ static bool is_built_in(const DeviceClass *c)
     return c->bus && !strcmp(c->bus, BUS_SYSTEM);
 }
 
+const DeviceClass *device_class_find(const char *name)
+{
+    for (const DeviceClass *const *c = device_set; *c; c++) {
+        if (!strcmp((*c)->name, name) || ((*c)->alias && !strcmp((*c)->alias, name)))
+            return *c;
+    }
+    return NULL;
+}
+
 static Err *class_find(const char *name, const DeviceClass **out)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
@@ -154,7 +163,7 @@ static Err *add(Vm *vm, const char *driver, Err *(*set)(Device *, const void *ho
         if (e)
             device_free(d);
     }
-    return err_in(e, "-device %s", driver);
+    return e;
 }
 
 /* ---- key=value */
@@ -179,7 +188,9 @@ static Err *add_list(Vm *vm, const char *arg)
     g_autofree char *name = NULL;
     g_autofree char *props = opts_rest(arg, &name);
 
-    return add(vm, g_str_has_prefix(name, "driver=") ? name + strlen("driver=") : name, set_list, props);
+    const char *driver = g_str_has_prefix(name, "driver=") ? name + strlen("driver=") : name;
+
+    return err_in(add(vm, driver, set_list, props), "-device %s", driver);
 }
 
 /* ---- JSON */
@@ -218,6 +229,13 @@ static Err *set_object(Device *d, const void *object)
     return NULL;
 }
 
+Err *device_add_json(Vm *vm, const json_t *props)
+{
+    const char *driver = json_string_value(json_object_get(props, "driver"));
+
+    return driver ? add(vm, driver, set_object, props) : err(ERR_INVALID, "Parameter 'driver' is missing");
+}
+
 static Err *add_json(Vm *vm, const char *arg)
 {
     json_error_t why;
@@ -226,7 +244,7 @@ static Err *add_json(Vm *vm, const char *arg)
     if (!o)
         return err(ERR_INVALID, "-device: it is no JSON: %s (column %d)", why.text, why.column);
     const char *driver = json_string_value(json_object_get(o, "driver"));
-    Err *e = driver ? add(vm, driver, set_object, o)
+    Err *e = driver ? err_in(add(vm, driver, set_object, o), "-device %s", driver)
                     : err_hint(err(ERR_INVALID, "-device %s: it has no \"driver\"", arg),
                                "For example {\"driver\":\"loader\",\"file\":\"x.bin\"}.");
     json_decref(o);

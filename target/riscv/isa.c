@@ -142,6 +142,7 @@ const Isa isa_riscv64 = {
     .ir = &riscv_ir,
     .regs = riscv_regs, .pc_reg = RISCV_PC_REG,
     .gdb_arch = "riscv:rv64", .gdb_features = "org.gnu.gdb.riscv.",
+    .cpu_type = "riscv-cpu",
     .cpu_names = riscv_cpu_names,
     .default_cpu = "rv64",
     .vcpu_new = vcpu_new,

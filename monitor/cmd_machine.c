@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* Commands about the machine as a whole: run state, names, CPUs. */
+#include <string.h>
+
+#include "hw/core/board.h"
+#include "monitor/monitor-priv.h"
+#include "monitor/view.h"
+#include "system/iothread.h"
+#include "system/objects.h"
+#include "system/vcpu.h"
+#include "target/isa.h"
+
+/* ---- run state */
+
+static const char *const state_names[] = {
+    [RUN_PRELAUNCH] = "prelaunch", [RUN_RUNNING] = "running", [RUN_PAUSED] = "paused", [RUN_SHUTDOWN] = "shutdown",
+    [RUN_DEBUG] = "debug", [RUN_INTERNAL_ERROR] = "internal-error",
+};
+
+Err *qmp_query_status(Monitor *m, const QueryStatusArgs *args, json_t **ret)
+{
+    RunState s = m->vm->state;
+
+    *ret = json_pack("{s:b, s:b, s:s}", "running", s == RUN_RUNNING, "singlestep", 0, "status", state_names[s]);
+    return NULL;
+}
+
+Err *qmp_stop(Monitor *m, const StopArgs *args, json_t **ret)
+{
+    if (m->vm->state == RUN_RUNNING)
+        vm_stop(m->vm, RUN_PAUSED);
+    return NULL;
+}
+
+Err *qmp_cont(Monitor *m, const ContArgs *args, json_t **ret)
+{
+    RunState s = m->vm->state;
+
+    if (s == RUN_SHUTDOWN || s == RUN_INTERNAL_ERROR)
+        return err_hint(err(ERR_INVALID, "Resetting the Virtual Machine is required"), "system_reset does that.");
+    vm_start(m->vm);
+    return NULL;
+}
+
+Err *qmp_system_reset(Monitor *m, const SystemResetArgs *args, json_t **ret)
+{
+    vm_request_by(m->vm, VM_RESET, 0, "host-qmp-system-reset");
+    return NULL;
+}
+
+Err *qmp_system_powerdown(Monitor *m, const SystemPowerdownArgs *args, json_t **ret)
+{
+    if (m->vm->power_button)
+        m->vm->power_button(m->vm);
+    vm_event(m->vm, "POWERDOWN", NULL);
+    return NULL;
+}
+
+/* ---- names */
+
+Err *qmp_query_name(Monitor *m, const QueryNameArgs *args, json_t **ret)
+{
+    *ret = json_object();
+    if (m->vm->config->name)
+        json_object_set_new(*ret, "name", text_json(m->vm->config->name));
+    return NULL;
+}
+
+Err *qmp_query_uuid(Monitor *m, const QueryUuidArgs *args, json_t **ret)
+{
+    const char *uuid = m->vm->config->uuid;
+
+    *ret = json_pack("{s:s}", "UUID", uuid ? uuid : "00000000-0000-0000-0000-000000000000");
+    return NULL;
+}
+
+Err *qmp_query_target(Monitor *m, const QueryTargetArgs *args, json_t **ret)
+{
+    *ret = json_pack("{s:s}", "arch", m->vm->config->isa);
+    return NULL;
+}
+
+Err *qmp_query_kvm(Monitor *m, const QueryKvmArgs *args, json_t **ret)
+{
+    *ret = json_pack("{s:b, s:b}", "enabled", 0, "present", 0);     /* no accelerator of ours uses it */
+    return NULL;
+}
+
+/* ---- machines */
+
+static json_t *machine_json(Vm *vm, const Board *b)
+{
+    json_t *v = json_pack("{s:s, s:i, s:b, s:b, s:b}", "name", b->name, "cpu-max", b->max_cpus, "hotpluggable-cpus", 0,
+                          "numa-mem-supported", 0, "deprecated", 0);
+
+    if (b->alias)
+        json_object_set_new(v, "alias", json_string(b->alias));
+    if (vm->isa && b->isa) {
+        g_autofree char *type = view_cpu_type(vm->isa, vm->isa->default_cpu);
+
+        json_object_set_new(v, "default-cpu-type", json_string(type));
+    }
+    if (b->ram_name)
+        json_object_set_new(v, "default-ram-id", json_string(b->ram_name));
+    if (b == machine_of(vm)->board)
+        json_object_set_new(v, "is-default", json_true());
+    return v;
+}
+
+Err *qmp_query_machines(Monitor *m, const QueryMachinesArgs *args, json_t **ret)
+{
+    *ret = json_array();
+    for (const Board *const *b = board_set; *b; b++) {
+        if (!(*b)->isa || !strcmp((*b)->isa, m->vm->config->isa))
+            json_array_append_new(*ret, machine_json(m->vm, *b));
+    }
+    return NULL;
+}
+
+/* ---- CPUs, threads */
+
+Err *qmp_query_cpus_fast(Monitor *m, const QueryCpusFastArgs *args, json_t **ret)
+{
+    *ret = json_array();
+    for (int i = 0; i < m->vm->nvcpus; i++) {
+        const Vcpu *v = m->vm->vcpus[i];
+        g_autofree char *path = view_cpu_path(v);
+
+        json_array_append_new(*ret, json_pack("{s:i, s:s, s:i, s:{s:i}, s:s}", "cpu-index", v->index, "qom-path", path,
+                                              "thread-id", (int)v->thread_id, "props", "core-id", v->index, "target",
+                                              v->isa->name));
+    }
+    return NULL;
+}
+
+Err *qmp_query_iothreads(Monitor *m, const QueryIothreadsArgs *args, json_t **ret)
+{
+    const VmObject *o;
+
+    *ret = json_array();
+    for (unsigned i = 0; (o = object_at(m->vm, i)); i++) {
+        const IoThread *t = strcmp(o->kind, "iothread") ? NULL : iothread_find(m->vm, o->id);
+
+        if (t)      /* our loops wait at once, they never poll */
+            json_array_append_new(*ret, json_pack("{s:s, s:i, s:i, s:i, s:i, s:i}", "id", o->id, "thread-id", iothread_id(t),
+                                                  "poll-max-ns", 0, "poll-grow", 0, "poll-shrink", 0, "aio-max-batch", 0));
+    }
+    return NULL;
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* Answers of commands, as people read them. */
+#include "monitor/monitor-priv.h"
+
+static const char *str(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+
+    return s ? s : "";
+}
+
+static json_int_t num(const json_t *o, const char *key)
+{
+    return json_integer_value(json_object_get(o, key));
+}
+
+static bool is(const json_t *o, const char *key)
+{
+    return json_is_true(json_object_get(o, key));
+}
+
+/* Any JSON as text; strings without quotes. */
+static void add_json(GString *out, const json_t *v)
+{
+    char *text = json_is_string(v) ? NULL : json_dumps(v, JSON_ENCODE_ANY | JSON_INDENT(4));
+
+    g_string_append_printf(out, "%s\n", text ? text : json_is_string(v) ? json_string_value(v) : "");
+    free(text);
+}
+
+void print_text(GString *out, const json_t *v)
+{
+    g_string_append_printf(out, "%s\n", json_string_value(v));
+}
+
+void print_version(GString *out, const json_t *v)
+{
+    const json_t *q = json_object_get(v, "qemu");
+
+    g_string_append_printf(out, "%s (speaks QMP %d.%d.%d)\n", str(v, "package"), (int)num(q, "major"), (int)num(q, "minor"),
+                           (int)num(q, "micro"));
+}
+
+void print_status(GString *out, const json_t *v)
+{
+    const char *why = str(v, "status");
+
+    g_string_append_printf(out, "VM status: %s", is(v, "running") ? "running" : "paused");
+    if (!is(v, "running") && g_strcmp0(why, "paused"))
+        g_string_append_printf(out, " (%s)", why);
+    g_string_append_c(out, '\n');
+}
+
+void print_name(GString *out, const json_t *v)
+{
+    if (json_object_get(v, "name"))
+        g_string_append_printf(out, "%s\n", str(v, "name"));
+}
+
+void print_uuid(GString *out, const json_t *v)
+{
+    g_string_append_printf(out, "%s\n", str(v, "UUID"));
+}
+
+void print_kvm(GString *out, const json_t *v)
+{
+    g_string_append_printf(out, "kvm support: %s\n", is(v, "enabled") ? "enabled" : is(v, "present") ? "disabled" : "not compiled");
+}
+
+void print_cpus(GString *out, const json_t *v)
+{
+    const json_t *c;
+    size_t i;
+
+    json_array_foreach((json_t *)v, i, c)
+        g_string_append_printf(out, "%c CPU #%d: thread_id=%d\n", i ? ' ' : '*', (int)num(c, "cpu-index"), (int)num(c, "thread-id"));
+}
+
+void print_iothreads(GString *out, const json_t *v)
+{
+    const json_t *c;
+    size_t i;
+
+    json_array_foreach((json_t *)v, i, c)
+        g_string_append_printf(out, "%s:\n  thread_id=%d\n", str(c, "id"), (int)num(c, "thread-id"));
+}
+
+void print_chardev(GString *out, const json_t *v)
+{
+    const json_t *c;
+    size_t i;
+
+    json_array_foreach((json_t *)v, i, c)
+        g_string_append_printf(out, "%s: filename=%s\n", str(c, "label"), str(c, "filename"));
+}
+
+void print_qom_list(GString *out, const json_t *v)
+{
+    const json_t *p;
+    size_t i;
+
+    json_array_foreach((json_t *)v, i, p)
+        g_string_append_printf(out, "%s (%s)\n", str(p, "name"), str(p, "type"));
+}
+
+void print_qom_get(GString *out, const json_t *v)
+{
+    add_json(out, v);
+}
+
+/* ---- disks */
+
+static void add_image(GString *out, const json_t *i)
+{
+    const json_t *image = json_object_get(i, "image");
+
+    g_string_append_printf(out, "%s (%s%s)\n", str(i, "file"), str(i, "drv"), is(i, "ro") ? ", read-only" : "");
+    g_string_append_printf(out, "    Size:             %" JSON_INTEGER_FORMAT " bytes\n", num(image, "virtual-size"));
+    if (json_object_get(i, "backing_file"))
+        g_string_append_printf(out, "    Backing file:     %s (chain depth: %d)\n", str(i, "backing_file"), (int)num(i, "backing_file_depth"));
+    const json_t *cache = json_object_get(i, "cache");
+    g_string_append_printf(out, "    Cache mode:       %s%s%s\n", is(cache, "writeback") ? "writeback" : "writethrough",
+                           is(cache, "direct") ? ", direct" : "", is(cache, "no-flush") ? ", ignore flushes" : "");
+}
+
+void print_block(GString *out, const json_t *v)
+{
+    const json_t *b;
+    size_t i;
+
+    json_array_foreach((json_t *)v, i, b) {
+        const json_t *in = json_object_get(b, "inserted");
+        const char *name = *str(b, "device") ? str(b, "device") : str(b, "qdev");
+
+        g_string_append_printf(out, "%s%s", i ? "\n" : "", name);
+        if (in) {
+            g_string_append_printf(out, " (%s): ", str(in, "node-name"));
+            add_image(out, in);
+        } else {
+            g_string_append(out, ": [not inserted]\n");
+        }
+        if (json_object_get(b, "qdev"))
+            g_string_append_printf(out, "    Attached to:      %s\n", str(b, "qdev"));
+        if (is(b, "removable"))
+            g_string_append_printf(out, "    Removable device: %slocked, tray %s\n", is(b, "locked") ? "" : "not ",
+                                   is(b, "tray_open") ? "open" : "closed");
+    }
+}
+
+void print_block_nodes(GString *out, const json_t *v)
+{
+    const json_t *n;
+    size_t i;
+
+    json_array_foreach((json_t *)v, i, n) {
+        g_string_append_printf(out, "%s%s: ", i ? "\n" : "", str(n, "node-name"));
+        add_image(out, n);
+    }
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of monitor/ share. */
+#ifndef MONITOR_PRIV_H
+#define MONITOR_PRIV_H
+
+#include "monitor/hmp.h"
+#include "monitor/monitor.h"
+#include "monitor/schema_gen.h"
+
+enum {
+    MONITOR_IN = 4096,                  /* bytes that are taken from the backend at once */
+    MONITOR_OUT_HIGH = 1 << 20,         /* a peer with that much unread is not listened to until it has read */
+    MONITOR_OUT_MOST = 64 << 20,        /* and gets no events beyond this */
+};
+
+typedef struct MonitorKind {
+    size_t size;                        /* of a struct that begins with a Monitor */
+    void (*start)(Monitor *, const MonitorConfig *);
+    void (*data)(Monitor *, const uint8_t *buf, int n);
+    void (*event)(Monitor *, CharEvent what);
+    /* An event of the schema, whole and with its time; NULL: this kind shows none. */
+    void (*emit)(Monitor *, const json_t *event);
+    void (*free)(Monitor *);
+} MonitorKind;
+extern const MonitorKind monitor_qmp, monitor_hmp;
+
+struct Monitor {
+    Vm *vm;
+    Monitors *set;
+    const MonitorKind *kind;
+    char *id;
+    CharPort port;                      /* chr NULL: of hmp_run */
+    GByteArray *out;                    /* what the backend has not taken yet */
+    bool opened;                        /* it was told of its peer */
+    bool dropped;                       /* events were, for want of a reader */
+    Monitor *next;
+};
+
+struct Monitors {
+    Vm *vm;
+    MonitorHost host;
+    Monitor *list;
+    Monitor *nobody;                    /* whose commands hmp_run's are */
+    pthread_t thread;                   /* the main one */
+    GHashTable *rates;                  /* monitor/events.c: "EVENT" or "EVENT key" -> Rate */
+    GAsyncQueue *posted;                /* monitor/events.c: raised by other threads */
+    GHashTable *fds;                    /* getfd's: name -> descriptor */
+};
+
+void monitor_write(Monitor *m, const char *text, size_t len);
+
+/* monitor/events.c */
+void events_init(Monitors *set);
+void events_clear(Monitors *set);
+
+/* monitor/cmd_fds.c: the descriptor of that number, or of that name at getfd: it is the caller's from now on. */
+MUST_USE Err *monitor_take_fd(Monitor *m, const char *name, int *fd);
+
+/* monitor/qmp/session.c */
+/* One command as JSON: *ret is its answer; {"execute":..} is checked already. */
+MUST_USE Err *qmp_call(Monitor *m, const char *name, const json_t *args, json_t **ret);
+const char *qmp_error_class(const Err *e);
+char *qmp_error_desc(const Err *e);     /* with its hint; g_free it */
+
+/* monitor/hmp/hmp.c */
+void hmp_line(Monitor *m, const char *line, GString *out);
+
+/* ---- what handlers share (monitor/common.c) */
+MUST_USE Err *no_device(const char *name);              /* DeviceNotFound */
+json_t *field_json(const void *obj, const Field *f);    /* a property's value; NULL: it has none */
+const char *field_json_type(const Field *f);            /* "str", "bool", "uint32" .. */
+json_t *text_json(const char *text);                    /* a string, also of bytes that are no UTF-8 */
+
+/* "Invalid ..." for what cannot be there in this machine. */
+static inline json_t *take(json_t *v) { return v ? v : json_null(); }
+
+#endif

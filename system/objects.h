@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Objects of -object and object-add, whichever part of the machine they belong
+ * to: secrets, credentials and throttle groups (block/objects.h), I/O threads,
+ * sources of randomness, captures of networks.
+ */
+#ifndef SYSTEM_OBJECTS_H
+#define SYSTEM_OBJECTS_H
+
+#include "system/vm.h"
+#include "util/reflect.h"
+
+typedef struct VmObject { char *kind, *id, *arg; } VmObject;
+
+/* "KIND,id=NAME,.." or JSON {"qom-type":..,"id":..}. Main thread; vm->disks and vm->net are there. */
+MUST_USE Err *object_add(Vm *vm, const char *arg);
+/* The caller has made sure that no device uses it. */
+MUST_USE Err *object_del(Vm *vm, const char *id);
+const VmObject *object_find(Vm *vm, const char *id);    /* or NULL */
+const VmObject *object_at(Vm *vm, unsigned i);          /* in the order of making; NULL: no more */
+
+/* Kinds by number, and their properties; NULL: no more. *fields may become NULL. */
+const char *object_kind(unsigned i, const Field **fields);
+char *object_help(const char *arg);     /* "help", or "KIND,help"; NULL: there is no such kind. g_free it */
+void objects_forget(Vm *vm);            /* the list alone: their owners free them */
+
+#endif
