@@ -258,6 +258,19 @@ Err *object_add(Vm *vm, const char *arg)
 
 /* ---- and deleting */
 
+/* Disks that were put into a thread stay there. */
+static bool has_disks(Vm *vm, const IoThread *t)
+{
+    BlockGraph *g;
+    IoThread *home;
+
+    for (unsigned i = 0; vm->disks && (home = disks_nth_thread(vm->disks, i, &g)); i++) {
+        if (home == t)
+            return true;
+    }
+    return false;
+}
+
 Err *object_del(Vm *vm, const char *id)
 {
     const VmObject *o = object_find(vm, id);
@@ -266,6 +279,8 @@ Err *object_del(Vm *vm, const char *id)
         return err(ERR_NOT_FOUND, "object '%s' not found", id);
     if (is_dump(o->kind))
         return err(ERR_UNSUPPORTED, "object '%s' cannot be deleted: a capture ends with its network backend", id);
+    if (is_iothread(o->kind) && has_disks(vm, iothread_find(vm, id)))
+        return err(ERR_BUSY, "object '%s' is in use, can not be deleted", id);
     if (is_iothread(o->kind)) {
         iothread_free(iothread_find(vm, id));
     } else if (rng_is_kind(o->kind)) {

@@ -204,7 +204,12 @@ LINES = [
     ("-object filter-dump,id=f,netdev=n,file=/tmp/x", "-object", "no network backend", "-netdev user,id=n"),
     # ---- the rest
     ("-display gtk", "'gtk'", "no display", "-nographic"),
-    ("-monitor stdio", "-monitor stdio", "no monitor", "-monitor none"),
+    ("-monitor nonsense:x", "-monitor nonsense", "no backend", "There are"),
+    ("-qmp unix:/nonexistent/x,server=on,wait=off", "-qmp unix", "/nonexistent/x"),
+    ("-mon chardev=nope", "-mon chardev=nope", "'nope'", "-chardev"),
+    ("-mon mode=control", "-mon mode=control", "chardev"),
+    ("-add-fd fd=999,set=1", "-add-fd", "not open"),
+    ("-add-fd fd=1,set=1", "-add-fd", "3 or more"),
     ("-icount 3", "-icount", "not available", "Leave it out"),
     ("-s", "'-s'", "not available", "-d in_asm"),
     ("-rtc base=tomorrow {IDLE}", "'tomorrow'", "not a date", "localtime"),

@@ -206,6 +206,7 @@ static void test_consoles(void)
         { "", "mon:stdio" }, { "-nographic", "mon:stdio" }, { "-display none", "null" },
         { "-nographic -serial pty", "pty" }, { "-display none -nographic", "mon:stdio" },
         { "-nodefaults", NULL }, { "-nodefaults -nographic", NULL },
+        { "-monitor stdio", "null" }, { "-qmp stdio -nographic", "mon:stdio" }, { "-monitor pty", "mon:stdio" },
         { "-vga none -net none -nic none -parallel none -monitor none", "mon:stdio" },
     };
 
@@ -224,7 +225,7 @@ static void test_consoles(void)
     emu_config_free(c);
     bad("-echr 0", "1 to 255", "Ctrl-A");
     bad("-display gtk", "'gtk'", "-nographic");
-    bad("-monitor stdio", "no monitor", "none");
+    bad("-mon mode=control", "chardev", NULL);
     bad("-vga std", "'std'", "none");
 }
 
@@ -258,7 +259,7 @@ static void test_wrong(void)
     bad("-", "'-'", NULL);
     bad("--", "'--'", NULL);
     bad("-fda x", "'-fda'", "virtio");
-    bad("-qmp stdio", "'-qmp'", "monitor");
+    bad("-qmp", "'-qmp'", NULL);
     bad("-append x", "-append", "-kernel");
     bad("-initrd x", "-initrd", "-kernel");
     bad("-kernel", "needs an argument", NULL);
