@@ -132,6 +132,7 @@ Err *monitors_new(Vm *vm, const MonitorHost *host)
     set->fds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_fd);
     set->nobody = monitor_new(set, &nobody);
     vm->monitors = set;
+    vm->monitor_line = hmp_run;
     events_init(set);
     return NULL;
 }
@@ -143,6 +144,7 @@ void monitors_free(Vm *vm)
     if (!set)
         return;
     events_clear(set);
+    vm->monitor_line = NULL;
     vm->monitors = NULL;
     for (Monitor *m = set->list, *next; m; m = next) {
         next = m->next;
