@@ -3,7 +3,8 @@
  * riscv64 `virt` with every device that there is, for the target `board`: made once for each kind of interrupt
  * controller, reset for each input, and made anew when an input has taken something away.
  *
- * Disks are memory: three parts of them refuse reads, refuse writes, and have no space.
+ * Disks are memory: three parts of them refuse reads, refuse writes, and have no space. What is behind a
+ * flash is zeroes, whatever is written.
  */
 #ifndef TESTS_FUZZ_BOARD_RIG_H
 #define TESTS_FUZZ_BOARD_RIG_H
@@ -37,7 +38,7 @@ static bool disk_dirty;
 static bool disk_hits(uint64_t off, uint64_t len, uint64_t from, uint64_t to) { return off < to && off + len > from; }
 static Err *mem_open(BlockNode *n)
 {
-    n->size = DISK_SIZE;
+    n->size = !strcmp(((MemNode *)n)->path, "p") ? VIRT_FLASH_SIZE : DISK_SIZE;
     n->zero_flags = REQ_UNMAP;
     return NULL;
 }
@@ -52,7 +53,9 @@ static int mem_refuses(uint64_t off, uint64_t len)
 }
 static int mem_read(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags)
 {
-    fuzz_must(off + q->len <= DISK_SIZE, "a read beyond the end");
+    fuzz_must(off + q->len <= n->size, "a read beyond the end");
+    if (n->size > DISK_SIZE)
+        return iov_fill(q, 0, 0, q->len), 0;
     if (disk_hits(off, q->len, BAD_READ, BAD_WRITE))
         return -EIO;
     iov_write(q, 0, disk_bytes + off, q->len);
@@ -60,14 +63,18 @@ static int mem_read(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags)
 }
 static int mem_write(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags)
 {
-    fuzz_must(off + q->len <= DISK_SIZE && !n->read_only, "a write that must not be");
+    fuzz_must(off + q->len <= n->size && !n->read_only, "a write that must not be");
+    if (n->size > DISK_SIZE)
+        return mem_refuses(off, q->len);
     disk_dirty = true;
     iov_read(q, 0, disk_bytes + off, q->len);
     return mem_refuses(off, q->len);
 }
 static int mem_zero(BlockNode *n, uint64_t off, uint64_t len, unsigned flags)
 {
-    fuzz_must(off + len <= DISK_SIZE && !n->read_only, "zeroes that must not be");
+    fuzz_must(off + len <= n->size && !n->read_only, "zeroes that must not be");
+    if (n->size > DISK_SIZE)
+        return mem_refuses(off, len);
     disk_dirty = true;
     memset(disk_bytes + off, 0, len);
     return mem_refuses(off, len);
@@ -141,7 +148,7 @@ typedef struct FuzzBoard {
     unsigned kept;                      /* of setup */
     Vdev virtio[MOST_VIRTIO]; unsigned n_virtio;
     PciDevice *functions[MOST_FUNCTIONS]; unsigned n_functions;
-    PciDevice *nvme, *edu;
+    PciDevice *nvme, *edu, *watchdog, *panic;
     struct { uint64_t at; uint32_t val; } setup[MOST_SETUP]; unsigned n_setup;      /* enumeration, as firmware does it */
 } FuzzBoard;
 
@@ -220,6 +227,7 @@ static void make_host(void)
         rig_must(fsdev_add(vm, arg));
     }
     rig_must(disks_new(vm, &vm->disks));
+    rig_must(disks_add_blockdev(vm->disks, "driver=file,filename=p,node-name=p0"));
     for (unsigned i = 0; i < 14; i++) {
         g_autofree char *arg = g_strdup_printf("driver=file,filename=%u,node-name=%c%u%s", i, i < 9 ? 'd' : i < 13 ? 'x' : 'c',
                                                i < 9 ? i : i < 13 ? i - 9 : 0, i == 13 ? ",read-only=on" : ",discard=unmap");
@@ -376,6 +384,10 @@ static void find_devices(void)
             note_virtio(d, &slot);
         if (!strcmp(d->cls->name, "nvme"))
             b->nvme = (PciDevice *)d;
+        if (!strcmp(d->cls->name, "i6300esb"))
+            b->watchdog = (PciDevice *)d;
+        if (!strcmp(d->cls->name, "pvpanic-pci"))
+            b->panic = (PciDevice *)d;
         if (!strcmp(d->cls->name, "edu") && !b->edu)
             b->edu = (PciDevice *)d;
     }
@@ -383,7 +395,7 @@ static void find_devices(void)
 
 static void board_new(unsigned kind)
 {
-    static const char *const opts[] = { "aclint=on", "aia=aplic", "aia=aplic-imsic" };
+    static const char *const opts[] = { "aclint=on", "aia=aplic,pflash1=p0", "aia=aplic-imsic,pflash0=p0" };
 
     rig_init(&b->rig);
     b->vm = b->rig.vm;

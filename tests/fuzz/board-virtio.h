@@ -14,6 +14,7 @@ enum { SEGS = 12 };
 
 typedef struct Seg { uint64_t at; uint32_t len; bool write; } Seg;
 
+static void put_le(uint8_t *p, uint64_t v, unsigned n) { memcpy(p, &v, n); }
 static uint64_t ring_at(const Vdev *v, unsigned q) { return RINGS + ((v - b->virtio) * VQS + q) * RING_ROOM; }
 static uint64_t pci_io(const Vdev *v) { return VIRT_PCI_PIO + bar_at(v->pci, 0); }
 
@@ -239,11 +240,24 @@ static void blk_request(Vdev *v, uint8_t how)
     add_chain(v, how >> 4 & 1, s, n, how);
 }
 
+/* Units tell of a reset first: so that this is said. */
+static void scsi_hello(Vdev *v)
+{
+    static const uint8_t luns[][8] = { { 1, 0 }, { 1, 1 }, { 1, 0, 0, 3 }, { 1, 1, 0, 0 } };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(luns); i++) {
+        Seg s[2] = { { give(64), 51, false }, { give(108), 108, true } };
+        ram_put(s[0].at, luns[i], 8);
+        add_chain(v, 2, s, 2, 0);
+        turn();
+    }
+}
+
 static void scsi_request(Vdev *v, uint8_t how)
 {
     static const uint8_t ops[] = { 0x00, 0x03, 0x12, 0x15, 0x1a, 0x1b, 0x1e, 0x25, 0x28, 0x2a, 0x2f, 0x35, 0x41, 0x42, 0x43, 0x46, 0x4a,
                                    0x51, 0x52, 0x55, 0x5a, 0x88, 0x8a, 0x8f, 0x93, 0x9e, 0xa0, 0xa8, 0xaa, 0xac, 0xad, 0xbd, 0x5e, 0x5f };
-    uint8_t type = take(1), more = take(1), lun[8] = { 1, type >> 4 & 3, 0x40, type >> 6 };
+    uint8_t type = take(1), more = take(1), lun[8] = { 1, type >> 4 & 1, type & 0x20 ? 0x40 : 0, type & 0x80 ? 3 : type >> 6 & 1 };
     Seg s[SEGS];
     unsigned n = 1;
 
@@ -262,11 +276,23 @@ static void scsi_request(Vdev *v, uint8_t how)
         add_chain(v, 1, s, 1, how);
         return;
     }
+    if (!v->session) {
+        v->session = true;
+        scsi_hello(v);
+    }
     s[0] = (Seg){ give(64), more & 0x80 ? take_len() : 51, false };
     ram_put(s[0].at, lun, 8);
     ram_put_le(s[0].at + 8, take(1), 8);
-    ram_put_le(s[0].at + 19, type & 8 ? take(1) : ops[take(1) % G_N_ELEMENTS(ops)], 1);
-    ram_take(s[0].at + 20, 15);
+    uint8_t op = type & 8 ? take(1) : ops[take(1) % G_N_ELEMENTS(ops)];
+    ram_put_le(s[0].at + 19, op, 1);
+    if (op >> 5 == 1 || op >> 5 == 4 || op >> 5 == 5) {     /* 10, 16, 12 bytes: flags, block, how many */
+        unsigned at = op >> 5 == 4 ? 26 : 22, count = op >> 5 == 1 ? 26 : op >> 5 == 4 ? 31 : 27;
+        ram_put_le(s[0].at + 20, take(1), 1);
+        ram_put_le(s[0].at + at, GUINT16_TO_BE(take(2) & 0x1ff), 2);
+        ram_put_le(s[0].at + count, GUINT16_TO_BE(take(1) & 15), 2);
+    } else {
+        ram_take(s[0].at + 20, 15);
+    }
     for (unsigned i = 0; i < (more & 3); i++)
         s[n++] = data_seg(false);
     if (more & 3 && s[1].at >= HEAP && s[1].at < HEAP + HEAP_SIZE)
@@ -333,12 +359,61 @@ static void p9_say(Vdev *v, Seg body, uint8_t how, uint32_t room)
     add_chain(v, 0, s, 2, how);
 }
 
+/* Fields: f a fid, s a name, d 32 bits, q 64 bits, w 16 bits, b a byte, c a count and bytes, n names and their number. */
+static const struct { uint8_t type; const char *fields; } p9_messages[] = {
+    { 110, "ffn" }, { 12, "fd" }, { 14, "fsddd" }, { 72, "fsdd" }, { 118, "fqc" }, { 116, "fqd" }, { 40, "fqd" }, { 24, "fq" },
+    { 26, "fddddqqqqq" }, { 16, "fssd" }, { 18, "fsdddd" }, { 20, "ffs" }, { 22, "f" }, { 30, "ffs" }, { 32, "fsqd" }, { 50, "fd" },
+    { 52, "fbdqqds" }, { 54, "fbqqds" }, { 70, "ffs" }, { 74, "fsfs" }, { 76, "fsd" }, { 104, "ffssd" }, { 108, "w" }, { 120, "f" },
+    { 122, "f" }, { 8, "f" }, { 110, "ffn" }, { 110, "ffn" }, { 14, "fsddd" },
+};
+
+static unsigned p9_field(char kind, uint8_t *p)
+{
+    static const char *const names[] = { "a", "b", "c", "f", "..", ".", "", "a/b", "user.x", ".virtfs_metadata", "long-name-of-a-file" };
+    unsigned n = 0, len;
+    uint64_t v;
+
+    switch (kind) {
+    case 's': {
+        const char *name = names[take(1) % G_N_ELEMENTS(names)];
+        n = strlen(name);
+        put_le(p, n, 2);
+        memcpy(p + 2, name, n);
+        return n + 2;
+    }
+    case 'n':
+        len = take(1) % 4;
+        put_le(p, len, 2);
+        for (n = 2; len; len--)
+            n += p9_field('s', p + n);
+        return n;
+    case 'c':
+        len = take(1) % 64;
+        put_le(p, len, 4);
+        memset(p + 4, 'x', len);
+        return len + 4;
+    default:
+        n = kind == 'b' ? 1 : kind == 'w' ? 2 : kind == 'q' ? 8 : 4;
+        len = take(1);
+        v = kind == 'f' ? len % 6 : len & 0x80 ? take(4) : len;
+        put_le(p, v, n);
+        return n;
+    }
+}
+
+static unsigned p9_body(const char *fields, uint8_t body[300])
+{
+    unsigned n = 0;
+
+    while (*fields && n < 200)
+        n += p9_field(*fields++, body + n);
+    return n;
+}
+
 static void p9_request(Vdev *v, uint8_t how)
 {
     static const uint8_t version[] = { 21, 0, 0, 0, 100, 255, 255, 0, 32, 0, 0, 8, 0, '9', 'P', '2', '0', '0', '0', '.', 'L' };
     static const uint8_t attach[] = { 23, 0, 0, 0, 104, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0 };
-    static const uint8_t types[] = { 8, 12, 14, 16, 18, 20, 22, 24, 26, 30, 32, 40, 50, 52, 54, 70, 72, 74, 76, 100, 104, 108, 110, 116, 118,
-                                     120, 122 };
     Seg s;
 
     if (!v->session) {
@@ -351,13 +426,17 @@ static void p9_request(Vdev *v, uint8_t how)
         p9_say(v, s, how & ~2, 4096);
         turn();
     }
-    uint8_t type = take(1), n = take(1);
-    s = (Seg){ give(300), 7u + n, false };
-    ram_put_le(s.at, type & 0x80 ? take_len() : s.len, 4);
-    ram_put_le(s.at + 4, types[type % G_N_ELEMENTS(types)], 1);
+    uint8_t which = take(1), body[300];
+    unsigned n = which & 0x80 ? take(1) : p9_body(p9_messages[which % G_N_ELEMENTS(p9_messages)].fields, body);
+    s = (Seg){ give(400), 7u + n, false };
+    ram_put_le(s.at, which & 0x40 ? take_len() : s.len, 4);
+    ram_put_le(s.at + 4, p9_messages[which % G_N_ELEMENTS(p9_messages)].type, 1);
     ram_put_le(s.at + 5, take(1), 2);
-    ram_take(s.at + 7, n);
-    p9_say(v, s, how, type & 0x40 ? take_len() : 8192);
+    if (which & 0x80)
+        ram_take(s.at + 7, n);
+    else
+        ram_put(s.at + 7, body, n);
+    p9_say(v, s, how, which & 0x40 ? take_len() : 8192);
 }
 
 static void balloon_request(Vdev *v, uint8_t how)
@@ -397,6 +476,23 @@ static void virtio_request(Vdev *v)
     case T_BALLOON: balloon_request(v, how); break;
     default:        any_chain(v, 0, how); break;
     }
+}
+
+/* One queue is reset, and maybe made anew. */
+static void queue_reset(Vdev *v, unsigned q, bool again)
+{
+    if (!v->pci) {
+        poke(v->base + 0x30, q, 4);
+        poke(v->base + 0xc0, 1, 4);
+    } else if (!v->legacy) {
+        poke(bar_at(v->pci, 4) + 0x16, q, 2);
+        poke(bar_at(v->pci, 4) + 0x3a, 1, 2);
+    } else {
+        poke(pci_io(v) + 14, q, 2);
+        poke(pci_io(v) + 8, 0, 4);
+    }
+    if (again && q < VQS && v->q[q].size)
+        queue_on(v, q, v->q[q].size);
 }
 
 /* Two bytes: what is wrong with the ring from now on. */

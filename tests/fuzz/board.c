@@ -129,24 +129,22 @@ static void nvme_submit(unsigned q, const uint8_t cmd[64], uint8_t how)
     poke(bar_at(b->nvme, 0) + 0x1004 + 8 * q, how & 0x40 ? take(2) : sq[q].tail, 4);
 }
 
-static void put_at(uint8_t *p, uint64_t v, unsigned n) { memcpy(p, &v, n); }
-
 /* A pair of queues, by the book or nearly. */
 static void nvme_queues(void)
 {
     uint8_t how = take(1), cmd[64] = { 5 };
     unsigned q = 1 + (how & 3), size = 2 + (how >> 2 & 7) * 4;
 
-    put_at(cmd + 24, how & 0x20 ? take_place(4096) : NVME_RINGS + 0x2000 * q + 0x1000, 8);
-    put_at(cmd + 40, (size - 1) << 16 | q, 4);
-    put_at(cmd + 44, 3 | (how & 0x40 ? take(2) << 16 : 0), 4);
+    put_le(cmd + 24, how & 0x20 ? take_place(4096) : NVME_RINGS + 0x2000 * q + 0x1000, 8);
+    put_le(cmd + 40, (size - 1) << 16 | q, 4);
+    put_le(cmd + 44, 3 | (how & 0x40 ? take(2) << 16 : 0), 4);
     nvme_submit(0, cmd, 0);
     turn();
     memset(cmd, 0, sizeof(cmd));
     cmd[0] = 1;
-    put_at(cmd + 24, how & 0x80 ? take_place(4096) : NVME_RINGS + 0x2000 * q, 8);
-    put_at(cmd + 40, (size - 1) << 16 | q, 4);
-    put_at(cmd + 44, 1 | q << 16, 4);
+    put_le(cmd + 24, how & 0x80 ? take_place(4096) : NVME_RINGS + 0x2000 * q, 8);
+    put_le(cmd + 40, (size - 1) << 16 | q, 4);
+    put_le(cmd + 44, 1 | q << 16, 4);
     nvme_submit(0, cmd, 0);
     turn();
     sq[q].size = size;
@@ -162,14 +160,14 @@ static void nvme_command(void)
 
     cmd[0] = op & 0x80 ? op & 0x7f : q ? io[op % G_N_ELEMENTS(io)] : admin[op % G_N_ELEMENTS(admin)];
     cmd[1] = how & 4 ? take(1) : 0;
-    put_at(cmd + 2, take(1), 2);
-    put_at(cmd + 4, how & 8 ? take(4) : op >> 5 & 3, 4);
-    put_at(cmd + 24, take_place(8192), 8);
-    put_at(cmd + 32, how & 0x10 ? take_place(4096) : 0, 8);
+    put_le(cmd + 2, take(1), 2);
+    put_le(cmd + 4, how & 8 ? take(4) : op >> 5 & 3, 4);
+    put_le(cmd + 24, take_place(8192), 8);
+    put_le(cmd + 32, how & 0x10 ? take_place(4096) : 0, 8);
     for (unsigned i = 0; i < 6; i++)
-        put_at(cmd + 40 + 4 * i, how & 0x20 || i < 3 ? take(i % 2 ? 4 : 2) : 0, 4);
+        put_le(cmd + 40 + 4 * i, how & 0x20 || i < 3 ? take(i % 2 ? 4 : 2) : 0, 4);
     if (q && !(how & 0x20))
-        put_at(cmd + 44, 0, 4);
+        put_le(cmd + 44, 0, 4);
     nvme_submit(q, cmd, how);
 }
 
@@ -236,6 +234,42 @@ static void edu_dma(void)
     poke(at + 0x98, 1 | (how & 6), 4);
     if (how & 8)
         time_pass(20000);
+    if (how & 0x10)
+        poke(at + 0x60, take(1), 4);
+    if (how & 0x20)
+        poke(at + 0x08, take(1), 4);
+}
+
+/* Timers: the watchdog, the RTC's alarm, mtimecmp; and a panic. */
+static void timers(void)
+{
+    uint8_t how = take(1);
+    uint64_t dog = bar_at(b->watchdog, 0);
+
+    switch (how & 3) {
+    case 0:
+        poke(function_config(b->watchdog) + 0x60, take(1), 2);
+        for (unsigned i = 0; i < 3; i++) {
+            poke(dog + 12, 0x80, 2);
+            poke(dog + 12, 0x86, 2);
+            poke(dog + 4 * i, take(2), 4);
+        }
+        poke(function_config(b->watchdog) + 0x68, how >> 2 & 7, 1);
+        break;
+    case 1:
+        poke(VIRT_RTC + 0x10, 1, 4);
+        poke(VIRT_RTC + 0xc, peek(VIRT_RTC + 4, 4), 4);
+        poke(VIRT_RTC + 8, peek(VIRT_RTC, 4) + (take(2) << 8), 4);
+        break;
+    case 2:
+        poke(VIRT_CLINT + 0x4000 + (how & 8), peek(VIRT_CLINT + 0xbff8, 8) + take(2), 8);
+        break;
+    case 3:
+        poke(bar_at(b->panic, 0), take(1), 1);
+        break;
+    }
+    if (how & 0x80)
+        time_pass((int64_t)take(1) << 26);
 }
 
 static void flash(void)
@@ -276,6 +310,15 @@ static void send_frame(void *opaque)
     net_room(&b->port);
 }
 
+static void ask_balloon(void)
+{
+    BalloonStats stats;
+    uint64_t now;
+
+    fuzz_error(balloon_get(b->vm, &now));
+    fuzz_error(balloon_stats(b->vm, &stats));
+}
+
 static void host(void)
 {
     uint8_t what = take(1), buf[255] = { 0 };
@@ -290,7 +333,7 @@ static void host(void)
         break;
     case 3: drain_host(b->con); drain_host(b->sock); drain_host(b->uart); break;
     case 4: iothread_run(b->vm->net_thread, send_frame, NULL); break;
-    case 5: fuzz_error(balloon_set(b->vm, (uint64_t)take(2) << 12)); fuzz_error(balloon_poll(b->vm, take(1) & 3)); break;
+    case 5: fuzz_error(balloon_set(b->vm, (uint64_t)take(2) << 12)); fuzz_error(balloon_poll(b->vm, take(1) & 3)); ask_balloon(); break;
     case 6: b->port_full = true; break;
     case 7: if (b->vm->power_button) b->vm->power_button(b->vm); break;
     }
@@ -368,7 +411,10 @@ static void virtio_step(Vdev *v, uint8_t op)
         ring_wrong(v);
         break;
     case 13:
-        vq_bell(v, take(1) & 15);
+        if (op & 0x80)
+            queue_reset(v, take(1) & 7, take(1) & 1);
+        else
+            vq_bell(v, take(1) & 15);
         break;
     default:
         folders |= v->id == T_9P;
@@ -398,7 +444,7 @@ static void step(uint8_t op)
     case 17: pointers(); break;
     case 18: any_memory(); break;
     case 19: fw_dma(); break;
-    case 20: op & 0x80 ? flash() : edu_dma(); break;
+    case 20: op & 0x80 ? flash() : op & 0x40 ? timers() : edu_dma(); break;
     case 21: host(); break;
     case 22:
         turn();
