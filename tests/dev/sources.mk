@@ -12,7 +12,7 @@ tests += dev/test_disk_faults
 tests += dev/test_virtio_irq
 tests += dev/test_9p dev/test_virtio_9p
 tests += dev/test_firmware dev/test_acpi unit/test_aml unit/test_smbios
-tests += dev/test_wrong_dma
+tests += dev/test_wrong_dma dev/test_virtio_legacy
 # What they stand on.
 tests += unit/test_mem unit/test_msi unit/test_iothread unit/test_clock unit/test_vm unit/test_loader unit/test_reflect
 tests += unit/test_device

@@ -154,6 +154,7 @@ static void test_places(void)
     CHECK(rig_says(device_add(b.r.vm, "scsi-hd,drive=d0,channel=1"), "channel 0"));
     CHECK(rig_says(device_add(b.r.vm, "scsi-hd,drive=d0,scsi-id=256"), "0 to 255"));
     CHECK(rig_says(device_add(b.r.vm, "scsi-block,drive=d0"), "scsi-hd"));
+    CHECK(rig_says(device_add(b.r.vm, "scsi-generic,drive=d0"), "scsi-hd"));
     CHECK(rig_says(device_add(b.r.vm, "scsi-hd"), "drive=ID"));
     CHECK(rig_says(device_add(b.r.vm, "scsi-hd,drive=d0,vendor=TOO-LONG-IT-IS"), "longer"));
     start(&b);

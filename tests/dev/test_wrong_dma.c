@@ -6,90 +6,9 @@
  *
  * Expected: no register has changed, everything ends, and after a reset the device works as before.
  */
-#include <glib/gstdio.h>
+#include "tests/dev/full-rig.h"
 
-#include "hw/9p/fsdev.h"
-#include "net/net.h"
-#include "system/disks.h"
-#include "tests/dev/virtio-pci-driver.h"
-
-enum { OTHER = 0x4a000000, PLIC = 0xc000000, UART = 0x10000000, FW = 0x10100000, NVME = 0x4b000000, RAM_SIZE = 64 << 20, DEVFN = 0x20 };
-#define BUFS (VD_RAM + 0x1000000)
-
-static Rig rig, *r = &rig;
-static Vd vd, *d = &vd;
-static Vp vp;
-static char *dir;
-
-/* ---- the machine: a device, and those whose registers are aimed at */
-
-static void nothing(void *opaque) { }
-
-/* All that was asked for has been done, as far as it ever is. */
-static void settle(void)
-{
-    for (int i = 0; i < 3; i++) {
-        for (IoThread *t = NULL; (t = iothread_next(r->vm, t)) != NULL;)
-            iothread_run(t, nothing, NULL);
-        rig_work(r);
-        rig_turn(r, 0);
-    }
-}
-
-static void make_net(void *opaque) { rig_must(net_add(r->vm->net, "hubport,id=n0,hubid=0")); }
-static void end_net(void *opaque) { net_free(r->vm->net); }
-
-static void begin(const char *device)
-{
-    g_autofree char *img = NULL, *arg = NULL, *fs = NULL;
-
-    rig_init(r);
-    r->config.ram_size = RAM_SIZE;
-    for (int i = 0; i < RIG_HARTS; i++)
-        r->cpus[i].standing = true;
-    vm_unlock(r->vm);
-    dir = g_dir_make_tmp("dma-XXXXXX", NULL);
-    img = g_build_filename(dir, "disk.img", NULL);
-    CHECK(g_file_set_contents(img, g_malloc0(0), 0, NULL) && !truncate(img, 1 << 20));
-    rig_must(disks_new(r->vm, &r->vm->disks));
-    arg = g_strdup_printf("if=none,id=d0,format=raw,file=%s,file.locking=off", img);
-    rig_must(disks_add_drive(r->vm->disks, arg, false));
-    fs = g_strdup_printf("local,id=f0,path=%s,security_model=mapped-xattr", dir);
-    rig_must(fsdev_add(r->vm, fs));
-    rig_must(iothread_new(r->vm, "net", &r->vm->net_thread));
-    r->vm->net = net_new(iothread_loop(r->vm->net_thread));
-    iothread_run(r->vm->net_thread, make_net, NULL);
-    vm_lock(r->vm);
-    r->config.devices = g_ptr_array_new();
-    g_ptr_array_add(r->config.devices, (void *)device);
-    g_ptr_array_add(r->config.devices, (void *)"edu,addr=6");
-    if (strstr(device, "virtio-scsi"))
-        g_ptr_array_add(r->config.devices, (void *)"scsi-hd,drive=d0");
-    rig_board(r);
-    vm_start(r->vm);
-    wr32(r, VP_ECAM + (6 << 15) + 0x10, OTHER);
-    wr(r, VP_ECAM + (6 << 15) + 4, 6, 2);
-}
-
-static void end(void)
-{
-    GPtrArray *devices = r->config.devices;
-
-    board_free(r->vm);
-    vm_unlock(r->vm);
-    iothread_run(r->vm->net_thread, end_net, NULL);
-    disks_free(r->vm->disks);
-    fsdevs_free(r->vm);
-    vm_lock(r->vm);
-    r->vm->disks = NULL;
-    r->vm->net = NULL;
-    rig_free(r);
-    g_ptr_array_free(devices, true);
-    g_autofree char *img = g_build_filename(dir, "disk.img", NULL);
-    unlink(img);
-    rmdir(dir);
-    g_free(dir);
-}
+enum { PLIC = 0xc000000, UART = 0x10000000, FW = 0x10100000, NVME = 0x4b000000 };
 
 /* ---- who must not be written to */
 
