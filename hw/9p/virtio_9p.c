@@ -165,6 +165,18 @@ static void unrealize(Device *d)
     p->io = NULL;
 }
 
+/* Open files and folders of the host cannot be taken along. */
+static Err *can_save(Device *d)
+{
+    const Virtio9p *p = (Virtio9p *)d;
+    unsigned n = p->server ? p9_fids(p->server) : 0;
+
+    if (!n)
+        return NULL;
+    return err_hint(err(ERR_UNSUPPORTED, "the guest has the folder mounted: %u files and folders of the host are open", n),
+                    "umount it in the guest, and mount it again afterwards.");
+}
+
 static const Field fields[] = {
     PROP(Virtio9p, mount_tag, .as = "mount_tag", .doc = "what the guest mounts"),
     PROP(Virtio9p, fsdev, .doc = "an -fsdev"),
@@ -177,6 +189,7 @@ static const Field fields[] = {
 DEVICE(virtio_9p) = {
     .name = "virtio-9p-device", .bus = "virtio-bus", .doc = "a folder of the host, by 9P", .size = sizeof(Virtio9p),
     .fields = fields, .base = virtio_fields, .realize = realize, .unrealize = unrealize,
+    .can_save = can_save,
 };
 
 DEVICE(virtio_9p_pci) = VIRTIO_PCI("virtio-9p-pci", device_virtio_9p, "a folder of the host, by 9P", .alias = "virtio-9p");

@@ -13,6 +13,8 @@
 #include <limits.h>
 #include <string.h>
 
+#include "hw/virtio/saved.h"
+
 enum { AT_ONCE = 256 };
 
 static bool running(const SerialPort *p)
@@ -94,7 +96,7 @@ static void data(void *dev, const uint8_t *buf, int n)
     SerialPort *p = dev;
     VirtElem *e = p->rx;
 
-    if (!e || (size_t)n > e->in_len)
+    if (!e || (size_t)n > e->in_len || !virtq_ready(serial_rx(p)))
         return;                 /* we had no room, so nobody has asked */
     IoVec in = virt_in(e);
     p->rx = NULL;
@@ -159,13 +161,17 @@ void serial_port_introduce(SerialPort *p)
     show_size(p);
 }
 
-void serial_port_drop(SerialPort *p)
+/* A buffer of which the host has taken a part is kept while the machine stands: its rest goes out afterwards. */
+void serial_port_drop(SerialPort *p, bool all)
 {
-    if (p->tx)
+    if (p->tx && (all || !virtq_waits(serial_tx(p)))) {
         virtq_drop(serial_tx(p), p->tx);
-    if (p->rx)
+        p->tx = NULL;
+    }
+    if (p->rx && (all || !virtq_waits(serial_rx(p)))) {
         virtq_drop(serial_rx(p), p->rx);
-    p->tx = p->rx = NULL;
+        p->rx = NULL;
+    }
 }
 
 void serial_port_emergency(SerialPort *p, uint8_t byte)
@@ -192,11 +198,52 @@ static void unrealize(Device *d)
     chr_unbind(&((SerialPort *)d)->chr);
 }
 
+static void save(Device *d, StateOut *out)
+{
+    const SerialPort *p = (SerialPort *)d;
+
+    state_put_u64(out, "host-open", p->host_open);
+    state_put_u64(out, "tx-done", p->tx_done);
+    if (p->tx)
+        virtq_put_elem(serial_tx(p), out, "tx", p->tx);
+    if (p->rx)
+        virtq_put_elem(serial_rx(p), out, "rx", p->rx);
+}
+
+static Err *load(Device *d, StateIn *in)
+{
+    SerialPort *p = (SerialPort *)d;
+    uint64_t open, done;
+
+    TRY(state_get_u64(in, "host-open", 1, &open));
+    TRY(state_get_u64(in, "tx-done", UINT32_MAX, &done));
+    p->told_open = open;
+    p->tx_done = done;
+    if (!p->owner)
+        return NULL;
+    TRY(virtq_get_elem(serial_tx(p), in, "tx", sizeof(*p->tx), (void **)&p->tx));
+    return virtq_get_elem(serial_rx(p), in, "rx", sizeof(*p->rx), (void **)&p->rx);
+}
+
+/* The host's end here may be another than the driver was told. */
+static Err *loaded(Device *d)
+{
+    SerialPort *p = (SerialPort *)d;
+    bool here = p->host_open;
+
+    if (p->tx && p->tx_done > p->tx->out_len)
+        return err(ERR_INVALID, "it was saved with more bytes sent than there were");
+    p->host_open = p->told_open;
+    host_opened(p, here);
+    return NULL;
+}
+
 static const Field fields[] = {
     PROP(SerialPort, chr, .as = "chardev", .doc = "where the bytes go"),
     PROP(SerialPort, name, .doc = "the port's name in the guest"),
     PROP(SerialPort, nr, .def = "4294967295", .untold = true, .doc = "its number; any, if it is not given"),
-    TRANSIENT(SerialPort, owner), TRANSIENT(SerialPort, console), TRANSIENT(SerialPort, guest_open), TRANSIENT(SerialPort, known),
+    STATE(SerialPort, guest_open, .keep = true), STATE(SerialPort, known, .keep = true),
+    TRANSIENT(SerialPort, owner), TRANSIENT(SerialPort, console), TRANSIENT(SerialPort, told_open),
     TRANSIENT(SerialPort, host_open), TRANSIENT(SerialPort, tx), TRANSIENT(SerialPort, tx_done), TRANSIENT(SerialPort, rx),
     {0}
 };
@@ -204,9 +251,11 @@ static const Field fields[] = {
 DEVICE(virtconsole) = {
     .name = "virtconsole", .bus = "virtio-serial-bus", .doc = "a console on a virtio-serial: hvc0 in Linux",
     .size = sizeof(SerialPort), .fields = fields, .realize = realize, .unrealize = unrealize,
+    .save = save, .load = load, .loaded = loaded,
 };
 
 DEVICE(virtserialport) = {
     .name = "virtserialport", .bus = "virtio-serial-bus", .doc = "a named port on a virtio-serial, for an agent in the guest",
     .size = sizeof(SerialPort), .fields = fields, .realize = realize, .unrealize = unrealize,
+    .save = save, .load = load, .loaded = loaded,
 };

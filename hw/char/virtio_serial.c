@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "hw/virtio/pci.h"
+#include "hw/virtio/saved.h"
 #include "util/log.h"
 
 enum {
@@ -240,17 +241,22 @@ static void reset(VirtioDevice *v)
     each_port(s, close_port);
 }
 
+static void rest_port(SerialPort *p)
+{
+    serial_port_drop(p, false);
+}
+
 static void quiesce(VirtioDevice *v, VirtQueue *q)
 {
     VirtioSerial *s = (VirtioSerial *)v;
 
     if (!q)
-        each_port(s, serial_port_drop);
+        each_port(s, rest_port);
     else if (virtq_index(q) < 2 || virtq_index(q) > 3) {
         SerialPort *p = port_of(s, virtq_index(q));
 
         if (p)
-            serial_port_drop(p);
+            serial_port_drop(p, false);
     }
 }
 
@@ -334,7 +340,7 @@ static void bus_unplug(Bus *b, Device *d)
 
     if (!s)
         return;
-    serial_port_drop(p);
+    serial_port_drop(p, true);
     s->ports[p->nr] = NULL;
     serial_say(s, p->nr, SERIAL_PORT_REMOVE, 1, NULL, 0);
     p->owner = NULL;
@@ -388,10 +394,41 @@ static void unrealize(Device *d)
     s->ports = NULL;
 }
 
+static void save(Device *d, StateOut *out)
+{
+    const VirtioSerial *s = (VirtioSerial *)d;
+    unsigned n = 0;
+
+    for (const GList *l = s->said.head; l; l = l->next) {
+        g_autofree char *name = g_strdup_printf("said%u", n++);
+        gsize len;
+        const void *data = g_bytes_get_data(l->data, &len);
+
+        state_put(out, name, 1, data, len);
+    }
+}
+
+static Err *load(Device *d, StateIn *in)
+{
+    VirtioSerial *s = (VirtioSerial *)d;
+
+    for (unsigned n = 0; n < SAID_MOST; n++) {
+        g_autofree char *name = g_strdup_printf("said%u", n);
+        const void *data;
+        size_t len;
+
+        if (!state_has(in, name))
+            break;
+        TRY(state_get_any(in, name, 1, MESSAGE + 1024, &data, &len));
+        g_queue_push_tail(&s->said, g_bytes_new(data, len));
+    }
+    return NULL;
+}
+
 static const Field fields[] = {
     PROP(VirtioSerial, max_ports, .as = "max_ports", .def = "31", .doc = "ports it can have; 1: a console and no messages"),
     PROP(VirtioSerial, emergency_write, .def = "on", .doc = "a byte may be written before there is a driver"),
-    TRANSIENT(VirtioSerial, v), TRANSIENT(VirtioSerial, bus), TRANSIENT(VirtioSerial, ports), TRANSIENT(VirtioSerial, ready),
+    TRANSIENT(VirtioSerial, v), TRANSIENT(VirtioSerial, bus), TRANSIENT(VirtioSerial, ports), STATE(VirtioSerial, ready, .keep = true),
     TRANSIENT(VirtioSerial, said), TRANSIENT(VirtioSerial, cols), TRANSIENT(VirtioSerial, rows),
     {0}
 };
@@ -399,6 +436,7 @@ static const Field fields[] = {
 DEVICE(virtio_serial) = {
     .name = "virtio-serial-device", .bus = "virtio-bus", .doc = "consoles and ports: -device virtconsole, virtserialport",
     .size = sizeof(VirtioSerial), .fields = fields, .base = virtio_fields, .realize = realize, .unrealize = unrealize,
+    .save = save, .load = load,
 };
 
 DEVICE(virtio_serial_pci) = VIRTIO_PCI("virtio-serial-pci", device_virtio_serial, "consoles and ports: -device virtconsole, virtserialport", .alias = "virtio-serial");

@@ -22,6 +22,7 @@ typedef struct SerialPort {
     VirtioSerial *owner;
     bool console;
     bool guest_open, host_open;
+    bool told_open;             /* host_open as a driver that is loaded was told */
     bool known;                 /* the driver has said PORT_READY */
     VirtElem *tx; size_t tx_done;       /* the host has not taken all of it; NULL: none */
     VirtElem *rx;               /* the guest's buffer that is filled next; NULL: none was taken yet */
@@ -58,7 +59,7 @@ void serial_port_rx(SerialPort *p);
 void serial_port_tx(SerialPort *p);
 void serial_port_opened(SerialPort *p, bool open);
 void serial_port_introduce(SerialPort *p);      /* the driver has said PORT_READY */
-void serial_port_drop(SerialPort *p);           /* its queues rest */
+void serial_port_drop(SerialPort *p, bool all); /* its queues rest; not all: only of queues that do so for good */
 void serial_port_emergency(SerialPort *p, uint8_t byte);
 
 #endif

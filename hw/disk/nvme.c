@@ -442,6 +442,15 @@ static void reset(Device *d)
     iothread_run(disks_thread(d->vm->disks), reset_there, d);
 }
 
+/* Queues, features and event requests have no saved form yet: a controller that the guest has enabled would lose them. */
+static Err *can_save(Device *d)
+{
+    if (!(((Nvme *)d)->cc & CC_EN))
+        return NULL;
+    return err_hint(err(ERR_UNSUPPORTED, "the guest uses it, and its queues cannot be saved"),
+                    "virtio-blk and virtio-scsi disks can; or unbind its driver in the guest before.");
+}
+
 static const Field fields[] = {
     DISK_PROPS(Nvme, own.conf),
     PROP(Nvme, serial, .doc = "serial number, 20 characters; there is none by itself"),
@@ -456,6 +465,7 @@ static const Field fields[] = {
 DEVICE(nvme) = {
     .name = "nvme", .bus = "pci", .doc = "NVM Express controller", .size = sizeof(Nvme), .fields = fields, .base = pci_fields,
     .boot = 'c', .boot_part = "namespace@1,0", .realize = realize, .unrealize = unrealize, .reset = reset,
+    .can_save = can_save,
 };
 
 /* ---- nvme-ns */

@@ -19,6 +19,7 @@
 #include "hw/disk/disk.h"
 #include "hw/disk/queue.h"
 #include "hw/virtio/pci.h"
+#include "hw/virtio/saved.h"
 #include "system/vmconfig.h"
 #include "util/log.h"
 
@@ -717,6 +718,57 @@ static void unrealize(Device *d)
     b->queues = NULL;
 }
 
+/* ---- saved */
+
+static void save(Device *d, StateOut *out)
+{
+    const VirtioBlk *b = (VirtioBlk *)d;
+
+    state_put_u64(out, "writethrough", b->conf.port.writethrough);
+    for (unsigned i = 0; i < b->num_queues; i++) {
+        unsigned n = 0;
+
+        for (const Req *r = b->queues[i].kept; r; r = r->joined) {
+            g_autofree char *name = g_strdup_printf("kept%u.%u", i, n++);
+
+            virtq_put_elem(r->elem.q, out, name, r);
+        }
+    }
+}
+
+/* What is kept starts anew when the machine goes on, as it would have there. */
+static Err *load_kept(VirtioBlk *b, unsigned i, StateIn *in)
+{
+    BlkQueue *bq = &b->queues[i];
+
+    for (unsigned n = 0;; n++) {
+        g_autofree char *name = g_strdup_printf("kept%u.%u", i, n);
+        void *elem = NULL;
+
+        TRY(virtq_get_elem(bq->dq.q, in, name, sizeof(Req), &elem));
+        if (!elem)
+            return NULL;
+        if (!parse(b, bq, elem)) {
+            virtq_drop(bq->dq.q, elem);
+            return err(ERR_INVALID, "a request that it kept makes no sense");
+        }
+        *bq->kept_end = elem;
+        bq->kept_end = &((Req *)elem)->joined;
+    }
+}
+
+static Err *load(Device *d, StateIn *in)
+{
+    VirtioBlk *b = (VirtioBlk *)d;
+    uint64_t through;
+
+    TRY(state_get_u64(in, "writethrough", 1, &through));
+    set_through(b, through);
+    for (unsigned i = 0; i < b->num_queues; i++)
+        TRY(load_kept(b, i, in));
+    return NULL;
+}
+
 static const Field fields[] = {
     DISK_PROPS(VirtioBlk, conf),
     PROP(VirtioBlk, serial, .doc = "what the guest reads as the disk's serial number, 20 characters"),
@@ -742,6 +794,7 @@ DEVICE(virtio_blk) = {
     .name = "virtio-blk-device", .bus = "virtio-bus", .doc = "virtio disk", .size = sizeof(VirtioBlk),
     .boot = 'c', .boot_part = "disk@0,0",
     .fields = fields, .base = virtio_fields, .realize = realize, .unrealize = unrealize,
+    .save = save, .load = load,
 };
 
 DEVICE(virtio_blk_pci) = VIRTIO_PCI("virtio-blk-pci", device_virtio_blk, "virtio disk", .alias = "virtio-blk");

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "hw/virtio/pci.h"
+#include "system/stream.h"
 #include "util/log.h"
 
 enum { TX_BATCH = 256 /* frames in one go, before the others of the thread have their turn */, TX_TELL = 32 };
@@ -419,6 +420,51 @@ static void net_unrealize(Device *d)
     g_clear_pointer(&n->pairs, g_free);
 }
 
+/* ---- saved */
+
+/* What the driver has set by the control queue. The link is the backend's, and so may be another here. */
+static const Field net_state[] = {
+    STATE(VirtioNet, mac), STATE(VirtioNet, announce), STATE(VirtioNet, active), STATE(VirtioNet, offloads),
+    STATE(VirtioNet, promisc), STATE(VirtioNet, allmulti), STATE(VirtioNet, alluni), STATE(VirtioNet, nomulti),
+    STATE(VirtioNet, nouni), STATE(VirtioNet, nobcast), STATES(VirtioNet, vlans),
+    STATE(VirtioNet, uni.n), STATE(VirtioNet, uni.all), STATE(VirtioNet, multi.n), STATE(VirtioNet, multi.all),
+    { 0 }
+};
+
+static void net_save(Device *d, StateOut *out)
+{
+    const VirtioNet *n = (VirtioNet *)d;
+
+    state_put_fields(out, "net.", net_state, n);
+    state_put(out, "net.uni", 1, n->uni.list, sizeof(n->uni.list));
+    state_put(out, "net.multi", 1, n->multi.list, sizeof(n->multi.list));
+}
+
+static Err *net_load(Device *d, StateIn *in)
+{
+    VirtioNet *n = (VirtioNet *)d;
+
+    TRY(state_get_fields(in, "net.", net_state, n));
+    TRY(state_get(in, "net.uni", 1, n->uni.list, sizeof(n->uni.list)));
+    TRY(state_get(in, "net.multi", 1, n->multi.list, sizeof(n->multi.list)));
+    if (n->active < 1 || n->active > n->n_pairs || n->uni.n > NET_MACS || n->multi.n > NET_MACS)
+        return err(ERR_INVALID, "it was saved with %u pairs of queues and filters of %u and %u addresses", n->active, n->uni.n, n->multi.n);
+    return NULL;
+}
+
+static void told(void *opaque)
+{
+    virtio_net_agree(opaque);
+}
+
+/* Switches learn where the guest is now, if its driver does that. */
+static Err *net_loaded(Device *d)
+{
+    nic_run(d->vm, told, d);
+    virtio_net_announce(d);
+    return NULL;
+}
+
 static const Field net_fields[] = {
     PROP(VirtioNet, netdev, .doc = "the backend, by the id of -netdev"),
     PROP(VirtioNet, mac_text, .as = "mac", .doc = "its address; the next of 52:54:00:12:34:56 and on"),
@@ -464,6 +510,7 @@ DEVICE(virtio_net) = {
     .name = "virtio-net-device", .bus = "virtio-bus", .doc = "virtio network adapter",
     .size = sizeof(VirtioNet), .fields = net_fields, .base = virtio_fields, .boot = 'n', .boot_part = "ethernet-phy@0",
     .realize = net_realize, .unrealize = net_unrealize,
+    .save = net_save, .load = net_load, .loaded = net_loaded,
 };
 
 DEVICE(virtio_net_pci) = VIRTIO_PCI("virtio-net-pci", device_virtio_net, "virtio network adapter", .alias = "virtio-net");

@@ -15,6 +15,7 @@ const Field scsi_fields[] = {
     PROP(ScsiUnit, channel, .def = "0", .doc = "0 is what there is"),
     PROP(ScsiUnit, id, .as = "scsi-id", .def = "4294967295", .doc = "the target; 4294967295: the first that is free"),
     PROP(ScsiUnit, lun, .def = "4294967295", .doc = "the unit in it; 4294967295: the first that is free, or 0"),
+    STATE(ScsiUnit, attention.key), STATE(ScsiUnit, attention.asc), STATE(ScsiUnit, attention.ascq),
     {0}
 };
 

@@ -451,6 +451,7 @@ static void reset(Device *d)
     PROP(ScsiDisk, device_id, .as = "device_id", .doc = "name in VPD page 83; serial, or the drive's name"), \
     PROP(ScsiDisk, wwn, .def = "0", .doc = "world wide name in VPD page 83; 0: none"),          \
     PROP(ScsiDisk, max_unmap, .as = "max_unmap_size", .def = "1073741824", .doc = "most bytes of an UNMAP or WRITE SAME"), \
+    STATE(ScsiDisk, locked), STATE(ScsiDisk, open), STATE(ScsiDisk, reserved), STATE(ScsiDisk, event),  \
     PROP(ScsiDisk, max_io, .as = "max_io_size", .def = "2147483647", .doc = "most bytes of a request, as told")
 
 static const Field hd_fields[] = {

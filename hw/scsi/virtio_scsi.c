@@ -590,7 +590,24 @@ static void unrealize(Device *d)
     s->queues = NULL;
 }
 
+static Err *can_save(Device *d)
+{
+    if (!((VirtioScsi *)d)->kept)
+        return NULL;
+    return err_hint(err(ERR_BUSY, "requests that failed wait for the machine to go on"),
+                    "Mend what was wrong with the disk, let the machine run on, and save it then.");
+}
+
+static Err *loaded(Device *d)
+{
+    const VirtioScsi *s = (VirtioScsi *)d;
+
+    return s->sense_size <= 65536 && s->cdb_size >= 6 && s->cdb_size <= 256 ? NULL :
+        err(ERR_INVALID, "it was saved with %u bytes of sense and %u bytes of command", s->sense_size, s->cdb_size);
+}
+
 static const Field fields[] = {
+    STATE(VirtioScsi, missed, .keep = true), STATE(VirtioScsi, sense_size, .keep = true), STATE(VirtioScsi, cdb_size, .keep = true),
     PROP(VirtioScsi, num_queues, .as = "num_queues", .def = "4294967295", .doc = "4294967295: one for each CPU on PCI, else one"),
     PROP(VirtioScsi, queue_size, .as = "virtqueue_size", .def = "256", .doc = "descriptors of each queue"),
     PROP(VirtioScsi, max_sectors, .as = "max_sectors", .def = "65535", .doc = "most in one request, of 512 bytes"),
@@ -606,6 +623,7 @@ static const Field fields[] = {
 DEVICE(virtio_scsi) = {
     .name = "virtio-scsi-device", .bus = "virtio-bus", .doc = "virtio SCSI host adapter", .size = sizeof(VirtioScsi),
     .fields = fields, .base = virtio_fields, .realize = realize, .unrealize = unrealize,
+    .can_save = can_save, .loaded = loaded,
 };
 
 DEVICE(virtio_scsi_pci) = VIRTIO_PCI("virtio-scsi-pci", device_virtio_scsi, "virtio SCSI host adapter", .alias = "virtio-scsi");

@@ -14,6 +14,7 @@
 
 #include "hw/core/board.h"
 #include "hw/virtio/pci.h"
+#include "hw/virtio/saved.h"
 #include "hw/virtio/virtio.h"
 #include "util/log.h"
 
@@ -206,7 +207,7 @@ static void quiesce(VirtioDevice *v, VirtQueue *q)
 {
     Balloon *b = (Balloon *)v;
 
-    if (b->stats_elem && (!q || b->stats_elem->q == q)) {
+    if (b->stats_elem && (!q || b->stats_elem->q == q) && !virtq_waits(b->stats_elem->q)) {
         virtq_drop(b->stats_elem->q, b->stats_elem);
         b->stats_elem = NULL;
     }
@@ -336,14 +337,30 @@ static void unrealize(Device *d)
     virtio_clear(&((Balloon *)d)->v);
 }
 
+static void save(Device *d, StateOut *out)
+{
+    const Balloon *b = (Balloon *)d;
+
+    if (b->stats_elem)
+        virtq_put_elem(b->stats_elem->q, out, "stats-elem", b->stats_elem);
+}
+
+static Err *load(Device *d, StateIn *in)
+{
+    Balloon *b = (Balloon *)d;
+
+    return virtq_get_elem(virtio_queue(&b->v, 2), in, "stats-elem", sizeof(VirtElem), (void **)&b->stats_elem);
+}
+
 static const Field fields[] = {
     PROP(Balloon, deflate_on_oom, .def = "off", .doc = "the guest may take pages out when it has none left"),
     PROP(Balloon, free_page_hint, .def = "off", .doc = "off is what there is"),
     PROP(Balloon, page_poison, .def = "on", .doc = "with free-page-reporting: the guest says what free pages hold"),
     PROP(Balloon, free_page_reporting, .def = "off", .doc = "free pages of the guest go back to the host"),
     PROP(Balloon, interval, .as = "guest-stats-polling-interval", .def = "0", .doc = "seconds between questions for statistics"),
-    TRANSIENT(Balloon, timer),
-    TRANSIENT(Balloon, v), TRANSIENT(Balloon, target), TRANSIENT(Balloon, actual), TRANSIENT(Balloon, poison),
+    STATE(Balloon, timer),
+    STATE(Balloon, target, .keep = true), STATE(Balloon, actual, .keep = true), STATE(Balloon, poison, .keep = true),
+    TRANSIENT(Balloon, v),
     TRANSIENT(Balloon, stats_elem), TRANSIENT(Balloon, stats), TRANSIENT(Balloon, given_back),
     {0}
 };
@@ -351,6 +368,7 @@ static const Field fields[] = {
 DEVICE(virtio_balloon) = {
     .name = "virtio-balloon-device", .bus = "virtio-bus", .doc = "memory that the guest gives back", .size = sizeof(Balloon),
     .fields = fields, .base = virtio_fields, .realize = realize, .unrealize = unrealize,
+    .save = save, .load = load,
 };
 
 DEVICE(virtio_balloon_pci) = VIRTIO_PCI("virtio-balloon-pci", device_virtio_balloon, "memory that the guest gives back", .alias = "virtio-balloon");
