@@ -258,6 +258,7 @@ MUST_USE Err *node_snapshot_delete(BlockNode *n, const char *id_or_name);
 MUST_USE Err *node_snapshot_load(BlockNode *n, const char *id_or_name);
 int node_vmstate_read (BlockNode *n, uint64_t off, const IoVec *q);
 int node_vmstate_write(BlockNode *n, uint64_t off, const IoVec *q);
+int node_vmstate_clear(BlockNode *n);       /* what no snapshot holds gives its space back; it reads as zeroes */
 
 /* ---- making images */
 

@@ -162,6 +162,7 @@ struct BlockDriver {
     Err *(*snapshot_load)(BlockNode *, const char *id_or_name);
     int (*vmstate_read )(BlockNode *, uint64_t off, const IoVec *);
     int (*vmstate_write)(BlockNode *, uint64_t off, const IoVec *);
+    int (*vmstate_clear)(BlockNode *);
 
     /* Persistent dirty bitmaps: may one of that name be stored; store or remove it. Loading is open's work. */
     Err *(*bitmap_can_store)(BlockNode *, const char *name, uint32_t granularity);

@@ -177,6 +177,20 @@ int node_vmstate_write(BlockNode *n, uint64_t off, const IoVec *q)
     return ret;
 }
 
+int node_vmstate_clear(BlockNode *n)
+{
+    n = node_skip_filters(n);
+    if (!n || !n->drv->vmstate_clear)
+        return -ENOTSUP;
+    if (n->read_only)
+        return -EROFS;
+    node_busy(n);
+    int ret = n->drv->vmstate_clear(n);
+    n->write_gen++;
+    node_idle(n);
+    return ret;
+}
+
 /* ---- the header */
 
 Err *node_change_backing_file(BlockNode *n, const char *name, const char *format, bool require_format)

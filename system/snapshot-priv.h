@@ -17,6 +17,7 @@ typedef struct SnapDisk {
     BlockNode *node;            /* held: the node of the format */
     Disk *disk;                 /* the device's */
     bool internal;
+    bool holds;                 /* its image has room for the machine's state: what is a hole there reads as zeroes */
     char *folder;               /* not internal: FILE.snapshots */
 } SnapDisk;
 
@@ -34,6 +35,7 @@ void snap_close(Snap *s);
 /* All writable disks; an error when one cannot be part of it, or there is no place for the machine's state. */
 MUST_USE Err *snap_find_disks(Snap *s);
 void snap_forget_disks(Snap *s);
+MUST_USE Err *snap_make_folders(Snap *s);       /* for copies beside images */
 MUST_USE Err *snap_save_disks(Snap *s, uint64_t state_bytes);
 MUST_USE Err *snap_check_disks(Snap *s);        /* all have it */
 MUST_USE Err *snap_load_disks(Snap *s);
@@ -42,6 +44,8 @@ unsigned snap_count_disks(Snap *s);             /* that have it */
 void snap_list(Snap *s, GArray *out);
 /* The part of the holder's image that is for the machine's state: what is written there belongs to the next snapshot. */
 StateStore snap_image_store(Snap *s);
+/* What is there and in no snapshot goes; nothing to do without a holder. */
+MUST_USE Err *snap_clear_image(Snap *s);
 /* The state in the snapshot, without applying it; *blob NULL: the image cannot be opened twice. */
 MUST_USE Err *snap_look(Snap *s, GBytes **blob);
 GArray *snapshot_infos_new(void);

@@ -65,6 +65,7 @@ static Err *save_state(Snap *s, uint64_t *bytes)
     StateStore store;
 
     if (s->holder) {
+        TRY(snap_clear_image(s));       /* holes are zeros */
         store = snap_image_store(s);
         return state_store_save(s->vm, &store, bytes);
     }
@@ -78,8 +79,11 @@ static Err *save(Snap *s)
 
     TRY(state_can_save(s->vm));
     TRY(snap_delete_disks(s));          /* the one of that name is replaced */
+    TRY(snap_make_folders(s));
     TRY(save_state(s, &bytes));
     Err *e = snap_save_disks(s, bytes);
+    if (s->holder)
+        err_free(snap_clear_image(s));  /* it is the snapshot's; writes would only copy it */
     if (e) {
         err_free(snap_delete_disks(s));
         if (!s->holder)
@@ -144,6 +148,8 @@ static Err *load(Snap *s)
         e = snap_load_disks(s);
         if (!e)
             e = load_state(s, &fd, &blob);
+        if (s->holder)
+            err_free(snap_clear_image(s));
         e = err_hint(e, "The machine stands, and what it holds is not whole: reset it, or load another snapshot.");
         if (!e && ran)
             vm_start(s->vm);
@@ -176,8 +182,13 @@ Err *snapshot_delete(Vm *vm, const char *name)
     stand(vm, &ran);
     unsigned found = snap_count_disks(&s);
     Err *e = snap_delete_disks(&s);
-    if (!e && !s.holder && unlink(s.path) == 0)
+    if (!e && !s.holder && unlink(s.path) == 0) {
+        g_autofree char *folder = g_path_get_dirname(s.path);
+
+        if (g_str_has_suffix(folder, ".snapshots"))
+            rmdir(folder);              /* if it was the last of it */
         found++;
+    }
     if (!e && !found)
         e = err(ERR_NOT_FOUND, "there is no snapshot of that name");
     snap_close(&s);

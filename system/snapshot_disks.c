@@ -82,6 +82,19 @@ static Err *copies_folder(BlockNode *n, char **out)
                         node_name(n), node_format(n)), "A qcow2 image above it has them: lyre-img create -f qcow2 -b ..");
 }
 
+/* A backing file that is longer than the disk would show through. */
+static bool holds(BlockNode *n)
+{
+    NodeInfo info;
+    Err *e = node_info(n, &info);
+    bool yes = !e && info.vm_state_offset && (!node_backing(n) || node_size(node_backing(n)) <= info.vm_state_offset);
+
+    if (!e)
+        json_decref(info.specific);
+    err_free(e);
+    return yes;
+}
+
 static Err *add_disk(Snap *s, SnapDisk *d, void *arg)
 {
     DiskPort *p = arg;
@@ -93,8 +106,10 @@ static Err *add_disk(Snap *s, SnapDisk *d, void *arg)
         return NULL;
     Err *no = node_snapshots(n, &list, &count);
     d->internal = !no;
-    if (!no)
+    if (!no) {
         snapshots_free(list, count);
+        d->holds = holds(n);
+    }
     err_free(no);
     if (!d->internal)
         TRY(copies_folder(n, &d->folder));
@@ -119,7 +134,7 @@ static Err *find_disks(Snap *s)
     for (guint i = 0; i < disks(s) && !s->holder && !s->path; i++) {
         const SnapDisk *d = disk_at(s, i);
 
-        if (d->internal) {
+        if (d->holds) {
             s->holder = d->node;
             s->holder_home = d->home;
             s->holder_graph = d->graph;
@@ -135,10 +150,21 @@ Err *snap_find_disks(Snap *s)
         TRY(find_disks(s));
     if (s->path || s->holder)
         return NULL;
-    if (!disks(s))
+    if (!disks(s) || !disk_at(s, 0)->folder)
         return err_hint(err(ERR_UNSUPPORTED, "no disk could hold the machine's state"),
                         "A name with a slash in it, ./NAME.lyre, is a file of its own.");
     s->path = g_strconcat(disk_at(s, 0)->folder, "/", s->tag ? s->tag : "", ".state", NULL);
+    return NULL;
+}
+
+Err *snap_make_folders(Snap *s)
+{
+    for (guint i = 0; i < disks(s); i++) {
+        const char *folder = disk_at(s, i)->folder;
+
+        if (folder && mkdir(folder, 0777) < 0 && errno != EEXIST)
+            return err_path(errno, folder, "cannot make the folder '%s'", folder);
+    }
     return NULL;
 }
 
@@ -224,8 +250,6 @@ static Err *save_copy(Snap *s, const SnapDisk *d)
     g_autofree char *path = copy_path(s, d, NULL), *temp = g_strconcat(path, ".part", NULL);
     g_autofree uint8_t *buf = g_malloc(COPY_BYTES);
 
-    if (mkdir(d->folder, 0777) < 0 && errno != EEXIST)
-        return err_path(errno, d->folder, "cannot make the folder '%s'", d->folder);
     int fd = open(temp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_path(errno, temp, "cannot create '%s'", temp);
@@ -527,6 +551,18 @@ static int image_read(void *opaque, uint64_t off, void *data, size_t len)
 StateStore snap_image_store(Snap *s)
 {
     return (StateStore){ .write = image_write, .read = image_read, .opaque = s, .fd = -1 };
+}
+
+static Err *clear_image(Snap *s, SnapDisk *d, void *arg)
+{
+    int r = d->node == s->holder ? node_vmstate_clear(d->node) : 0;
+
+    return r ? err_errno(-r, "cannot give the space of an old state back") : NULL;
+}
+
+Err *snap_clear_image(Snap *s)
+{
+    return each(s, clear_image, NULL);
 }
 
 static void drop_names(json_t *o)

@@ -145,6 +145,23 @@ int qcow2_vmstate_write(BlockNode *n, uint64_t off, const IoVec *q)
     return ret;
 }
 
+/* The active table's part: a snapshot that was made of it keeps its own. */
+int qcow2_vmstate_clear(BlockNode *n)
+{
+    Qcow2 *s = qcow2_of(n);
+    uint64_t from = qcow2_vmstate_offset(s), end = (uint64_t)s->header.l1_size << qcow2_l1_shift(s);
+    Qcow2Request r;
+    int ret = 0;
+
+    if (qcow2_has_data_file(s))
+        return -ENOTSUP;
+    qcow2_request_begin(s, &r);
+    if (end > from)
+        ret = qcow2_discard_guest(s, from, end - from, QCOW2_FREE_SNAPSHOT, true);
+    qcow2_request_end(s, &r);
+    return ret;
+}
+
 /* ---- the header's backing file */
 
 static Err *set_backing(Qcow2 *s, const char *name, const char *format)
