@@ -18,7 +18,7 @@
 
 enum {
     REGION_MAX = 1 << 20, REGION_MIN = 64 << 10, REGIONS_MIN = 4,
-    CHUNK = 64 << 10, STUBS_SIZE = 512 << 10,
+    CHUNK = 64 << 10, HUGE = 2 << 20, STUBS_SIZE = 512 << 10,
 };
 #define CACHE_DEFAULT (UINT64_C(256) << 20)
 #define CACHE_MAX (UINT64_C(1) << 30)       /* rel32 must reach everywhere */
@@ -93,31 +93,57 @@ Err *cache_new(Jit *j, uint64_t size, bool code)
         j->size += STUBS_SIZE;
         TRY(map_twice(j));
     }
+    j->slabs = g_ptr_array_new();
+    j->chunks = g_ptr_array_new();
     regions_cut(j, code ? STUBS_SIZE : 0);
     region_start(j, 0);
     j->started = 1;
     return NULL;
 }
 
-/* ---- memory of units */
+/* ---- memory of units: looked at from everywhere, so in the host's large pages if it gives some */
 
-void *region_alloc(CodeRegion *r, size_t size)
+void *cache_map(uint64_t size)
 {
-    size = (size + 15) & -(size_t)16;
-    if (size > CHUNK / 4) {
-        void *own = g_malloc0(size);
+    char *all = mmap(NULL, size + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint64_t before = -(uintptr_t)all & (HUGE - 1);
 
-        g_ptr_array_add(r->chunks, own);
-        return own;
+    if (all == MAP_FAILED)
+        return NULL;
+    if (before)
+        munmap(all, before);
+    munmap(all + before + size, HUGE - before);
+    madvise(all + before, size, MADV_HUGEPAGE);
+    return all + before;
+}
+
+/* Zeroed. Slabs are given back at the end only. */
+static char *chunk_new(Jit *j)
+{
+    if (!j->chunks->len) {
+        char *slab = cache_map(HUGE);
+
+        if (!slab)
+            g_error("out of memory for translated code's records");
+        g_ptr_array_add(j->slabs, slab);
+        for (uint64_t at = HUGE; at > 0; at -= CHUNK)
+            g_ptr_array_add(j->chunks, slab + at - CHUNK);
     }
-    if ((size_t)(r->chunk_end - r->chunk_at) < size) {
-        r->chunk_at = g_malloc0(CHUNK);
+    return memset(g_ptr_array_steal_index_fast(j->chunks, j->chunks->len - 1), 0, CHUNK);
+}
+
+Unit *region_unit(Jit *j, CodeRegion *r)
+{
+    enum { SIZE = (sizeof(Unit) + 63) & -64 };     /* whole cache lines */
+
+    if (r->chunk_end - r->chunk_at < SIZE) {
+        r->chunk_at = chunk_new(j);
         r->chunk_end = r->chunk_at + CHUNK;
         g_ptr_array_add(r->chunks, r->chunk_at);
     }
-    void *p = r->chunk_at;
-    r->chunk_at += size;
-    return p;
+    Unit *u = (Unit *)r->chunk_at;
+    r->chunk_at += SIZE;
+    return u;
 }
 
 void region_add(CodeRegion *r, Unit *u)
@@ -134,6 +160,7 @@ static void region_empty(Jit *j, CodeRegion *r)
     for (int i = 0; i < r->nunits; i++) {
         Unit *u = r->units[i];
 
+        shape_free(u);
         if (u->prog)
             ir_interp_free(u->prog);
         if (u->ir) {
@@ -142,7 +169,7 @@ static void region_empty(Jit *j, CodeRegion *r)
         }
     }
     for (guint i = 0; i < r->chunks->len; i++)
-        g_free(g_ptr_array_index(r->chunks, i));
+        g_ptr_array_add(j->chunks, g_ptr_array_index(r->chunks, i));
     g_ptr_array_set_size(r->chunks, 0);
     r->chunk_at = r->chunk_end = NULL;
     g_free(r->exits);
@@ -296,6 +323,12 @@ void cache_free(Jit *j)
         g_free(r->exits);
     }
     g_free(j->regions);
+    for (guint i = 0; j->slabs && i < j->slabs->len; i++)
+        munmap(g_ptr_array_index(j->slabs, i), HUGE);
+    if (j->slabs) {
+        g_ptr_array_free(j->slabs, true);
+        g_ptr_array_free(j->chunks, true);
+    }
     if (j->rw) {
         if (j->delta)
             munmap(j->rw + j->delta, j->size);

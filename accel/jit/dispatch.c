@@ -64,13 +64,15 @@ static Unit *find_unit(TcgVcpu *t, uint64_t extra_mode, int *exit)
 /*
  * The owner of the jump cache enters u; a unit that died meanwhile must not stay
  * in it. One that crosses pages stays out: it leaves when the second page's tag is
- * not set, and only dispatch_unit sets that.
+ * not set, and only dispatch_unit sets that. What has no tag any more may be under
+ * a key that doesn't stand for it.
  */
-static void jump_cache_fill(Env *env, const Unit *u, uint64_t key)
+static void jump_cache_fill(TcgVcpu *t, const Unit *u, uint64_t key)
 {
+    Env *env = t->env;
     JcEntry *e = &env->jc[jc_index(env->pc)];
 
-    if (u->id2)
+    if (u->id2 || env->xt[t->mmu.fetch_ctx][(env->pc >> PAGE_BITS) % XT_SIZE] != u->id)
         return;
     __atomic_store_n(&e->key, JC_EMPTY, __ATOMIC_RELAXED);
     __atomic_store_n(&e->host, (void *)u->host, __ATOMIC_RELEASE);
@@ -91,7 +93,7 @@ static const void *find_host(TcgVcpu *t, int *exit)
     Unit *u = dispatch_unit(t, exit);
     if (!u)
         return NULL;
-    jump_cache_fill(env, u, env->pc ^ env->ctxkey);
+    jump_cache_fill(t, u, env->pc ^ env->ctxkey);
     return u->host;
 }
 
@@ -190,7 +192,7 @@ static const void *find_ungrouped(TcgVcpu *t, int *exit)
     Unit *u = find_unit(t, MODE_UNGROUPED, exit);
     if (!u)
         return NULL;
-    jump_cache_fill(env, u, env->pc ^ env->ctxkey ^ UNGROUPED_SALT);
+    jump_cache_fill(t, u, env->pc ^ env->ctxkey ^ UNGROUPED_SALT);
     return u->host;
 }
 
@@ -226,7 +228,7 @@ static void follow_link(TcgVcpu *t, uint64_t slot, int *exit)
 
     if (!u)
         return;
-    jump_cache_fill(t->env, u, t->env->pc ^ t->env->ctxkey);
+    jump_cache_fill(t, u, t->env->pc ^ t->env->ctxkey);
     if (log_on(LOG_NOCHAIN))
         return;
     pthread_mutex_lock(&j->lock);

@@ -65,9 +65,11 @@ Err *jit_new(Vm *vm, Jit **out)
     pthread_mutex_init(&j->lock, NULL);
     pthread_mutex_init(&j->turn, NULL);
     j->deep = g_array_new(false, false, sizeof(RamBlock *));
-    j->hash = g_new0(_Atomic(Unit *), 1 << HASH_BITS);
     ir_init(&j->ir, vm->isa->ir);
-    if (code)
+    j->hash = cache_map(sizeof(j->hash[0]) << HASH_BITS);
+    if (!j->hash)
+        e = err_errno(errno, "cannot map the table of translated code");
+    if (!e && code)
         e = x64_host_ok();
     if (!e)
         e = cache_new(j, c->tb_size, code);
@@ -92,7 +94,8 @@ void jit_free(Jit *j)
     pages_free(j);
     ir_free(&j->ir);
     debug_set_unref(j->debug);
-    g_free(j->hash);
+    if (j->hash)
+        munmap((void *)j->hash, sizeof(j->hash[0]) << HASH_BITS);
     if (j->perfmap >= 0)
         close(j->perfmap);
     pthread_mutex_destroy(&j->lock);
@@ -131,6 +134,7 @@ void jit_print_stats(Jit *j, GString *out)
 
     g_string_append(out, "translation\n");
     stat_line(out, "units", s->units);
+    stat_line(out, "of these, copies for another address", s->copies);
     stat_line(out, "guest instructions in them", s->insns);
     stat_line(out, "guest bytes", s->guest_bytes);
     stat_line(out, "host bytes, in line", s->hot_bytes);

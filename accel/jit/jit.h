@@ -23,8 +23,9 @@
 #include "tcg/x64/x64.h"
 
 typedef struct CodeRegion CodeRegion;
+typedef struct Shape Shape;
 
-enum { GRANULE_BITS = 6 /* 64 granules of 64 bytes make a page */, PAGE_IDS = 6, HASH_BITS = 19,
+enum { GRANULE_BITS = 6 /* 64 granules of 64 bytes make a page */, PAGE_IDS = 16, HASH_BITS = 19,
        REGION_EXITS = 1 << 15 /* numbers that a region's exits may have */ };
 
 /* ---- guest pages with code; made once, kept to the end */
@@ -36,6 +37,7 @@ struct CodePage {
     _Atomic bool watched;           /* PAGE_CODE is set and nobody has a write tag; changes under the lock */
     _Atomic uint32_t epoch;         /* how often that ended */
     Unit *units[2];                 /* by Unit.next of the same index: units that begin here; that end here, crossing */
+    Shape **shapes;                 /* by granule of the first byte; NULL: none yet */
     /* Exec ids of the virtual addresses it was last executed at; readers check seq. */
     _Atomic uint32_t seq;
     struct { _Atomic uint64_t vpage; _Atomic uint32_t id; } ids[PAGE_IDS];
@@ -51,26 +53,37 @@ typedef struct Exit {
     bool cross;
 } Exit;
 
-/* ---- a unit; lives in its region's memory */
+/* ---- what units of the same bytes and mode at different addresses share: shape.c */
+struct Shape {
+    Shape *next, **at;              /* in its page's row; at is NULL if it isn't there */
+    Unit *latest;                   /* the newest of its units, unless that is dead: what copies are made of */
+    uint64_t mode;
+    int users, alive;               /* units that have memory; that are not dead */
+    uint16_t lo, hi, nmarks;
+    uint32_t nsites, nhot_sites, nrelocs;
+    X64Site *sites;                 /* from the beginnings of their areas */
+    uint32_t *relocs;
+    uint16_t *mark_off;             /* guest offset in the page of each mark */
+};
+
+/* ---- a unit; lives in its region's memory. What a look-up reads is in its first cache line */
 struct Unit {
     _Atomic(Unit *) chain;          /* hash */
     uint64_t va, mode;
     uint32_t id, id2;               /* exec ids; id2: of the next page, when it crosses, else 0 */
-    _Atomic bool dead;
     uint16_t lo, hi;                /* guest bytes, as offsets from the page's start; hi > PAGE_SIZE: it crosses */
-    CodePage *page[2];              /* [1]: NULL unless it crosses */
-    Unit *next[2], **at[2];         /* in the pages' lists */
+    _Atomic bool dead;
     CodeRegion *region;
     const void *host, *host_checked;    /* entries; the interpreter's units: host is the Unit itself */
+    CodePage *page[2];              /* [1]: NULL unless it crosses */
+    Unit *next[2], **at[2];         /* in the pages' lists */
+    Shape *shape;
     IrProg *prog;                   /* interpreter, lockstep */
     IrUnit *ir;                     /* lockstep */
     uint32_t runs;                  /* lockstep: how often it ran, up to a bound */
     uint32_t hot, hot_end, cold, cold_end;  /* offsets in the cache */
     Exit *exits, *incoming;
-    X64Site *sites;
-    uint16_t *mark_off;             /* guest offset in the page of each mark */
-    uint16_t nexits, nmarks;
-    uint32_t nsites;
+    uint16_t nexits;
 };
 
 /* ---- a piece of the cache, evicted as a whole */
@@ -87,7 +100,7 @@ struct CodeRegion {
 
 typedef struct JitStats {
     uint64_t units, insns, guest_bytes, hot_bytes, cold_bytes, invalidated, evicted_units, evictions, translate_ns;
-    uint64_t revocations;
+    uint64_t revocations, copies;
 } JitStats;
 
 struct Jit {
@@ -99,6 +112,7 @@ struct Jit {
     /* cache.c */
     uint8_t *rw; intptr_t delta; uint64_t size, region_size;
     CodeRegion *regions; int nregions, current, started;
+    GPtrArray *slabs, *chunks;          /* memory of units: mapped, and what of it is free */
     X64Stubs *stubs;
     X64Emitter *emitter;
     IrUnit ir;                      /* the unit being translated */
@@ -127,9 +141,10 @@ struct JitVcpu {
 /* ---- cache.c: memory */
 Err *cache_new(Jit *j, uint64_t size, bool code);
 void cache_free(Jit *j);
+void *cache_map(uint64_t size);             /* zeroed memory of the host, in large pages if it can be; NULL: there is none */
 /* Makes room for translation: the current region has some, after this. Evicts; called without the lock, outside code. */
 void cache_next_region(Jit *j, TcgVcpu *t, int full);
-void *region_alloc(CodeRegion *r, size_t size);     /* zeroed; until the region is evicted */
+Unit *region_unit(Jit *j, CodeRegion *r);           /* zeroed memory for one; until the region is evicted */
 void region_add(CodeRegion *r, Unit *u);
 Unit *cache_unit_at(Jit *j, uint64_t site);         /* whose code a host return address is in; NULL: none. Without the lock */
 static inline CodeRegion *cache_region(Jit *j) { return &j->regions[j->current]; }
@@ -149,6 +164,14 @@ void unit_publish(Jit *j, Unit *u);         /* under the lock */
 void unit_unhash(Jit *j, Unit *u);          /* under the lock */
 int unit_site_mark(const Jit *j, const Unit *u, uint64_t site);     /* -1: no such site */
 uint64_t unit_mark_pc(const Unit *u, int mark);
+
+/* ---- shape.c; under the lock */
+Shape *shape_new(const IrUnit *ir, const X64Code *c /* NULL: no code */);
+void shape_hang(Shape *s, CodePage *p, uint64_t mode, unsigned lo, unsigned hi);     /* to be found there */
+Shape *shape_find(CodePage *p, uint64_t mode, unsigned lo);     /* one with a unit to copy; or NULL */
+void shape_add(Shape *s, Unit *u);          /* u is of that shape */
+void shape_died(Unit *u);
+void shape_free(Unit *u);                   /* u's memory goes away */
 
 /* ---- link.c; under the lock */
 void exit_link(Jit *j, Exit *x, Unit *to);

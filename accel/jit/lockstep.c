@@ -163,6 +163,7 @@ static void report_registers(const Lockstep *k, FILE *f)
 static void report_unit(const Lockstep *k, const Unit *u, FILE *f)
 {
     Jit *j = jit_of(k->t);
+    const Shape *s = u->shape;
     Dump d = { .isa = k->t->v->isa, .ir = u->ir, .page = jit_page_bytes(u->page[0]),
                .next_page = u->page[1] ? jit_page_bytes(u->page[1]) : NULL };
 
@@ -172,9 +173,10 @@ static void report_unit(const Lockstep *k, const Unit *u, FILE *f)
     fprintf(f, "out of line\n");
     dump_host(f, j->rw + u->cold, u->cold_end - u->cold, (uint64_t)(j->rw + j->delta) + u->cold, 2);
     fprintf(f, "where host code may call C\n");
-    for (unsigned n = 0; n < u->nsites; n++)
+    for (unsigned n = 0; n < s->nsites; n++)
         fprintf(f, "  %#" PRIx64 "  in the guest's %#" PRIx64 "\n",
-                (uint64_t)(j->rw + j->delta) + u->sites[n].off, unit_mark_pc(u, u->sites[n].mark));
+                (uint64_t)(j->rw + j->delta) + (n < s->nhot_sites ? u->hot : u->cold) + s->sites[n].off,
+                unit_mark_pc(u, s->sites[n].mark));
 }
 
 static void report(const Lockstep *k, const Unit *u, const char *what)
@@ -276,7 +278,7 @@ static bool agree(Lockstep *k, const Unit *u, IrExit want, IrExit got)
     }
     if (same) {
         k->stats.units++;
-        k->stats.insns += u->nmarks;
+        k->stats.insns += u->shape->nmarks;
     } else {
         report(k, u, what->str);
     }

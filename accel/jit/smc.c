@@ -85,6 +85,7 @@ static void page_remove(Unit *u, int which)
 void unit_kill(Jit *j, Unit *u, TcgVcpu *t)
 {
     atomic_store(&u->dead, true);
+    shape_died(u);
     unit_unhash(j, u);
     unit_unlink(j, u);
     for (int which = 0; which < 2; which++)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-src += accel/jit/dump.c accel/jit/lockstep.c accel/jit/lockstep-mem.c
+src += accel/jit/shape.c accel/jit/dump.c accel/jit/lockstep.c accel/jit/lockstep-mem.c

@@ -50,17 +50,6 @@ static void list_add(Unit *u, int which, CodePage *p)
     p->units[which] = u;
 }
 
-static void keep_marks(CodeRegion *r, Unit *u, const IrUnit *ir)
-{
-    uint64_t base = u->va & ~(uint64_t)(PAGE_SIZE - 1);
-
-    u->nmarks = ir->nmarks;
-    u->mark_off = region_alloc(r, ir->nmarks * sizeof(u->mark_off[0]));
-    for (int i = 0, n = 0; i < ir->n; i++)
-        if (ir->insns[i].op == IR_mark)
-            u->mark_off[n++] = ir->insns[i].imm - base;
-}
-
 static void keep_code(Work *w, Unit *u)
 {
     const X64Code *c = &w->code;
@@ -69,22 +58,41 @@ static void keep_code(Work *w, Unit *u)
 
     u->host = rx + c->entry;
     u->host_checked = rx + c->entry_checked;
-    u->hot = c->hot, u->hot_end = c->hot_end;
+    u->hot = c->entry_checked, u->hot_end = c->hot_end;
     u->cold = c->cold, u->cold_end = c->cold_end;
     r->hot.rw = w->j->rw + c->hot_end;
     r->cold.rw = w->j->rw + c->cold_end;
-    u->nsites = c->nsites;
-    u->sites = region_alloc(r, c->nsites * sizeof(X64Site));
-    if (c->nsites)
-        memcpy(u->sites, c->sites, c->nsites * sizeof(X64Site));
     u->nexits = c->nexits;
     u->exits = r->exits + r->nexits;
     r->nexits += c->nexits;
-    for (int i = 0; i < c->nexits; i++)
-        u->exits[i] = (Exit){ .from = u, .target = c->exits[i].target, .patch = c->exits[i].patch,
-                              .stub = c->exits[i].stub, .cross = c->exits[i].cross };
     w->j->stats.hot_bytes += c->hot_end - c->hot;
     w->j->stats.cold_bytes += c->cold_end - c->cold;
+}
+
+static void keep_exits(Work *w, Unit *u)
+{
+    for (int i = 0; i < u->nexits; i++) {
+        const X64Exit *x = &w->code.exits[i];
+
+        u->exits[i] = (Exit){ .from = u, .target = x->target, .patch = x->patch, .stub = x->stub, .cross = x->cross };
+    }
+}
+
+/* The copy's exits are where the original's are, seen from their areas. */
+static void copy_exits(Work *w, Unit *u, const Unit *from)
+{
+    Jit *j = w->j;
+    uint32_t number = (uint32_t)u->region->index << 16 | (uint32_t)(u->exits - u->region->exits);
+    uint32_t moved = u->hot - from->hot, cold_moved = u->cold - from->cold;
+
+    for (int i = 0; i < u->nexits; i++) {
+        const Exit *x = &from->exits[i];
+        bool in_cold = x->patch >= from->cold && x->patch < from->cold_end;
+
+        u->exits[i] = (Exit){ .from = u, .target = x->target + (u->va - from->va), .cross = x->cross,
+                              .patch = x->patch + (in_cold ? cold_moved : moved), .stub = x->stub + cold_moved };
+        x64_exit_init(j->rw, u->exits[i].patch, u->exits[i].stub, number + i);
+    }
 }
 
 static void keep_prog(Jit *j, CodeRegion *r, Unit *u, const IrUnit *ir)
@@ -105,11 +113,19 @@ static void keep_prog(Jit *j, CodeRegion *r, Unit *u, const IrUnit *ir)
     u->ir->cap_marks = ir->nmarks;
 }
 
-static Unit *publish(Work *w)
+/* May other addresses of the page get copies? What all address spaces share has one address. */
+static bool shares(const Work *w)
+{
+    return w->j->engine != ENGINE_INTERP && !w->e->global && !w->page2;
+}
+
+/* The unit that w has made or, if `from` is not NULL, copied. */
+static Unit *publish(Work *w, const Unit *from)
 {
     Jit *j = w->j;
     CodeRegion *r = cache_region(j);
-    Unit *u = region_alloc(r, sizeof(Unit));
+    Unit *u = region_unit(j, r);
+    Shape *s = from ? from->shape : shape_new(&j->ir, j->engine == ENGINE_INTERP ? NULL : &w->code);
 
     u->va = w->pc;
     u->mode = w->mode;
@@ -118,9 +134,16 @@ static Unit *publish(Work *w)
     u->lo = w->lo;
     u->hi = w->hi;
     u->region = r;
-    keep_marks(r, u, &j->ir);
-    if (j->engine != ENGINE_INTERP)
+    shape_add(s, u);
+    if (!from && s->nrelocs)
+        shape_hang(s, w->page, w->mode, w->lo, w->hi);
+    if (j->engine != ENGINE_INTERP) {
         keep_code(w, u);
+        if (from)
+            copy_exits(w, u, from);
+        else
+            keep_exits(w, u);
+    }
     if (j->engine != ENGINE_JIT)
         keep_prog(j, r, u, &j->ir);
     list_add(u, 0, w->page);
@@ -129,7 +152,8 @@ static Unit *publish(Work *w)
     region_add(r, u);
     unit_publish(j, u);
     j->stats.units++;
-    j->stats.insns += j->ir.nmarks;
+    j->stats.copies += from != NULL;
+    j->stats.insns += s->nmarks;
     j->stats.guest_bytes += w->hi - w->lo;
     return u;
 }
@@ -163,7 +187,7 @@ static bool emit(Work *w)
         .first_exit = (uint32_t)r->index << 16 | r->nexits, .exec_ctx = w->ctx, .xt_id = w->e->id,
         .xt_id2 = w->page2 ? w->id2 : 0, .one_vcpu = w->mode & MODE_ONE_VCPU,
         .ungrouped = w->mode & MODE_UNGROUPED,
-        .listing = log_on(LOG_OUT_ASM),
+        .movable = shares(w), .listing = log_on(LOG_OUT_ASM),
     };
     return x64_emit(j->emitter, &q, &w->code) && r->nexits + w->code.nexits <= REGION_EXITS;
 }
@@ -177,10 +201,46 @@ static void granules_back(CodePage *p, uint64_t was)
         page_settle(p);
 }
 
-static Result make(Work *w, Unit **out)
+enum { LOG_UNIT = LOG_IN_ASM | LOG_OP | LOG_OUT_ASM };
+
+/* A unit of the same bytes and mode, made for another virtual address; NULL: none that can be copied. */
+static const Unit *find_original(Work *w)
+{
+    Shape *s = shares(w) && !log_on(LOG_UNIT) ? shape_find(w->page, w->mode, w->pc & (PAGE_SIZE - 1)) : NULL;
+
+    if (!s)
+        return NULL;
+    w->lo = s->lo;
+    w->hi = s->hi;
+    /* The comparing engine runs the copy's code against IR of its own. */
+    if (w->j->engine == ENGINE_LOCKSTEP &&
+        translate_unit(w->t->v, &w->j->ir, w->pc, w->mode, jit_page_bytes(w->page), NULL, w->limits, &w->lo, &w->hi) <= 0)
+        return NULL;
+    return w->lo == s->lo && w->hi == s->hi ? s->latest : NULL;
+}
+
+/* The same as `make` for a unit that is a copy. Its bytes count as code already, as they do for the original. */
+static Result copy(Work *w, const Unit *from, Unit **out)
 {
     Jit *j = w->j;
-    uint64_t began = now_ns();
+    CodeRegion *r = cache_region(j);
+    const Shape *s = from->shape;
+    const uint8_t *rx = j->rw + j->delta;
+    X64Code original = {
+        .entry = (uint32_t)((const uint8_t *)from->host - rx), .entry_checked = from->hot, .hot_end = from->hot_end,
+        .cold = from->cold, .cold_end = from->cold_end, .relocs = s->relocs, .nrelocs = s->nrelocs, .nexits = from->nexits,
+    };
+    X64Request q = { .base = j->rw, .hot = r->hot, .cold = r->cold, .exec_ctx = w->ctx, .xt_id = w->e->id };
+
+    if (r->nexits + from->nexits > REGION_EXITS || !x64_copy(&q, &original, w->pc >> PAGE_BITS, w->pc - from->va, &w->code))
+        return TOO_SMALL;
+    *out = publish(w, from);
+    return MADE;
+}
+
+static Result make_unit(Work *w, Unit **out)
+{
+    Jit *j = w->j;
     CodePage *second = w->page2;
     const uint8_t *next = second ? jit_page_bytes(second) : NULL;
     Result result = MADE;
@@ -198,7 +258,7 @@ static Result make(Work *w, Unit **out)
         if (w->hi <= PAGE_SIZE)
             w->page2 = NULL;
         if (emit(w))
-            *out = publish(w);
+            *out = publish(w, NULL);
         else
             result = TOO_SMALL;
     }
@@ -212,11 +272,18 @@ static Result make(Work *w, Unit **out)
             atomic_store(&second->granules, (second == w->page ? atomic_load(&second->granules) : was2)
                                             | (w->page2 ? unit_granules(*out, 1) : 0));
     }
-    j->stats.translate_ns += now_ns() - began;
     return result;
 }
 
-enum { LOG_UNIT = LOG_IN_ASM | LOG_OP | LOG_OUT_ASM };
+static Result make(Work *w, Unit **out)
+{
+    uint64_t began = now_ns();
+    const Unit *from = find_original(w);
+    Result result = from ? copy(w, from, out) : make_unit(w, out);
+
+    w->j->stats.translate_ns += now_ns() - began;
+    return result;
+}
 
 static void log_unit(Work *w, const Unit *u)
 {

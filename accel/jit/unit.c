@@ -59,8 +59,13 @@ void pages_free(Jit *j)
         RamBlock *b = g_array_index(j->deep, RamBlock *, i);
         CodePages *c = pages_of(b);
 
-        for (uint64_t k = 0; k < b->size >> PAGE_BITS; k++)
-            g_free(atomic_load(&c->page[k]));
+        for (uint64_t k = 0; k < b->size >> PAGE_BITS; k++) {
+            CodePage *p = atomic_load(&c->page[k]);
+
+            if (p)
+                g_free(p->shapes);
+            g_free(p);
+        }
         g_free(c);
         b->code = NULL;
     }
@@ -195,15 +200,14 @@ static int find_site(const X64Site *s, int n, uint32_t off)
 int unit_site_mark(const Jit *j, const Unit *u, uint64_t site)
 {
     uint32_t off = site - j->delta - (uint64_t)j->rw;
-    int hot = 0;
+    const Shape *s = u->shape;
 
-    while (hot < (int)u->nsites && u->sites[hot].off <= u->hot_end)
-        hot++;
-    int mark = find_site(u->sites, hot, off);
-    return mark >= 0 ? mark : find_site(u->sites + hot, u->nsites - hot, off);
+    if (off > u->hot && off <= u->hot_end)
+        return find_site(s->sites, s->nhot_sites, off - u->hot);
+    return find_site(s->sites + s->nhot_sites, s->nsites - s->nhot_sites, off - u->cold);
 }
 
 uint64_t unit_mark_pc(const Unit *u, int mark)
 {
-    return (u->va & ~(uint64_t)(PAGE_SIZE - 1)) + u->mark_off[mark];
+    return (u->va & ~(uint64_t)(PAGE_SIZE - 1)) + u->shape->mark_off[mark];
 }

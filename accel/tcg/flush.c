@@ -65,7 +65,7 @@ void mmu_init(TcgVcpu *t)
     Mmu *m = &t->mmu;
 
     l2_init(&m->l2);
-    m->exec_stamp = 1;
+    m->exec_stamp = m->seen_all = 1;
     if (getrandom(&m->secret, sizeof(m->secret), 0) != sizeof(m->secret))
         m->secret = mix((uintptr_t)t ^ __builtin_ia32_rdtsc());
     for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++)
@@ -73,34 +73,6 @@ void mmu_init(TcgVcpu *t)
 }
 
 /* ---- executable mappings */
-
-static unsigned seen_bit(uint64_t va)
-{
-    return mix(va >> PAGE_BITS) % EXEC_SEEN_BITS;
-}
-
-void mmu_exec_found(TcgVcpu *t, uint64_t va, unsigned ctx, bool global)
-{
-    Mmu *m = &t->mmu;
-    unsigned bit = seen_bit(va);
-
-    m->used |= 1 << ctx;
-    if (m->id[ctx] == L2_PHYS)
-        return;
-    m->exec_seen[bit / 64] |= UINT64_C(1) << bit % 64;
-    if (!global && !m->exec_nonglobal[ctx]) {
-        m->exec_nonglobal[ctx] = true;
-        set_exec_key(t, ctx);
-        mmu_refresh_key(t);
-    }
-}
-
-static bool exec_seen(const Mmu *m, uint64_t va)
-{
-    unsigned bit = seen_bit(va);
-
-    return m->exec_seen[bit / 64] >> bit % 64 & 1;
-}
 
 static void drop_exec_tags(TcgVcpu *t, unsigned ctx)
 {
@@ -113,7 +85,7 @@ static void drop_exec_tag(TcgVcpu *t, uint64_t va)
     unsigned i = vpage % XT_SIZE;
 
     for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++)
-        if (t->mmu.used >> ctx & 1 && t->mmu.exec[ctx][i].vpage == vpage)
+        if (t->mmu.used >> ctx & 1 && t->env->xt[ctx][i] && t->mmu.exec[ctx][i].vpage == vpage)
             t->env->xt[ctx][i] = 0;
 }
 
@@ -125,6 +97,87 @@ static void exec_changed(TcgVcpu *t, int asid)
         t->mmu.exec_stamp++;
     else
         t->mmu.exec_asid[asid]++;
+}
+
+/*
+ * Kernels flush a page at each new mapping of it, hundreds of thousands, and often in all address spaces at once. The
+ * keys of those that never executed it stay: so pages that were executed are kept with their address space. What has an
+ * exec tag is always among them, since only a fetch without a tag comes by here. They are forgotten when all tags of the
+ * address space are dropped. A wrong one costs a key.
+ */
+static uint32_t seen_gen(const Mmu *m, uint32_t id)
+{
+    uint32_t g = m->seen_all * UINT32_C(0x9e3779b1);
+
+    return id == L2_GLOBAL ? g : g + m->seen_own * UINT32_C(0x85ebca6b) + m->seen_asid[id];
+}
+
+static bool seen_good(const Mmu *m, const SeenPage *s)
+{
+    return s->gen == seen_gen(m, s->id);
+}
+
+static SeenPage *seen_set(Mmu *m, uint64_t vpage)
+{
+    return m->seen[mix(vpage) % SEEN_SETS];
+}
+
+static void forget_seen(TcgVcpu *t, SeenPage *s)
+{
+    exec_changed(t, s->id == L2_GLOBAL ? -1 : (int)s->id);
+    s->gen = seen_gen(&t->mmu, s->id) - 1;
+}
+
+/* One that has no place takes another's, whose key changes and whose tag goes: of what is not kept nobody may know. */
+static void note_seen(TcgVcpu *t, uint64_t vpage, uint32_t id)
+{
+    Mmu *m = &t->mmu;
+    SeenPage *set = seen_set(m, vpage), *to = NULL;
+
+    for (int i = 0; i < SEEN_WAYS; i++) {
+        if (!seen_good(m, &set[i]))
+            to = to ? to : &set[i];
+        else if (set[i].vpage == vpage && set[i].id == id)
+            return;
+    }
+    if (!to) {
+        to = &set[m->seen_victim++ % SEEN_WAYS];
+        drop_exec_tag(t, to->vpage << PAGE_BITS);
+        forget_seen(t, to);
+        mmu_keys(t);
+    }
+    *to = (SeenPage){ vpage, id, seen_gen(m, id) };
+}
+
+/* The page is mapped otherwise in that address space (-1: in all). */
+static void flush_seen(TcgVcpu *t, uint64_t vpage, int asid)
+{
+    SeenPage *set = seen_set(&t->mmu, vpage);
+    bool any = false;
+
+    for (int i = 0; i < SEEN_WAYS; i++) {
+        if (set[i].vpage != vpage || !seen_good(&t->mmu, &set[i]) || (asid >= 0 && set[i].id != (uint32_t)asid))
+            continue;
+        forget_seen(t, &set[i]);
+        any = true;
+    }
+    if (any)
+        mmu_keys(t);
+}
+
+void mmu_exec_found(TcgVcpu *t, uint64_t va, unsigned ctx, bool global)
+{
+    Mmu *m = &t->mmu;
+
+    m->used |= 1 << ctx;
+    if (m->id[ctx] == L2_PHYS)
+        return;
+    note_seen(t, va >> PAGE_BITS, global ? L2_GLOBAL : m->id[ctx]);
+    if (!global && !m->exec_nonglobal[ctx]) {
+        m->exec_nonglobal[ctx] = true;
+        set_exec_key(t, ctx);
+        mmu_refresh_key(t);
+    }
 }
 
 /* ---- flushes of the inline tables */
@@ -174,8 +227,8 @@ void mmu_flush_everything(TcgVcpu *t)
         m->id[ctx] = id_now(t, ctx);        /* a reset changes address spaces without saying so */
         drop_ctx(t, ctx);
     }
-    memset(m->exec_seen, 0, sizeof(m->exec_seen));
     m->phys_stamp++;
+    m->seen_all++;
     exec_changed(t, -1);
     mmu_keys(t);
 }
@@ -198,7 +251,7 @@ static void flush_virtual(TcgVcpu *t)
     for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++)
         if (m->id[ctx] != L2_PHYS)
             drop_ctx(t, ctx);
-    memset(m->exec_seen, 0, sizeof(m->exec_seen));
+    m->seen_all++;
     exec_changed(t, -1);
     mmu_keys(t);
 }
@@ -224,6 +277,10 @@ static void flush_asid_own(TcgVcpu *t, int asid)
         log_line("mmu: vCPU %d: flush of asid %d", t->v->index, asid);
     l2_flush_asid(&m->l2, asid);
     exec_changed(t, asid);
+    if (asid < 0)
+        m->seen_own++;
+    else
+        m->seen_asid[asid]++;
     for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++) {
         if (!(m->used >> ctx & 1) || m->id[ctx] == L2_PHYS || (asid >= 0 && m->id[ctx] != (uint32_t)asid))
             continue;
@@ -274,11 +331,8 @@ static void flush_page(Vcpu *v, uint64_t va, int asid)
     for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++)
         if (m->used >> ctx & 1 && m->id[ctx] != L2_PHYS && (asid < 0 || m->id[ctx] == (uint32_t)asid))
             drop_inline_page(t, ctx, va, asid < 0);
-    if (exec_seen(m, va)) {
-        drop_exec_tag(t, va);
-        exec_changed(t, asid);
-        mmu_keys(t);
-    }
+    drop_exec_tag(t, va);
+    flush_seen(t, va >> PAGE_BITS, asid);
 }
 
 /* ---- what changed otherwise */

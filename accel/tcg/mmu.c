@@ -464,7 +464,7 @@ const ExecEntry *mmu_exec(TcgVcpu *t, uint64_t va, unsigned ctx, bool raise)
         return &t->mmu.exec_once;
     }
     *e = (ExecEntry){ vpage, page, id, p->global };
-    t->env->xt[ctx][i] = id;
     mmu_exec_found(t, va, ctx, p->global);
+    t->env->xt[ctx][i] = id;
     return e;
 }

@@ -68,7 +68,9 @@ typedef struct ExecEntry {
 /* Why an instruction is done again by the interpreter, instead of being entered as a fault. */
 typedef enum Retry { RETRY_NONE, RETRY_SINGLE, RETRY_ALONE, RETRY_WATCHED } Retry;
 
-enum { EXEC_SEEN_BITS = 65536 };
+/* A virtual page that was executed, and whose (an ASID, or L2_GLOBAL). gen: of what flushes it from here (flush.c). */
+enum { SEEN_SETS = 8192, SEEN_WAYS = 4 };
+typedef struct SeenPage { uint64_t vpage; uint32_t id, gen; } SeenPage;
 
 /*
  * The memory of one vCPU, shared by both engines. Only its own thread touches
@@ -86,7 +88,9 @@ typedef struct Mmu {
     uint64_t exec_key[MMU_CTXS];
     uint32_t exec_stamp, phys_stamp;            /* last change of any executable mapping; of physical contexts */
     uint32_t exec_asid[L2_ASIDS];               /* of one in that address space */
-    uint64_t exec_seen[EXEC_SEEN_BITS / 64];    /* virtual pages that may have been executed, hashed */
+    SeenPage seen[SEEN_SETS][SEEN_WAYS] __attribute__((aligned(64)));
+    unsigned seen_victim;
+    uint32_t seen_all, seen_own, seen_asid[L2_ASIDS];   /* flushes: of everything virtual; of all ASIDs' own pages; of one's */
     uint64_t secret;                            /* makes keys unguessable: equal keys run each other's code */
     Retry    retry;                             /* set with env->fault */
     bool     alone;                             /* every other vCPU stands still for this instruction */

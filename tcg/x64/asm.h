@@ -17,7 +17,15 @@
 
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
 
-typedef struct Asm { uint8_t *p; } Asm;
+/*
+ * What code depends on besides its own bytes: places of rel32 fields, which change when code moves against their targets,
+ * and of constants of 64 bits that are guest addresses. One that is full has lost some.
+ */
+enum { ASM_NOTES = 4096 };
+typedef struct AsmNotes { uint8_t *rel[ASM_NOTES], *pc[ASM_NOTES]; int nrel, npc; bool full; } AsmNotes;
+
+/* notes: NULL, or where calls and jumps beyond [start, p) are noted. */
+typedef struct Asm { uint8_t *p, *start; AsmNotes *notes; } Asm;
 
 /* The r/m operand: a register, or memory at base + (index << scale) + disp. */
 typedef struct Rm {
@@ -326,7 +334,27 @@ static inline void asm_set_rel32(uint8_t *at, const uint8_t *to)
 
     memcpy(at, &rel, 4);
 }
-static inline void asm_rel32(Asm *a, const uint8_t *to) { asm_set_rel32(a->p, to); a->p += 4; }
+static inline void asm_note_rel32(AsmNotes *n, uint8_t *at)
+{
+    if (n->nrel < ASM_NOTES)
+        n->rel[n->nrel++] = at;
+    else
+        n->full = true;
+}
+static inline void asm_rel32(Asm *a, const uint8_t *to)
+{
+    if (a->notes)
+        asm_note_rel32(a->notes, a->p);
+    asm_set_rel32(a->p, to);
+    a->p += 4;
+}
+/* May a jump to there have the short form? Not between areas, whose distance may change. */
+static inline bool asm_short(const Asm *a, const uint8_t *to)
+{
+    intptr_t rel = to - (a->p + 2);
+
+    return rel == (int8_t)rel && (!a->notes || (to >= a->start && to < a->p));
+}
 static inline void asm_call(Asm *a, const uint8_t *to) { asm_8(a, 0xe8); asm_rel32(a, to); }
 static inline void asm_call_rm(Asm *a, Rm m) { asm_op(a, 0xff, 2, m); }
 static inline void asm_jmp_rm(Asm *a, Rm m) { asm_op(a, 0xff, 4, m); }
@@ -335,7 +363,7 @@ static inline void asm_jmp(Asm *a, const uint8_t *to)
 {
     intptr_t rel = to - (a->p + 2);
 
-    if (rel == (int8_t)rel) {
+    if (asm_short(a, to)) {
         asm_8(a, 0xeb);
         asm_8(a, rel);
     } else {
@@ -347,7 +375,7 @@ static inline void asm_jcc(Asm *a, unsigned cc, const uint8_t *to)
 {
     intptr_t rel = to - (a->p + 2);
 
-    if (rel == (int8_t)rel) {
+    if (asm_short(a, to)) {
         asm_8(a, 0x70 | cc);
         asm_8(a, rel);
     } else {

@@ -108,6 +108,41 @@ static void free_val(X64Emitter *e, IrRef ref)
 
 /* ---- operands */
 
+/*
+ * Does the instruction being lowered only load the guest address r, whole? Others may compute with a part of it, or in
+ * ways that depend on its value.
+ */
+static bool loads_whole(const X64Emitter *e, IrRef r)
+{
+    const IrInsn *i = &e->u->insns[e->idx];
+
+    switch (i->op) {
+    case IR_mov:
+        return i->type == IR_I64;
+    case IR_ld: case IR_st: case IR_lr: case IR_sc: case IR_amo: case IR_cas:
+        return i->b != r && i->c != r;
+    default:
+        return i->op == IR_goind || i->op == IR_call;
+    }
+}
+
+void x64_mov_pc(X64Emitter *e, Asm *a, int reg, uint64_t pc)
+{
+    AsmNotes *n = e->notes;
+
+    asm_mov_imm(a, reg, pc);
+    if (imm_fits(pc) || pc == (uint32_t)pc || n->npc == ASM_NOTES)
+        e->fixed = true;
+    else
+        n->pc[n->npc++] = a->p - 8;
+}
+
+void x64_set_rel32(X64Emitter *e, uint8_t *at, const uint8_t *to)
+{
+    asm_note_rel32(e->notes, at);
+    asm_set_rel32(at, to);
+}
+
 Opnd x64_use(X64Emitter *e, IrRef r)
 {
     Opnd o = { .kind = O_MEM };
@@ -144,13 +179,18 @@ Opnd x64_use(X64Emitter *e, IrRef r)
     default:
         o.kind = O_IMM;
         o.imm = r == IR_NONE ? 0 : ir_const(e->u, r);
+        o.pc = ir_tag(r) == IR_PCIMM;
+        if (o.pc && !loads_whole(e, r))
+            e->fixed = true;
     }
     return o;
 }
 
 void x64_load(X64Emitter *e, Asm *a, int reg, Opnd o)
 {
-    if (o.kind == O_IMM)
+    if (o.kind == O_IMM && o.pc)
+        x64_mov_pc(e, a, reg, o.imm);
+    else if (o.kind == O_IMM)
         asm_mov_imm(a, reg, o.imm);
     else if (!opnd_is(o, reg))
         asm_mov(a, 1, reg, o.rm);
@@ -395,6 +435,15 @@ static void lower_insn(X64Emitter *e, const IrInsn *i)
     e->busy = 0;
 }
 
+/* Of `cmp dword [rbp + disp32], imm32`, which begins with two other bytes. */
+void x64_set_tag(uint8_t *entry, unsigned ctx, uint64_t vpage, uint32_t id)
+{
+    int32_t disp = ENV_DISP(xt) + (int32_t)(ctx * XT_SIZE + (vpage & (XT_SIZE - 1))) * 4;
+
+    memcpy(entry + 2, &disp, 4);
+    memcpy(entry + 6, &id, 4);
+}
+
 /* Leaves unless the tag of that virtual page is `id`: is it still mapped to the page that the unit was made from? */
 static void emit_tag_check(X64Emitter *e, uint64_t vpage, uint32_t id)
 {
@@ -405,7 +454,7 @@ static void emit_tag_check(X64Emitter *e, uint64_t vpage, uint32_t id)
     asm_op(&e->hot, 0x81, ALU_CMP, rm_mem(RBP, disp));     /* always with imm32: 16 bytes with the jne */
     asm_32(&e->hot, id);
     jcc = asm_jcc32(&e->hot, X_NE);
-    asm_set_rel32(jcc, e->cold.p);
+    x64_set_rel32(e, jcc, e->cold.p);
     x64_leave(e, &e->cold, EXIT_NEXT, e->u->pc);
 }
 
@@ -426,7 +475,7 @@ static void resolve(X64Emitter *e)
 {
     for (int n = 0; n < e->fixups.n; n++) {
         if (e->fixups.v[n].label->at)
-            asm_set_rel32(e->fixups.v[n].rel32, e->fixups.v[n].label->at);
+            x64_set_rel32(e, e->fixups.v[n].rel32, e->fixups.v[n].label->at);
         else
             e->bad = true;
     }
@@ -438,8 +487,10 @@ static void begin(X64Emitter *e, const X64Request *r)
 
     e->r = r;
     e->u = u;
-    e->hot.p = r->hot.rw;
-    e->cold.p = r->cold.rw;
+    e->hot = (Asm){ r->hot.rw, r->hot.rw, e->notes };
+    e->cold = (Asm){ r->cold.rw, r->cold.rw, e->notes };
+    e->notes->nrel = e->notes->npc = 0;
+    e->notes->full = e->fixed = false;
     e->idx = e->mark = -1;
     e->pc = u->pc;
     e->busy = e->spills = 0;
@@ -481,6 +532,10 @@ static void finish(X64Emitter *e, X64Code *out)
     out->nsites = e->sites.n;
     out->marks = e->marks.v;
     out->nmarks = e->marks.n;
+    out->nhot_sites = e->sites.n - e->cold_sites.n;
+    out->movable = r->movable && x64_relocs(e, r->base + out->entry_checked);
+    out->relocs = e->relocs.v;
+    out->nrelocs = e->relocs.n;
 }
 
 bool x64_emit(X64Emitter *e, const X64Request *r, X64Code *out)
@@ -523,6 +578,7 @@ X64Emitter *x64_emitter_new(X64Stubs *s, const IrGuest *g)
     e->s = s;
     e->g = g;
     e->labels = g_new0(Label, LABEL_HASH);
+    e->notes = g_new(AsmNotes, 1);
     return e;
 }
 
@@ -532,6 +588,8 @@ void x64_emitter_free(X64Emitter *e)
         return;
     g_free(e->vals);
     g_free(e->labels);
+    g_free(e->notes);
+    g_free(e->relocs.v);
     g_free(e->listing);
     g_free(e->member);
     g_free(e->groups.v);

@@ -27,7 +27,7 @@ void x64_site(X64Emitter *e, bool cold)
 
 void x64_leave(X64Emitter *e, Asm *a, IrExit why, uint64_t pc)
 {
-    asm_mov_imm(a, RAX, pc);
+    x64_mov_pc(e, a, RAX, pc);
     asm_jmp(a, e->s->leave[why]);
 }
 
@@ -60,10 +60,12 @@ static unsigned patch_pad(const uint8_t *p)
 static void slide(Asm *a, uint8_t *from, unsigned n)
 {
     size_t len = (size_t)(a->p - from);
-    Asm pad = { from };
+    Asm pad = { .p = from };
 
     if (!n)
         return;
+    for (int i = a->notes->npc; i-- > 0 && a->notes->pc[i] >= from && a->notes->pc[i] < a->p; )
+        a->notes->pc[i] += n;
     memmove(from + n, from, len);
     asm_nop(&pad, n);
     a->p += n;
@@ -88,13 +90,13 @@ static void add_exit(X64Emitter *e, uint8_t *field, uint64_t target, bool call)
     Asm *c = &e->cold;
     uint32_t number = e->r->first_exit + (uint32_t)e->exits.n;
 
-    asm_set_rel32(field, c->p);
+    asm_set_rel32(field, c->p);         /* not noted: what it leads to now is not what it will lead to */
     *VEC_PUSH(e->exits) = (X64Exit){
         .target = target, .patch = (uint32_t)(field - e->r->base), .stub = (uint32_t)(c->p - e->r->base),
         .cross = (target ^ e->u->pc) & e->u->page_mask, .call = call,
     };
     asm_mov_imm(c, RAX, number);
-    asm_mov_imm(c, RCX, target);
+    x64_mov_pc(e, c, RCX, target);
     asm_jmp(c, e->s->link);
 }
 
@@ -104,7 +106,7 @@ static void jump_to(X64Emitter *e, uint8_t *field, Label *l, uint64_t target, bo
     if (!l)
         add_exit(e, field, target, call);
     else if (l->at)
-        asm_set_rel32(field, l->at);
+        x64_set_rel32(e, field, l->at);
     else
         *VEC_PUSH(e->fixups) = (Fixup){ field, l };
 }
@@ -193,7 +195,7 @@ static bool only_waits(const X64Emitter *e, const Label *l)
 static void count_wait(X64Emitter *e, uint64_t target)
 {
     asm_alu_imm(&e->hot, ALU_SUB, 0, ENV_RM(spin), 1);
-    asm_set_rel32(asm_jcc32(&e->hot, X_S), cold_leave(e, EXIT_POLL, target));
+    x64_set_rel32(e, asm_jcc32(&e->hot, X_S), cold_leave(e, EXIT_POLL, target));
 }
 
 /* poll; then to the target, or leave. Nothing falls through. */
@@ -205,7 +207,7 @@ static void poll_and_go(X64Emitter *e, uint64_t target)
         count_wait(e, target);
     cmp_poll(&e->hot);
     jcc_to(e, X_E, target, from);
-    asm_set_rel32(asm_jmp32(&e->hot), cold_leave(e, EXIT_POLL, target));
+    x64_set_rel32(e, asm_jmp32(&e->hot), cold_leave(e, EXIT_POLL, target));
 }
 
 /* ---- marks */
@@ -246,7 +248,7 @@ static void leave_by_branch(X64Emitter *e, unsigned cc, uint64_t target)
 {
     Asm *c = &e->cold;
 
-    asm_set_rel32(asm_jcc32(&e->hot, cc), c->p);
+    x64_set_rel32(e, asm_jcc32(&e->hot, cc), c->p);
     x64_pins_out(e, c);
     if (backward(e, target)) {
         uint8_t *go;
@@ -291,7 +293,7 @@ void x64_lower_gopc(X64Emitter *e, const IrInsn *i)
 void x64_lower_poll(X64Emitter *e, const IrInsn *i)
 {
     cmp_poll(&e->hot);
-    asm_set_rel32(asm_jcc32(&e->hot, X_NE), cold_leave(e, EXIT_POLL, i->imm));
+    x64_set_rel32(e, asm_jcc32(&e->hot, X_NE), cold_leave(e, EXIT_POLL, i->imm));
 }
 
 void x64_lower_exit(X64Emitter *e, const IrInsn *i)
@@ -301,13 +303,14 @@ void x64_lower_exit(X64Emitter *e, const IrInsn *i)
 
 /* ---- calls and returns */
 
-/* Clobbers rdx. */
-static void push_const(Asm *a, uint64_t v)
+/* A guest address. Clobbers rdx. */
+static void push_pc(X64Emitter *e, Asm *a, uint64_t v)
 {
     if (imm_fits(v)) {
+        e->fixed = true;
         asm_push_imm(a, (int32_t)v);
     } else {
-        asm_mov_imm(a, RDX, v);
+        x64_mov_pc(e, a, RDX, v);
         asm_push(a, RDX);
     }
 }
@@ -322,7 +325,7 @@ static void push_link(X64Emitter *e, uint64_t link)
         ir_const(e->u, prev->a) == link && e->slot[ir_index(prev->d)].reg >= 0) {
         asm_push(a, e->slot[ir_index(prev->d)].reg);
     } else {
-        push_const(a, link);
+        push_pc(e, a, link);
     }
 }
 
@@ -346,7 +349,7 @@ void x64_lower_callpc(X64Emitter *e, const IrInsn *i)
 
     if (backward(e, i->imm)) {
         cmp_poll(a);
-        asm_set_rel32(asm_jcc32(a, X_NE), cold_leave(e, EXIT_POLL, i->imm));
+        x64_set_rel32(e, asm_jcc32(a, X_NE), cold_leave(e, EXIT_POLL, i->imm));
     }
     push_link(e, i->imm2);
     if (!l)
@@ -378,10 +381,10 @@ static void lower_jump(X64Emitter *e)
     Rm host;
 
     cmp_poll(&e->hot);
-    asm_set_rel32(asm_jcc32(&e->hot, X_NE), e->s->leave[EXIT_POLL]);
+    x64_set_rel32(e, asm_jcc32(&e->hot, X_NE), e->s->leave[EXIT_POLL]);
     host = probe(e, &miss);
     asm_jmp_rm(&e->hot, host);
-    asm_set_rel32(miss, e->s->ind_miss);
+    x64_set_rel32(e, miss, e->s->ind_miss);
 }
 
 /* Its last instruction is the call: x64_return_site follows. */
@@ -392,14 +395,14 @@ static void lower_call_ind(X64Emitter *e, uint64_t link)
     Rm host;
 
     cmp_poll(a);
-    asm_set_rel32(asm_jcc32(a, X_NE), e->s->leave[EXIT_POLL]);
+    x64_set_rel32(e, asm_jcc32(a, X_NE), e->s->leave[EXIT_POLL]);
     host = probe(e, &miss);
     push_link(e, link);
     asm_call_rm(a, host);
-    asm_set_rel32(miss, c->p);
-    push_const(c, link);
+    x64_set_rel32(e, miss, c->p);
+    push_pc(e, c, link);
     lea = asm_lea_rip(c, RCX);          /* as the call would have pushed it */
-    asm_set_rel32(lea, a->p);
+    x64_set_rel32(e, lea, a->p);
     asm_push(c, RCX);
     asm_jmp(c, e->s->ind_miss);
 }
@@ -424,7 +427,7 @@ static void lower_ret(X64Emitter *e, const IrInsn *i)
     int r = x64_in_reg(e, o);
 
     asm_alu_to(&e->hot, ALU_CMP, 1, rm_mem(RSP, 8), r);
-    asm_set_rel32(asm_jcc32(&e->hot, X_NE), e->cold.p);
+    x64_set_rel32(e, asm_jcc32(&e->hot, X_NE), e->cold.p);
     asm_ret(&e->hot);
     if (r != RAX)
         asm_mov(&e->cold, 1, RAX, rm_reg(r));

@@ -79,6 +79,8 @@ void x64_lower_mov(X64Emitter *e, const IrInsn *i)
     r = x64_dst(e, i);
     if (a.kind == O_IMM && a.imm == 0)
         asm_xor_self(&e->hot, r);
+    else if (a.kind == O_IMM && w)
+        x64_load(e, &e->hot, r, a);
     else if (!w || !opnd_is(a, r))
         load_w(&e->hot, w, r, a);
     x64_put(e, i, r);
@@ -538,7 +540,7 @@ void x64_lower_mulhsu(X64Emitter *e, const IrInsn *i)
 /* Hot code at `jcc`, a jcc32's rel32, goes here into the cold area. */
 static void cold_here(X64Emitter *e, uint8_t *jcc)
 {
-    asm_set_rel32(jcc, e->cold.p);
+    x64_set_rel32(e, jcc, e->cold.p);
 }
 
 static void div_unsigned(X64Emitter *e, const IrInsn *i, bool rem)

@@ -32,7 +32,10 @@ static int address(X64Emitter *e, const IrInsn *i)
         o = x64_use(e, i->a);
     }
     if (o.kind == O_IMM) {
-        asm_mov_imm(a, RAX, o.imm + disp);
+        if (o.pc)
+            x64_mov_pc(e, a, RAX, o.imm + disp);
+        else
+            asm_mov_imm(a, RAX, o.imm + disp);
     } else if (!imm_fits(disp)) {
         bool in_rax = opnd_is(o, RAX);
 
@@ -71,7 +74,7 @@ static int lookup_table(X64Emitter *e, const IrInsn *i, unsigned how, unsigned s
 
     _Static_assert(sizeof(TlbEntry) == 32, "the index is shifted by 5");
     if (how & LOOK_NEVER) {
-        asm_set_rel32(asm_jmp32(a), e->cold.p);
+        x64_set_rel32(e, asm_jmp32(a), e->cold.p);
         return va;
     }
     asm_rorx(a, 0, RCX, rm_reg(va), ENV_PAGE_BITS - 5);
@@ -84,7 +87,7 @@ static int lookup_table(X64Emitter *e, const IrInsn *i, unsigned how, unsigned s
     } else {
         asm_alu_imm(a, ALU_CMP, 1, rm_reg(RDX), 4096 - (int)span);
     }
-    asm_set_rel32(asm_jcc32(a, X_A), e->cold.p);
+    x64_set_rel32(e, asm_jcc32(a, X_A), e->cold.p);
     asm_mov(a, 1, RCX, rm_sib(RBP, RCX, 0, tlb + (int32_t)offsetof(TlbEntry, addend)));
     return va;
 }
@@ -107,7 +110,7 @@ static int lookup_site(X64Emitter *e, const IrInsn *i, unsigned how, unsigned sp
     asm_mov(a, 1, RDX, rm_reg(va));
     asm_alu(a, ALU_XOR, 1, RDX, page);
     asm_alu_imm(a, ALU_CMP, 1, rm_reg(RDX), 4096 - (int)span);
-    asm_set_rel32(asm_jcc32(a, X_A), c->p);
+    x64_set_rel32(e, asm_jcc32(a, X_A), c->p);
     asm_mov(a, 1, RCX, addend);
 
     asm_rorx(c, 0, RCX, rm_reg(va), ENV_PAGE_BITS - 5);
@@ -123,7 +126,7 @@ static int lookup_site(X64Emitter *e, const IrInsn *i, unsigned how, unsigned sp
     asm_store(c, 3, addend, RCX);
     asm_store_imm(c, 0, rm_mem(RBP, ENV_DISP(site_used) + (int32_t)ctx), 1);
     asm_jmp(c, a->p);
-    asm_set_rel32(miss, c->p);
+    x64_set_rel32(e, miss, c->p);
     return va;
 }
 
@@ -184,7 +187,7 @@ static void lead_group(X64Emitter *e, const IrInsn *i, const MemGroup *g)
     x64_pins_in(e, c);
     asm_lea(c, 1, RCX, rm_mem(RAX, -g->min));
     asm_jmp(c, a->p);
-    asm_set_rel32(refused, c->p);
+    x64_set_rel32(e, refused, c->p);
     x64_leave(e, c, EXIT_UNGROUPED, e->pc);
     asm_store(a, 3, env_group(g->place), RCX);
 }

@@ -58,6 +58,7 @@ typedef struct Opnd {
     OpndKind kind;
     Rm rm;                      /* O_REG, O_MEM */
     uint64_t imm;               /* O_IMM */
+    bool pc;                    /* O_IMM: a guest address */
 } Opnd;
 static inline int opnd_reg(Opnd o) { return o.kind == O_REG ? o.rm.base : -1; }
 static inline bool opnd_is(Opnd o, int reg) { return o.kind == O_REG && o.rm.base == reg; }
@@ -123,6 +124,8 @@ struct X64Emitter {
     Label *labels;              /* open hash by pc; entries of other generations are empty */
     uint32_t gen;
     bool bad;                   /* more than the backend can hold: see x64_emit */
+    bool fixed;                 /* its code is good for this virtual address only */
+    AsmNotes *notes;
 
     bool grouped;               /* may accesses be grouped in this unit? */
     GroupUse *member; int cap_member;   /* of each instruction */
@@ -132,6 +135,7 @@ struct X64Emitter {
     X64_VEC(X64Exit) exits;
     X64_VEC(X64Site) sites, cold_sites;
     X64_VEC(X64Mark) marks;
+    X64_VEC(uint32_t) relocs;
     uint32_t *listing; int cap_listing;
 };
 
@@ -157,6 +161,13 @@ void x64_put(X64Emitter *e, const IrInsn *i, int reg);     /* d = reg, as x64_ds
 Rm   x64_dst_home(X64Emitter *e, const IrInsn *i);         /* d's memory, if d is an unpinned slot; else !is_mem */
 /* May i's operation be done on d's home at once? Not one of 32 bits on 64, whose upper half must become 0. */
 bool x64_in_memory(const X64Emitter *e, const IrInsn *i, Rm home);
+
+void x64_set_rel32(X64Emitter *e, uint8_t *at, const uint8_t *to);
+void x64_mov_pc(X64Emitter *e, Asm *a, int reg, uint64_t pc);     /* reg = a guest address */
+/* The compare at a checked entry: with the exec tag of vpage in that context. */
+void x64_set_tag(uint8_t *entry, unsigned ctx, uint64_t vpage, uint32_t id);
+/* copy.c: what x64_copy has to know of the unit just emitted, whose checked entry is at hot. False: it can't be copied. */
+bool x64_relocs(X64Emitter *e, const uint8_t *hot);
 
 static inline bool x64_is_val(IrRef r) { return ir_tag(r) == IR_VAL; }
 static inline int x64_w(const IrInsn *i) { return i->type != IR_I32; }

@@ -76,6 +76,9 @@ typedef struct X64Code {
     const X64Exit *exits; int nexits;
     const X64Site *sites; int nsites;           /* ascending by off within hot and within cold */
     const X64Mark *marks; int nmarks;
+    int nhot_sites;
+    bool movable;               /* x64_copy can make it again elsewhere, by these: */
+    const uint32_t *relocs; int nrelocs;
 } X64Code;
 
 typedef struct X64Emitter X64Emitter;
@@ -94,14 +97,26 @@ typedef struct X64Request {
                                    that page's tag for this too */
     bool ungrouped;             /* every memory access is checked by itself; never leaves with EXIT_UNGROUPED; standard pins */
     bool stir;                  /* for tests: the unit gets pins of its own however little it gains */
+    bool movable;               /* X64Code.movable is wanted */
     bool listing;               /* keep IR index -> host offset for dumps */
 } X64Request;
 
 /* False: it didn't fit; nothing of the areas counts as used. */
 bool x64_emit(X64Emitter *e, const X64Request *r, X64Code *out);
 
+/*
+ * Copies a movable unit to the areas of q, for the virtual page vpage of the same bytes: its guest addresses differ by
+ * pc_delta. q->base, exec_ctx and xt_id are looked at too. `from` needs offsets and relocs only; out gets offsets. Exits and
+ * sites are as far from entry_checked (in the hot part) or from cold as before; each exit is to be initialized.
+ * False: no room.
+ */
+bool x64_copy(const X64Request *q, const X64Code *from, uint64_t vpage, uint64_t pc_delta, X64Code *out);
+
 /* Host offset where the code of IR instruction `insn` starts (after a listing emit), in hot. */
 uint32_t x64_listing(const X64Emitter *e, int insn);
+
+/* Makes a direct edge lead to its stub, and gives it that number. Nobody runs the code yet. */
+void x64_exit_init(uint8_t *base, uint32_t patch, uint32_t stub, uint32_t number);
 
 /*
  * Points a direct edge at `to` (executable address), or back at its stub

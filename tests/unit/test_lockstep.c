@@ -26,6 +26,7 @@ static Lockstep *k;
 static Unit unit;
 static IrUnit ir;
 static uint16_t mark_off[64];
+static Shape shape = { .mark_off = mark_off };
 static uint64_t state[STATES];
 static char *log_path;
 static void (*mistake)(Env *env);
@@ -171,7 +172,7 @@ static void machine_new(void)
     k = lockstep_of(t);
     ir_init(&ir, &guest);
     page.block = block;
-    unit = (Unit){ .ir = &ir, .mark_off = mark_off, .page = { &page } };
+    unit = (Unit){ .ir = &ir, .shape = &shape, .page = { &page } };
     mmu_flush_everything(t);
 }
 
@@ -193,7 +194,7 @@ static const char *run(const char *body, void (*wrong)(Env *))
     for (int m = 0; m < ir.nmarks; m++)
         mark_off[m] = ir.insns[ir.marks[m]].imm & 4095;
     unit.va = 0x1000;
-    unit.nmarks = ir.nmarks;
+    shape.nmarks = ir.nmarks;
     unit.prog = ir_interp_prepare(&ir);
     ir_prog_observe(unit.prog);
     for (int i = 0; i < TEST_SLOTS; i++)
