@@ -36,10 +36,13 @@ enum { TOY_LI = 1, TOY_ADDI, TOY_LD, TOY_ST, TOY_STH, TOY_AMO, TOY_BNZ, TOY_JR, 
 enum {
     TOY_RAM = 4 << 20, TOY_PAGES = TOY_RAM >> 12,
     TOY_ROM_AT = 0x10000000, TOY_ROM = 0x4000, TOY_IO_AT = 0x20000000, TOY_IO = 0x2000,
-    TOY_VPAGES = 256, TOY_ASIDS = 8, TOY_VA = 0x40000000,
+    TOY_VPAGES = 256, TOY_ASIDS = 8,
     TOY_CTX = 1,                        /* context of its data and fetches; 2 is one more */
     TOY_G = 8, TOY_LARGE = 16,          /* flags of a Pte, beside PageProt */
 };
+
+/* Beyond 32 bits, as programs are: code with guest addresses in it can be copied. */
+#define TOY_VA UINT64_C(0x5040000000)
 
 typedef struct ToyPte { uint64_t pa; uint8_t flags; } ToyPte;
 

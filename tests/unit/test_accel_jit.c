@@ -288,6 +288,105 @@ static void test_crossing(void)
     toy_end();
 }
 
+/* ---- a page at several addresses */
+
+enum { COPIES_AT = 0x1000, COPIES_BAD = 0x700 };
+
+static uint64_t copies_va(unsigned asid) { return TOY_VA + asid * 0x3000; }
+
+/* A loop that calls a function in its page and one in the next; then its link addresses; then an exception. */
+static void copies_program(void)
+{
+    ToyCode c = code(COPIES_AT);
+    PUT(TOY_LI, 2, 0, 50);
+    PUT(TOY_CALL, 0, 0, 0x100 / 4);         /* at 4 */
+    PUT(TOY_CALL, 0, 0, 0x1000 / 4);
+    PUT(TOY_ADDI, 6, 15, 0);
+    PUT(TOY_ADDI, 2, 2, -1);
+    PUT(TOY_BNZ, 2, 0, -4);
+    PUT(TOY_LD, 7, 4, 0);                   /* at 0x18 */
+    PUT(TOY_HALT, 0, 0, 0);
+    c = code(COPIES_AT + 0x104);
+    PUT(TOY_ADDI, 1, 1, 1);
+    PUT(TOY_RET, 0, 0, 0);
+    c = code(COPIES_AT + COPIES_BAD);
+    PUT(TOY_ADDI, 8, 8, 1);
+    PUT(TOY_HALT, 0, 0, 0);
+    c = code(COPIES_AT + 0x1008);
+    PUT(TOY_ADDI, 1, 1, 100);
+    PUT(TOY_RET, 0, 0, 0);
+    ram_touch(toy.ram, COPIES_AT, 0x2000);
+}
+
+static void copies_run(unsigned asid, uint64_t each)
+{
+    ToyState *s = toy_state(cpu(0));
+    uint64_t va = copies_va(asid);
+
+    s->asid = asid;
+    s->vector = va + COPIES_BAD;
+    mmu_ops->address_space_changed(cpu(0));
+    cpu(0)->env->gpr[1] = cpu(0)->env->gpr[8] = 0;
+    cpu(0)->env->gpr[4] = va + 0x2ff0;      /* nothing there */
+    run(va);
+    CHECK_EQ(reg(0, 1), 50 * each);
+    CHECK_EQ(reg(0, 6), va + 0xc);
+    CHECK_EQ(reg(0, 8), 1);
+    CHECK_EQ(s->epc, va + 0x18);
+    CHECK_EQ(s->va, va + 0x2ff0);
+}
+
+static void copies_all(uint64_t each)
+{
+    for (int k = 0; k < 2 * TOY_ASIDS; k++)
+        copies_run(k % TOY_ASIDS, each);
+}
+
+/* Two pages that each address space has elsewhere; stores to them; the original's region evicted, and others'. */
+static void test_copies(void)
+{
+    toy_start(engine, 1, 512 << 10);
+    for (unsigned a = 0; a < TOY_ASIDS; a++) {
+        toy.pte[a][a * 3] = (ToyPte){ COPIES_AT, PROT_R | PROT_X };
+        toy.pte[a][a * 3 + 1] = (ToyPte){ COPIES_AT + 0x1000, PROT_R | PROT_X };
+    }
+    toy_state(cpu(0))->virt = true;
+    copies_program();
+    copies_all(101);
+    if (engine == ENGINE_JIT) {
+        CHECK(jit_stats()->copies >= jit_stats()->units * (TOY_ASIDS - 1) / TOY_ASIDS);
+        CHECK(stats(0)->enter < 1000);
+    }
+    uint64_t made = jit_stats()->units;
+    copies_all(101);
+    CHECK_EQ(jit_stats()->units, made);
+    /* each copy has to hear of a store, in either page */
+    toy_put(&(ToyCode){ COPIES_AT + 0x104 }, TOY_ADDI, 1, 1, 2);
+    ram_touch(toy.ram, COPIES_AT + 0x104, 4);
+    copies_all(102);
+    toy_put(&(ToyCode){ COPIES_AT + 0x1008 }, TOY_ADDI, 1, 1, 50);
+    ram_touch(toy.ram, COPIES_AT + 0x1008, 4);
+    copies_all(52);
+    /* units fill the cache while address spaces come and go */
+    for (int k = 0; k < 6; k++) {
+        toy_state(cpu(0))->virt = false;
+        mmu_ops->address_space_changed(cpu(0));
+        for (uint64_t at = 0x10000; at < 0x80000; at += 0x1000) {
+            ToyCode c = code(at);
+            for (int n = 0; n < 100; n++)
+                PUT(TOY_ADDI, 3, 3, 1);
+            PUT(TOY_HALT, 0, 0, 0);
+            ram_touch(toy.ram, at, 0x1000);
+            run(at);
+        }
+        toy_state(cpu(0))->virt = true;
+        copies_run(k % TOY_ASIDS, 52);
+        copies_run((k * 3 + 1) % TOY_ASIDS, 52);
+    }
+    CHECK(engine != ENGINE_JIT || jit_stats()->evictions > 0);
+    toy_end();
+}
+
 /* A page mapped anew under code that links to it: the edge must not be believed. */
 static void test_remapped_target(void)
 {
@@ -855,6 +954,7 @@ static void run_all(Engine e)
     RUN(test_smc_other);
     RUN(test_page_recovers);
     RUN(test_crossing);
+    RUN(test_copies);
     RUN(test_remapped_target);
     RUN(test_recursion);
     RUN(test_evict);

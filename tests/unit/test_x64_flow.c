@@ -447,6 +447,95 @@ static void sites_and_marks(void)
     m->env->fault = 0;
 }
 
+/* ---- copies */
+
+/* What depends on where code is, and what doesn't. %1$s: the page's number. */
+static const char everything[] =
+    "unit test 0x%1$s000\n"
+    " mark 0x%1$s000, 4\n @r1 = ld.64 @r0, u8\n"
+    " mark 0x%1$s004, 4\n st.32 @r9, @r0, +8 u4\n"
+    " mark 0x%1$s008, 4\n @r2 = call pure(@r1, @r1, @r1)\n"
+    " mark 0x%1$s00c, 4\n @r3 = mov.64 pc:0x%1$s123\n"
+    " mark 0x%1$s010, 4\n @r31 = mov.64 pc:0x%1$s456\n"
+    " mark 0x%1$s014, 4\n @r4 = divs.64 @r1, @r2\n"
+    " mark 0x%1$s018, 4\n br.64.eq @r1, @r2, 0x%1$s800\n"
+    " mark 0x%1$s01c, 4\n @r7 = ld.64 @r8, u8\n @r8 = add.64 @r8, #8\n"
+    " mark 0x%1$s020, 4\n br.64.ne @r7, @r2, 0x%1$s01c\n"
+    " mark 0x%1$s024, 4\n @r6 = mov.64 pc:0x%1$s028\n callpc 0x%1$sf00, link 0x%1$s028\n"
+    " mark 0x%1$s028, 4\n br.64.ne @r1, #0, 0x%1$s000\n"
+    " mark 0x%1$s02c, 4\n @r6 = mov.64 pc:0x%1$s030\n goind call @r5, link 0x%1$s030\n"
+    " mark 0x%1$s030, 4\n %%0 = and.64 @r6, #0xfffffffffffffffe\n br.64.eq @r1, #5, 0x%1$s038\n"
+    " mark 0x%1$s034, 4\n goind ret @r6\n"
+    " mark 0x%1$s038, 4\n gopc 0x%1$sffe\n";
+
+/* By an emitter of its own: they number the places of loops' accesses. */
+static bool emit_page(const char *page, const char *more, CodeArea hot, CodeArea cold, uint32_t id, X64Code *out)
+{
+    g_autofree char *text = g_strdup_printf(everything, page);
+    g_autofree char *all = g_strconcat(text, more, NULL);
+    X64Emitter *em = x64_emitter_new(m->stubs, &guest);
+    Err *e = ir_parse(&unit, all);
+
+    if (e) {
+        printf("%s\n", err_text(e));
+        exit(1);
+    }
+    ir_finish(&unit);
+    X64Request r = { .unit = &unit, .base = m->rw, .hot = hot, .cold = cold, .first_exit = 5, .exec_ctx = 1,
+                     .xt_id = id, .movable = true };
+    bool made = x64_emit(em, &r, out);
+    static uint32_t relocs[1024];
+    static X64Exit exits[64];
+    CHECK(out->nrelocs <= 1024 && out->nexits <= 64);
+    out->relocs = memcpy(relocs, out->relocs, out->nrelocs * 4);
+    out->exits = memcpy(exits, out->exits, out->nexits * sizeof(X64Exit));
+    x64_emitter_free(em);
+    return made;
+}
+
+static CodeArea further(CodeArea a, unsigned by)
+{
+    a.rw += by;
+    return a;
+}
+
+/* A copy for another page and place is what is emitted for that page at that place. */
+static void copies(void)
+{
+    X64Code from, to, fresh;
+
+    start();
+    for (unsigned n = 0; n < 200; n++) {
+        CodeArea hot = further(m->hot, 8192 + n * 7), cold = further(m->cold, 8192 + n * 129);
+        CHECK(emit_page("3fabcdef12", "", further(m->hot, n), further(m->cold, n * 3), 7, &from));
+        CHECK(from.movable);
+        X64Request q = { .base = m->rw, .hot = hot, .cold = cold, .exec_ctx = 1, .xt_id = 99 };
+        CHECK(x64_copy(&q, &from, 0x7112345678, (UINT64_C(0x7112345678) - UINT64_C(0x3fabcdef12)) << 12, &to));
+        CHECK(to.entry_checked >= hot.rw - m->rw && to.cold >= cold.rw - m->rw);
+        uint32_t moved = to.entry_checked - from.entry_checked, cold_moved = to.cold - from.cold;
+        for (int i = 0; i < from.nexits; i++) {
+            bool in_cold = from.exits[i].patch >= from.cold && from.exits[i].patch < from.cold_end;
+            x64_exit_init(m->rw, from.exits[i].patch + (in_cold ? cold_moved : moved), from.exits[i].stub + cold_moved, 5 + i);
+        }
+        uint32_t hot_size = to.hot_end - to.entry_checked, cold_size = to.cold_end - to.cold;
+        g_autofree uint8_t *h = g_memdup2(m->rw + to.entry_checked, hot_size), *c = g_memdup2(m->rw + to.cold, cold_size);
+        hot.rw = m->rw + to.entry_checked;
+        cold.rw = m->rw + to.cold;
+        CHECK(emit_page("7112345678", "", hot, cold, 99, &fresh));
+        CHECK_EQ(fresh.entry, to.entry);
+        CHECK_EQ(fresh.hot_end, to.hot_end);
+        CHECK_EQ(fresh.cold_end, to.cold_end);
+        CHECK(!memcmp(h, hot.rw, hot_size));
+        CHECK(!memcmp(c, cold.rw, cold_size));
+        q.hot.end = q.hot.rw + 100;
+        CHECK(!x64_copy(&q, &from, 1, 0, &to));
+    }
+    /* what can't be copied: guest addresses of 32 bits, computing with one */
+    CHECK(emit_page("12345", "", m->hot, m->cold, 7, &from) && !from.movable);
+    CHECK(emit_page("3fabcdef12", " mark 0x3fabcdef12040, 4\n @r1 = xor.64 @r2, pc:0x3fabcdef12000\n"
+                    " mark 0x3fabcdef12044, 4\n exit next 0x3fabcdef12048\n", m->hot, m->cold, 7, &from) && !from.movable);
+}
+
 /* Too little room: nothing is written beyond the end, false is returned. */
 static void no_room(void)
 {
@@ -485,6 +574,7 @@ int main(void)
     RUN(dropped);
     RUN(frames_survive_leaving);
     RUN(sites_and_marks);
+    RUN(copies);
     RUN(no_room);
     ir_free(&unit);
     machine_free(m);
