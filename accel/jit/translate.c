@@ -113,10 +113,10 @@ static void keep_prog(Jit *j, CodeRegion *r, Unit *u, const IrUnit *ir)
     u->ir->cap_marks = ir->nmarks;
 }
 
-/* May other addresses of the page get copies? What all address spaces share has one address. */
+/* May other addresses of the page get copies? What all address spaces share has one address, and so has a breakpoint. */
 static bool shares(const Work *w)
 {
-    return w->j->engine != ENGINE_INTERP && !w->e->global && !w->page2;
+    return w->j->engine != ENGINE_INTERP && !w->e->global && !w->page2 && !w->limits.nbreaks;
 }
 
 /* The unit that w has made or, if `from` is not NULL, copied. */
@@ -249,7 +249,6 @@ static Result make_unit(Work *w, Unit **out)
 
     if (second && second != w->page)
         was2 = atomic_exchange(&second->granules, UINT64_MAX);
-    w->limits.breaks = jit_page_breaks(j, w->pc, &w->limits.nbreaks);
     int n = translate_unit(w->t->v, &j->ir, w->pc, w->mode, jit_page_bytes(w->page), next, w->limits,
                            &w->lo, &w->hi);
     if (n <= 0) {
@@ -278,6 +277,8 @@ static Result make_unit(Work *w, Unit **out)
 static Result make(Work *w, Unit **out)
 {
     uint64_t began = now_ns();
+
+    w->limits.breaks = jit_page_breaks(w->j, w->pc, &w->limits.nbreaks);
     const Unit *from = find_original(w);
     Result result = from ? copy(w, from, out) : make_unit(w, out);
 
