@@ -94,7 +94,7 @@ Err *make_objects(Vm *vm)
 /* ---- which I/O thread a disk is opened in: that of the device that will have it */
 
 /* The properties of a -device that concern this; what is wrong with it is said when the device is made. */
-typedef struct Wish { char *driver, *drive, *iothread, *mapping; } Wish;
+typedef struct Wish { char *driver, *id, *bus, *drive, *iothread, *mapping; } Wish;
 
 static char *text_of(const json_t *v)
 {
@@ -109,7 +109,8 @@ static char *text_of(const json_t *v)
 static Wish wish_json(const char *arg)
 {
     json_t *o = json_loads(arg, 0, NULL);
-    Wish w = { text_of(json_object_get(o, "driver")), text_of(json_object_get(o, "drive")),
+    Wish w = { text_of(json_object_get(o, "driver")), text_of(json_object_get(o, "id")),
+               text_of(json_object_get(o, "bus")), text_of(json_object_get(o, "drive")),
                text_of(json_object_get(o, "iothread")), text_of(json_object_get(o, "iothread-vq-mapping")) };
 
     json_decref(o);
@@ -123,7 +124,8 @@ static Wish wish_list(const char *arg)
     Err *e = opts_parse(arg, NULL, "driver", &o);
 
     if (!e) {
-        w = (Wish){ g_strdup(opts_str(o, "driver", NULL)), g_strdup(opts_str(o, "drive", NULL)),
+        w = (Wish){ g_strdup(opts_str(o, "driver", NULL)), g_strdup(opts_str(o, "id", NULL)),
+                    g_strdup(opts_str(o, "bus", NULL)), g_strdup(opts_str(o, "drive", NULL)),
                     g_strdup(opts_str(o, "iothread", NULL)), g_strdup(opts_str(o, "iothread-vq-mapping", NULL)) };
         opts_free(o);
     }
@@ -145,16 +147,52 @@ static IoThread *wished_thread(Vm *vm, const Wish *w)
     return name ? iothread_find(vm, name) : NULL;
 }
 
+static Wish wish_of(const char *arg)
+{
+    return *arg == '{' ? wish_json(arg) : wish_list(arg);
+}
+
+static void wish_clear(Wish *w)
+{
+    g_free(w->driver);
+    g_free(w->id);
+    g_free(w->bus);
+    g_free(w->drive);
+    g_free(w->iothread);
+    g_free(w->mapping);
+}
+
+static bool is_kind(const Wish *w, const char *prefix)
+{
+    return w->driver && g_str_has_prefix(w->driver, prefix);
+}
+
+/* A SCSI unit is in the thread of its adapter: that of its bus=, or the first one. */
+static IoThread *adapter_thread(Vm *vm, const Wish *unit)
+{
+    const GPtrArray *all = vm->config->devices;
+    IoThread *t = NULL;
+    bool found = false;
+
+    for (guint i = 0; i < all->len && !found; i++) {
+        Wish w = wish_of(all->pdata[i]);
+        g_autofree char *bus = g_strdup_printf("%s.0", w.id ? w.id : "");
+
+        found = is_kind(&w, "virtio-scsi") && (!unit->bus || !strcmp(unit->bus, bus));
+        t = found ? wished_thread(vm, &w) : NULL;
+        wish_clear(&w);
+    }
+    return t;
+}
+
 static Err *place_disk(Vm *vm, const char *arg)
 {
-    Wish w = *arg == '{' ? wish_json(arg) : wish_list(arg);
-    IoThread *t = w.drive && w.driver && g_str_has_prefix(w.driver, "virtio-blk") ? wished_thread(vm, &w) : NULL;
+    Wish w = wish_of(arg);
+    IoThread *t = !w.drive ? NULL : is_kind(&w, "virtio-blk") ? wished_thread(vm, &w)
+                : is_kind(&w, "scsi-") ? adapter_thread(vm, &w) : NULL;
     Err *e = t ? disks_place(vm->disks, w.drive, t) : NULL;
 
-    g_free(w.driver);
-    g_free(w.drive);
-    g_free(w.iothread);
-    g_free(w.mapping);
+    wish_clear(&w);
     return err_in(e, "-device %s", arg);
 }
 

@@ -28,5 +28,7 @@ Loop *iothread_loop(IoThread *t);
 int iothread_id(const IoThread *t);     /* the host's number of the thread; 0: it has not begun yet */
 /* Runs fn(arg) there as a coroutine and waits for its end. Any other thread; the machine lock may be held. */
 void iothread_run(IoThread *t, void (*fn)(void *), void *arg);
+/* The same for a coroutine of any loop, which goes on meanwhile; in the thread itself it is a plain call. */
+void iothread_visit(IoThread *t, void (*fn)(void *), void *arg);
 
 #endif

@@ -129,6 +129,16 @@ IoThread *disk_queue_thread(const DiskConf *c, const char *iothread, const char 
     return t ? t : disk_port_thread(&c->port);
 }
 
+IoThread *disk_first_thread(Vm *vm, const char *iothread, const char *mapping)
+{
+    json_t *list = mapping ? json_loads(mapping, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    const char *name = list ? json_string_value(json_object_get(json_array_get(list, 0), "iothread")) : iothread;
+    IoThread *t = name ? iothread_find(vm, name) : NULL;
+
+    json_decref(list);
+    return t ? t : disks_thread(vm->disks);
+}
+
 Err *disk_check_serial(const char *serial, unsigned most)
 {
     if (serial && strlen(serial) > most)

@@ -48,6 +48,8 @@ MUST_USE Err *disk_check_serial(const char *serial, unsigned most);
 MUST_USE Err *disk_check_iothreads(Vm *vm, const char *iothread, const char *mapping, unsigned queues);
 /* What they say of queue n, having been checked: its thread; the disk's own, if they say nothing. */
 IoThread *disk_queue_thread(const DiskConf *c, const char *iothread, const char *mapping, unsigned n);
+/* The thread of an adapter with all its queues: that of iothread=, the first of the mapping, or "disks". */
+IoThread *disk_first_thread(Vm *vm, const char *iothread, const char *mapping);
 /* Devices for the drives that nobody has taken and that are not if=none; the board and -device come first. */
 MUST_USE Err *drives_make_devices(Vm *vm);
 

@@ -217,7 +217,7 @@ static Err *plug(Bus *bus, Device *d)
         return err(ERR_UNSUPPORTED, "this machine has no disks");
     p.u->bus = p.b;
     p.u->run = NULL;
-    iothread_run(disks_thread(d->vm->disks), place, &p);
+    iothread_run(p.b->thread, place, &p);
     return p.e;
 }
 
@@ -234,7 +234,7 @@ static void plugged(Bus *bus, Device *d)
     Place p = { (ScsiBus *)bus, (ScsiUnit *)d, NULL };
 
     if (d->hotplugged)
-        iothread_run(disks_thread(d->vm->disks), announce, &p);
+        iothread_run(p.b->thread, announce, &p);
 }
 
 static void displace(void *opaque)
@@ -262,7 +262,7 @@ static void unplug(Bus *bus, Device *d)
     Place p = { (ScsiBus *)bus, (ScsiUnit *)d, NULL };
 
     if (d->vm->disks)
-        iothread_run(disks_thread(d->vm->disks), displace, &p);
+        iothread_run(p.b->thread, displace, &p);
 }
 
 static void reset_unit(void *opaque)
@@ -273,7 +273,7 @@ static void reset_unit(void *opaque)
 static void reset(Bus *bus, Device *d)
 {
     if (d->vm->disks)
-        iothread_run(disks_thread(d->vm->disks), reset_unit, d);
+        iothread_run(((ScsiBus *)bus)->thread, reset_unit, d);
 }
 
 /* "channel@0/disk@ID,LUN", below the adapter's own part. */
@@ -288,9 +288,10 @@ const BusClass scsi_bus_class = {
     .name = "SCSI", .plug = plug, .plugged = plugged, .unplug = unplug, .reset = reset, .path = path,
 };
 
-void scsi_bus_init(Vm *vm, ScsiBus *b, const ScsiHost *host, void *opaque, const char *name, Device *owner)
+void scsi_bus_init(Vm *vm, ScsiBus *b, IoThread *t, const ScsiHost *host, void *opaque, const char *name, Device *owner)
 {
     b->host = host;
     b->opaque = opaque;
+    b->thread = t;
     bus_init(vm, &b->bus, &scsi_bus_class, name, owner);
 }

@@ -13,6 +13,39 @@
 
 enum { SAME_CHUNK = 1 << 20, MOST_RANGES = 255, CD_BLOCK = 2048 };
 
+/* ---- the drive, which may be in another thread than the bus */
+
+typedef enum DriveOp { DRIVE_READ, DRIVE_WRITE, DRIVE_FLUSH, DRIVE_ZERO, DRIVE_DISCARD } DriveOp;
+
+typedef struct DriveCall {
+    Disk *disk;
+    DriveOp op;
+    unsigned flags;
+    uint64_t off, len;          /* len: zero and discard */
+    const IoVec *q;
+    int ret;
+} DriveCall;
+
+static void call_there(void *opaque)
+{
+    DriveCall *c = opaque;
+
+    switch (c->op) {
+    case DRIVE_READ:    c->ret = disk_read(c->disk, c->off, c->q, c->flags); break;
+    case DRIVE_WRITE:   c->ret = disk_write(c->disk, c->off, c->q, c->flags); break;
+    case DRIVE_FLUSH:   c->ret = disk_flush(c->disk); break;
+    case DRIVE_ZERO:    c->ret = disk_zero(c->disk, c->off, c->len, c->flags); break;
+    case DRIVE_DISCARD: c->ret = disk_discard(c->disk, c->off, c->len); break;
+    }
+}
+
+static int call_drive(ScsiDisk *s, DriveCall c)
+{
+    c.disk = s->conf.port.disk;
+    iothread_visit(disk_port_thread(&s->conf.port), call_there, &c);
+    return c.ret;
+}
+
 /* ---- errors of the host */
 
 static Sense sense_of(int error, bool write)
@@ -60,7 +93,7 @@ ScsiEnd scsi_disk_read(ScsiDisk *s, ScsiRequest *r, uint64_t lba, uint64_t block
         return scsi_good(r);
     IoVec q = iov_slice(&r->in, 0, bytes);
     r->moved = bytes;
-    return ended(s, r, false, disk_read(s->conf.port.disk, lba * s->conf.logical, &q, 0));
+    return ended(s, r, false, call_drive(s, (DriveCall){ .op = DRIVE_READ, .off = lba * s->conf.logical, .q = &q }));
 }
 
 static ScsiEnd do_write(ScsiDisk *s, ScsiRequest *r, uint64_t lba, uint64_t blocks, bool fua)
@@ -79,7 +112,8 @@ static ScsiEnd do_write(ScsiDisk *s, ScsiRequest *r, uint64_t lba, uint64_t bloc
         return scsi_good(r);
     IoVec q = iov_slice(&r->out, 0, bytes);
     r->moved = bytes;
-    return ended(s, r, true, disk_write(s->conf.port.disk, lba * s->conf.logical, &q, fua ? REQ_FUA : 0));
+    return ended(s, r, true, call_drive(s, (DriveCall){ .op = DRIVE_WRITE, .off = lba * s->conf.logical, .q = &q,
+                                                        .flags = fua ? REQ_FUA : 0 }));
 }
 
 /* Address and count of the 6, 10, 12 and 16 byte forms. */
@@ -137,7 +171,7 @@ static ScsiEnd verify(ScsiDisk *s, ScsiRequest *r)
 
 static ScsiEnd flush(ScsiDisk *s, ScsiRequest *r)
 {
-    return ended(s, r, true, disk_flush(s->conf.port.disk));
+    return ended(s, r, true, call_drive(s, (DriveCall){ .op = DRIVE_FLUSH }));
 }
 
 /* ---- giving space back, zeroes */
@@ -172,7 +206,7 @@ static ScsiEnd unmap(ScsiDisk *s, ScsiRequest *r)
         const uint8_t *x = list + 8 + 16 * i;
 
         if (be32(x + 8))
-            ret = disk_discard(s->conf.port.disk, be64(x) * bs, be32(x + 8) * bs);
+            ret = call_drive(s, (DriveCall){ .op = DRIVE_DISCARD, .off = be64(x) * bs, .len = be32(x + 8) * bs });
     }
     r->moved = len;
     return ended(s, r, true, ret);
@@ -190,7 +224,7 @@ static int write_same_data(ScsiDisk *s, const uint8_t *block, uint64_t off, uint
     while (len && !ret) {
         uint64_t n = MIN(len, size);
 
-        ret = disk_write(s->conf.port.disk, off, &IOV_BUF(buf, n), 0);
+        ret = call_drive(s, (DriveCall){ .op = DRIVE_WRITE, .off = off, .q = &IOV_BUF(buf, n) });
         off += n;
         len -= n;
     }
@@ -220,7 +254,8 @@ static ScsiEnd write_same(ScsiDisk *s, ScsiRequest *r)
         iov_read(&r->out, 0, block, bs);
     r->moved = no_data ? 0 : bs;
     if (buf_is_zero(block, bs))
-        ret = disk_zero(s->conf.port.disk, lba * bs, blocks * bs, r->cdb[1] & 8 ? REQ_UNMAP : 0);
+        ret = call_drive(s, (DriveCall){ .op = DRIVE_ZERO, .off = lba * bs, .len = blocks * bs,
+                                        .flags = r->cdb[1] & 8 ? REQ_UNMAP : 0 });
     else
         ret = write_same_data(s, block, lba * bs, blocks * bs);
     return ended(s, r, true, ret);
@@ -345,9 +380,15 @@ static ScsiEnd run(ScsiUnit *u, ScsiRequest *r)
 
 /* ---- the devices */
 
-static void resized(void *dev)
+static void new_size(void *dev)
 {
     scsi_attend(dev, SENSE_CAPACITY_CHANGED);
+}
+
+/* In the drive's thread. */
+static void resized(void *dev)
+{
+    loop_call(iothread_loop(((ScsiUnit *)dev)->bus->thread), new_size, dev);
 }
 
 static const DiskPortOps port_ops = { .resized = resized };
@@ -357,10 +398,9 @@ static Err *check_text(const char *name, const char *text, unsigned most)
     return err_in(disk_check_serial(text, most), "%s", name);
 }
 
-static void drain(ScsiUnit *u)
+static void drain_there(void *opaque)
 {
-    Disk *d = ((ScsiDisk *)u)->conf.port.disk;
-    BlockNode *n = d ? disk_node(d) : NULL;
+    BlockNode *n = disk_node(opaque);
 
     if (!n)
         return;
@@ -368,6 +408,14 @@ static void drain(ScsiUnit *u)
     node_drain_begin(n);
     node_drain_end(n);
     node_unref(n);
+}
+
+static void drain(ScsiUnit *u)
+{
+    const DiskPort *p = &((ScsiDisk *)u)->conf.port;
+
+    if (p->disk)
+        iothread_visit(disk_port_thread(p), drain_there, p->disk);
 }
 
 static void begin(void *opaque)
@@ -392,8 +440,9 @@ static Err *realize(Device *d, bool cd)
         return err(ERR_INVALID, "max_unmap_size is %d to %d", CD_BLOCK, INT32_MAX);
     if (cd && !s->conf.logical)
         s->conf.logical = CD_BLOCK;
+    s->conf.port.any_home = true;
     TRY(disk_conf_bind(d, &s->conf, &port_ops, cd, cd || s->removable));
-    iothread_run(disks_thread(d->vm->disks), begin, s);
+    iothread_run(s->unit.bus->thread, begin, s);
     return NULL;
 }
 
@@ -419,16 +468,22 @@ static void end_here(void *opaque)
     u->run = NULL;
 }
 
+static void nothing(void *opaque)
+{
+}
+
 static void unrealize(Device *d)
 {
     ScsiDisk *s = (ScsiDisk *)d;
 
     if (s->unit.run)
-        iothread_run(disks_thread(d->vm->disks), end_here, s);
+        iothread_run(s->unit.bus->thread, end_here, s);
     disk_port_unbind(&s->conf.port);
+    if (s->unit.bus)
+        iothread_run(s->unit.bus->thread, nothing, NULL);     /* a new size that was on its way has been told */
 }
 
-/* In the disks' thread, as a unit's own reset by its adapter is. */
+/* In the bus's thread, as a unit's own reset by its adapter is. */
 static void reset_state(void *opaque)
 {
     ScsiDisk *s = opaque;
@@ -439,7 +494,7 @@ static void reset_state(void *opaque)
 
 static void reset(Device *d)
 {
-    iothread_run(disks_thread(d->vm->disks), reset_state, d);
+    iothread_run(((ScsiUnit *)d)->bus->thread, reset_state, d);
 }
 
 #define COMMON_PROPS                                                                            \

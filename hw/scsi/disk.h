@@ -13,7 +13,7 @@ typedef struct ScsiDisk {
     uint64_t wwn, max_unmap, max_io;        /* bytes; NAA identifier, 0: none */
     uint16_t rotation_rate;
     bool removable, dpofua;
-    /* The disks' thread: */
+    /* The bus's thread: */
     bool cd, locked, open;                  /* medium removal is prevented; the tray is out */
     bool reserved;
     uint8_t event;                          /* of the medium, to be told by GET EVENT STATUS */

@@ -281,6 +281,13 @@ static bool page_fine(const ScsiDisk *s, const Mode *m, const uint8_t *sent)
     return true;
 }
 
+static void set_through(void *opaque)
+{
+    const ScsiDisk *s = opaque;
+
+    disk_set_writethrough(s->conf.port.disk, s->conf.port.writethrough);
+}
+
 /* Checks all pages, and then obeys (apply). False: one of them makes no sense. */
 static bool take_pages(ScsiDisk *s, const uint8_t *p, size_t len, bool apply)
 {
@@ -292,7 +299,7 @@ static bool take_pages(ScsiDisk *s, const uint8_t *p, size_t len, bool apply)
         if (apply && m->page == 0x08) {
             s->conf.port.writethrough = !(p[2] & 4);
             if (s->conf.port.disk)
-                disk_set_writethrough(s->conf.port.disk, s->conf.port.writethrough);
+                iothread_visit(disk_port_thread(&s->conf.port), set_through, s);
         }
         p += 2 + m->len;
         len -= 2 + m->len;

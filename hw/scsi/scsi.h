@@ -4,13 +4,14 @@
  *
  * A host adapter (virtio-scsi) owns a ScsiBus and turns what its driver asks
  * into ScsiRequests; a unit obeys one by scsi_run, a coroutine function in the
- * disks' thread, with the guest's own memory. The list of units is that thread's:
+ * bus's thread, with the guest's own memory. The list of units is that thread's:
  * plugging and unplugging go through it.
  */
 #ifndef HW_SCSI_SCSI_H
 #define HW_SCSI_SCSI_H
 
 #include "hw/core/device.h"
+#include "system/iothread.h"
 #include "util/co.h"
 #include "util/iov.h"
 
@@ -40,7 +41,7 @@ struct ScsiUnit {
     Device dev;
     ScsiBus *bus;
     uint32_t channel, id, lun;  /* properties; UINT32_MAX: the first that is free */
-    /* The disks' thread: */
+    /* The bus's thread: */
     ScsiEnd (*run)(ScsiUnit *, ScsiRequest *);
     void (*drain)(ScsiUnit *);  /* has all that is under way end soon, throttled or not. May yield */
     Sense attention;            /* told by the next command; key 0: none */
@@ -51,7 +52,7 @@ struct ScsiUnit {
 extern const Field scsi_fields[];               /* base of units */
 extern const BusClass scsi_bus_class;           /* name "SCSI" */
 
-/* What an adapter wants to hear, and what it can. In the disks' thread, but for limits. */
+/* What an adapter wants to hear, and what it can. In the bus's thread, but for limits. */
 typedef struct ScsiHost {
     unsigned targets, luns;                     /* of each */
     void (*changed)(ScsiBus *, ScsiUnit *, bool there);     /* plugged or gone, while the machine runs */
@@ -64,10 +65,11 @@ struct ScsiBus {
     const ScsiHost *host;
     void *opaque;               /* the adapter */
     ScsiUnit *units;
+    IoThread *thread;           /* of the adapter's queues and all its units */
 };
-void scsi_bus_init(Vm *vm, ScsiBus *b, const ScsiHost *host, void *opaque, const char *name, Device *owner);
+void scsi_bus_init(Vm *vm, ScsiBus *b, IoThread *t, const ScsiHost *host, void *opaque, const char *name, Device *owner);
 
-/* ---- in the disks' thread */
+/* ---- in the bus's thread */
 ScsiUnit *scsi_find(ScsiBus *b, unsigned id, unsigned lun);     /* or NULL */
 bool scsi_has_target(const ScsiBus *b, unsigned id);
 /* Obeys it. u NULL: the target has no such unit, which is an answer of its own. May yield. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * virtio-scsi: VIRTIO 1.2, section 5.6. Queue 0 is for control, 1 for events, the
- * rest for requests; all are handled in the disks' thread.
+ * rest for requests; all are handled in one thread, "disks" or that of iothread=, the first of iothread-vq-mapping=.
  *
  * A command cannot be called back from the host's disks, so ABORT and RESET wait
  * until those they concern have ended, and the driver then sees each of them done.
@@ -48,13 +48,14 @@ typedef struct Cmd {
     struct Cmd *under_way;              /* in the list of those that run */
 } Cmd;
 
-/* All but properties and config: the disks' thread. */
+/* All but properties and config: the bus's thread. */
 struct VirtioScsi {
     VirtioDevice v;
     ScsiBus bus;
     uint32_t num_queues, queue_size, max_sectors, cmd_per_lun;
     bool hotplug, param_change, seg_max_adjust;
     char *iothread, *mapping;
+    IoThread *thread;
     Loop *loop;
     DiskQueue *queues;                  /* num_queues + FIRST of them */
     Cmd *kept, **kept_end;
@@ -470,7 +471,7 @@ static void quiesce(VirtioDevice *v, VirtQueue *q)
     Quiet w = { (VirtioScsi *)v, q };
 
     if (w.s->queues)
-        iothread_run(disks_thread(v->dev.vm->disks), wait_quiet, &w);
+        iothread_run(w.s->thread, wait_quiet, &w);
 }
 
 static uint64_t features(VirtioDevice *v)
@@ -562,7 +563,7 @@ static Err *realize(Device *d)
     VirtioScsi *s = (VirtioScsi *)d;
 
     TRY(check_props(s));
-    IoThread *t = disks_thread(d->vm->disks);
+    IoThread *t = s->thread = disk_first_thread(d->vm, s->iothread, s->mapping);
     s->loop = iothread_loop(t);
     s->kept_end = &s->kept;
     s->sense_size = SENSE_DEFAULT;
@@ -574,7 +575,7 @@ static Err *realize(Device *d)
         s->queues[i].q = virtio_add_queue(&s->v, s->queue_size, t);
     }
     g_autofree char *name = bus_name(s);
-    scsi_bus_init(d->vm, &s->bus, &host, s, name, d);
+    scsi_bus_init(d->vm, &s->bus, t, &host, s, name, d);
     s->bus.bus.hotplug = s->hotplug;
     return NULL;
 }
@@ -615,8 +616,8 @@ static const Field fields[] = {
     PROP(VirtioScsi, hotplug, .def = "on", .doc = "units may come and go"),
     PROP(VirtioScsi, param_change, .as = "param_change", .def = "on", .doc = "the guest hears of new sizes"),
     PROP(VirtioScsi, seg_max_adjust, .as = "seg_max_adjust", .def = "on", .doc = "a request has as many parts as the queue allows"),
-    PROP(VirtioScsi, iothread, .doc = "an -object iothread; all queues are in the disks' thread all the same"),
-    PROP(VirtioScsi, mapping, .as = "iothread-vq-mapping", .doc = "the same, as a JSON list for each request queue"),
+    PROP(VirtioScsi, iothread, .doc = "an -object iothread: the thread of all queues and units"),
+    PROP(VirtioScsi, mapping, .as = "iothread-vq-mapping", .doc = "the same, as a JSON list; the first thread takes all queues"),
     {0}
 };
 

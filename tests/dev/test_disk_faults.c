@@ -22,7 +22,7 @@ typedef struct Box Box;
 
 /* A kind of disk device, with one request at a time. */
 typedef struct Kind {
-    const char *name;
+    const char *name, *where;                   /* where: iothread= of the device, while the drive is in "disks" */
     void (*attach)(Box *b, const char *more);   /* the device on drive d0, with werror= and such; and its driver */
     void (*ask)(Box *b, unsigned what, uint64_t block);     /* LEN bytes of b->data at that many times LEN */
     Answer (*answer)(Box *b, int ms);
@@ -56,7 +56,7 @@ static void virtio_attach(Box *b, const char *device, unsigned queues)
 
 static void blk_attach(Box *b, const char *more)
 {
-    g_autofree char *device = g_strdup_printf("virtio-blk-device,drive=d0%s", more);
+    g_autofree char *device = g_strdup_printf("virtio-blk-device,drive=d0%s%s", b->kind->where, more);
 
     virtio_attach(b, device, 1);
 }
@@ -123,7 +123,9 @@ static void scsi_attach(Box *b, const char *more)
 {
     g_autofree char *device = g_strdup_printf("scsi-hd,id=u,drive=d0%s", more);
 
-    virtio_attach(b, "virtio-scsi-device", 3);
+    g_autofree char *adapter = g_strdup_printf("virtio-scsi-device%s", b->kind->where);
+
+    virtio_attach(b, adapter, 3);
     rig_must(device_add(b->r.vm, device));
     scsi_ask(b, SYNC, 0);                       /* "reset or power on" is said once */
     scsi_answer(b, 5000);
@@ -210,9 +212,11 @@ static void nvme_detach(Box *b)
 }
 
 static const Kind kinds[] = {
-    { "virtio-blk", blk_attach, blk_ask, blk_answer, virtio_detach },
-    { "virtio-scsi", scsi_attach, scsi_ask, scsi_answer, scsi_detach },
-    { "nvme", nvme_attach, nvme_ask, nvme_answer, nvme_detach },
+    { "virtio-blk", "", blk_attach, blk_ask, blk_answer, virtio_detach },
+    { "virtio-blk in another thread", ",iothread=t0", blk_attach, blk_ask, blk_answer, virtio_detach },
+    { "virtio-scsi", "", scsi_attach, scsi_ask, scsi_answer, scsi_detach },
+    { "virtio-scsi in another thread", ",iothread=t0", scsi_attach, scsi_ask, scsi_answer, scsi_detach },
+    { "nvme", "", nvme_attach, nvme_ask, nvme_answer, nvme_detach },
 };
 
 /* ---- a machine with one of them */
@@ -234,9 +238,11 @@ static void box_make(Box *b, const Kind *kind, const char *blockdev, const char 
     g_autoptr(GPtrArray) devices = g_ptr_array_new();
     g_autofree char *nvme = g_strdup_printf("nvme,id=n,drive=d0,serial=S1%s", more);
     g_autoptr(GString) arg = g_string_new(blockdev ? blockdev : drive);
+    IoThread *t;
 
     *b = (Box){ .kind = kind };
     disk_rig_init(&b->disk, &b->r, SIZE);
+    rig_must(iothread_new(b->r.vm, "t0", &t));
     g_string_replace(arg, "%s", image ? image : b->disk.img, 0);
     if (image)
         iothread_run(disks_thread(b->r.vm->disks), new_image, &(NewImage){ disks_graph(b->r.vm->disks), image, strstr(drive, "qcow2") });
