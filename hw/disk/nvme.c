@@ -142,6 +142,17 @@ static uint64_t regs_read(void *dev, uint64_t off, unsigned size)
     return size == 8 ? val : val & ((UINT64_C(1) << 8 * size) - 1);
 }
 
+/*
+ * The guest has seen what the pin was for. If it stayed high until the thread comes round, the
+ * guest's handler would be entered again and again, and a thread that waits for a busy host's CPU never
+ * come: the thread raises it again where there is more.
+ */
+static void lower_pin(Nvme *n)
+{
+    if (n->intx)
+        pci_intx(&n->pci, false);
+}
+
 static void doorbell(Nvme *n, uint64_t off, uint32_t val)
 {
     unsigned i = (off - R_DOORBELLS) / 4, id = i / 2;
@@ -151,6 +162,8 @@ static void doorbell(Nvme *n, uint64_t off, uint32_t val)
             guest_error("nvme: there is no doorbell at %#" PRIx64, off);
         return;
     }
+    if (i & 1)
+        lower_pin(n);
     atomic_store(&n->doorbells[i], val & 0xffff);
     atomic_fetch_or(i & 1 ? &n->freed[id / 64] : &n->rung[id / 64], UINT64_C(1) << id % 64);
     nvme_poke(n);
@@ -170,6 +183,7 @@ static void write32(Nvme *n, uint64_t off, uint32_t val)
     switch (off) {
     case R_INTMS:
         atomic_fetch_or(&n->int_mask, val);
+        lower_pin(n);
         break;
     case R_INTMC:
         atomic_fetch_and(&n->int_mask, ~val);

@@ -100,6 +100,7 @@ struct Nvme {
     _Atomic uint64_t rung[4], freed[4];     /* a bit for each submission, completion queue */
     _Atomic bool called, stopped;   /* poke is on its way; the machine stands */
     _Atomic bool mask_changed;
+    _Atomic bool intx;              /* the pin was raised; it may be low again */
     /* The disks' thread: */
     uint32_t cc_seen;
     bool ready, changing;           /* enabled; a coroutine is about to make it so or not so */
@@ -119,7 +120,6 @@ struct Nvme {
     uint32_t features[32];
     uint64_t time_base, time_set;   /* timestamp feature: ms, and when */
     uint64_t reads, writes, read_units, write_units;        /* SMART */
-    bool intx;
 };
 
 extern const DeviceClass device_nvme;

@@ -238,7 +238,10 @@ static bool cq_full(const NvmeCq *cq)
     return (cq->tail + 1) % cq->size == cq->head;
 }
 
-/* Pin interrupts: the level is that of all queues with something in them. */
+/*
+ * Pin interrupts: the level is that of all queues with something in them. A vCPU that rings the
+ * bell of one has lowered it before (nvme.c); the truth is told here, behind each such bell.
+ */
 static void update_intx(Nvme *n)
 {
     bool level = false;
@@ -248,10 +251,8 @@ static void update_intx(Nvme *n)
 
         level = cq->there && cq->interrupts && cq->head != cq->tail && !(n->int_mask >> (cq->vector & 31) & 1);
     }
-    if (level != n->intx) {
-        n->intx = level;
-        pci_intx(&n->pci, level);
-    }
+    n->intx = level;
+    pci_intx(&n->pci, level);
 }
 
 void nvme_irq(Nvme *n, NvmeCq *cq)
@@ -459,6 +460,8 @@ static void guest_rang(const Nvme *n, unsigned id, const char *kind, uint32_t va
 
 static void take_heads(Nvme *n, unsigned word)
 {
+    if (!n->freed[word])
+        return;
     for (uint64_t bits = atomic_exchange(&n->freed[word], 0); bits; bits &= bits - 1) {
         unsigned id = word * 64 + __builtin_ctzll(bits);
         NvmeCq *cq = &n->cqs[id];
@@ -470,13 +473,13 @@ static void take_heads(Nvme *n, unsigned word)
         }
         cq->head = head;
         post_waiting(cq);
-        if (!msix_on(&n->pci))
-            update_intx(n);
         for (unsigned i = 0; i <= n->pairs; i++) {      /* commands that waited for others to end */
             if (n->sqs[i].there && n->sqs[i].cq == cq && n->sqs[i].head != n->sqs[i].tail)
                 atomic_fetch_or(&n->rung[i / 64], UINT64_C(1) << i % 64);
         }
     }
+    if (!msix_on(&n->pci))
+        update_intx(n);
 }
 
 static bool take_tails(Nvme *n, unsigned word)

@@ -38,11 +38,13 @@ void pci_intx(PciDevice *d, bool level)
 {
     PciHost *h = d->bus->host;
 
-    if (!d->config[R_INT_PIN] || d->intx == level)
+    if (!d->config[R_INT_PIN])
         return;
     pthread_mutex_lock(&h->intx_lock);
-    d->intx = level;
-    apply(h, d);
+    if (d->intx != level) {
+        d->intx = level;
+        apply(h, d);
+    }
     pthread_mutex_unlock(&h->intx_lock);
 }
 
