@@ -138,6 +138,19 @@ static Device *next_dying(const Machine *m)
     return d;
 }
 
+/* To the listener, and as an event to monitors; those without an id were nobody's to name. */
+static void tell_deleted(Vm *vm, const char *id)
+{
+    Machine *m = vm->board;
+
+    if (m->on_deleted)
+        m->on_deleted(m->on_deleted_opaque, id);
+    if (!id)
+        return;
+    g_autofree char *path = g_strdup_printf("/machine/peripheral/%s", id);
+    vm_event(vm, "DEVICE_DELETED", json_pack("{s:s, s:s}", "device", id, "path", path));
+}
+
 static void grace_ended(void *opaque)
 {
     Vm *vm = opaque;
@@ -150,8 +163,8 @@ static void grace_ended(void *opaque)
 
         collect_ids(d, ids);
         device_free(d);
-        for (guint i = 0; m->on_deleted && i < ids->len; i++)
-            m->on_deleted(m->on_deleted_opaque, ids->pdata[i]);
+        for (guint i = 0; i < ids->len; i++)
+            tell_deleted(vm, ids->pdata[i]);
     }
     m->grace = false;
     grace_begin(vm);

@@ -71,6 +71,20 @@ def test_long_message():
         assert m.qmp.answer()["id"] == 2
 
 
+def test_device_deleted():
+    """A slot without power lets go at once, once the vCPUs have come by."""
+    with Machine("-device", "pcie-root-port,id=rp", "-device", "pcie-root-port,id=rp2") as m:
+        c = m.qmp
+        c.call("device_add", driver="virtio-scsi-pci", id="s0", bus="rp")
+        c.call("cont")
+        c.call("device_del", id="s0")
+        assert c.wait_event("DEVICE_DELETED")["data"] == {"device": "s0", "path": "/machine/peripheral/s0"}
+        fails(c.call, "device_del", id="s0", cls="DeviceNotFound")
+        c.call("device_add", driver="virtio-rng-pci", id="s0", bus="rp")
+        c.call("device_del", id="s0")
+        c.wait_event("DEVICE_DELETED")
+
+
 def test_second_peer():
     with Machine() as m:
         m.qmp.send_raw(b'{"execute": "query-')
