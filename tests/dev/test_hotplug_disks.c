@@ -22,7 +22,7 @@ enum {
 #define HEAP   UINT64_C(0x200000)       /* of each driver */
 
 typedef enum Kind { BLK, NVME, SCSI, NET, KINDS } Kind;
-typedef enum State { EMPTY, DARK, LIT, ASKED } State;   /* nobody; no power; works; its button was pressed */
+typedef enum Life { EMPTY, DARK, LIT, ASKED } Life;   /* nobody; no power; works; its button was pressed */
 
 typedef struct Request { bool busy, write; unsigned sector, len; uint64_t at; int id; } Request;
 
@@ -38,7 +38,7 @@ typedef struct Blk {
 
 typedef struct Port {
     unsigned n;
-    State state;
+    Life state;
     Kind kind;
     uint64_t cfg, slot, card, mem;
     Blk blk;
