@@ -278,6 +278,7 @@ typedef struct CreateRequest {
     const char *backing, *backing_format;
     uint64_t size;                  /* UINT64_MAX: that of the backing file */
     bool unsafe;                    /* -u: do not open the backing file */
+    const char *file_node;          /* the node, open already, that takes the image; filename is its own. NULL: a file is made */
 } CreateRequest;
 /* `said` (g_free it, may be NULL): "cluster_size=65536 .." for the line "Formatting ..". */
 MUST_USE Err *image_create(BlockGraph *g, const CreateRequest *r, char **said);

@@ -325,7 +325,13 @@ static Err *make_image(BlockGraph *g, Making *m, const CreateRequest *r, const j
 
     if (e)
         return e;
-    if (!m->drv->no_storage && m->drv->kind == DRIVER_FORMAT)
+    if (r->file_node) {
+        file = graph_find(g, r->file_node);
+        if (!file)
+            return err(ERR_NOT_FOUND, "Cannot find device='' nor node-name='%s'", r->file_node);
+        node_ref(file);
+        was_there = true;
+    } else if (!m->drv->no_storage && m->drv->kind == DRIVER_FORMAT)
         TRY(make_file(g, m, r, options, &file));
     if (m->drv->create)
         e = m->drv->create(g, &o, m->format.obj, file);

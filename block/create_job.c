@@ -28,6 +28,7 @@ static void create_clean(Job *j)
     g_free((char *)c->r.filename);
     g_free((char *)c->r.format);
     g_free((char *)c->r.options);
+    g_free((char *)c->r.file_node);
     g_free((char *)c->r.backing);
     g_free((char *)c->r.backing_format);
 }
@@ -47,7 +48,7 @@ Err *job_create(BlockGraph *g, const CreateRequest *r, const JobConfig *c, Job *
     t->r = (CreateRequest){
         .filename = g_strdup(r->filename), .format = g_strdup(r->format), .options = g_strdup(r->options),
         .backing = g_strdup(r->backing), .backing_format = g_strdup(r->backing_format), .size = r->size,
-        .unsafe = r->unsafe,
+        .unsafe = r->unsafe, .file_node = g_strdup(r->file_node),
     };
     j->total = 1;
     job_begin(j, c, out);

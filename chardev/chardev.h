@@ -32,6 +32,7 @@ typedef enum CharEvent {
     CHR_CLOSED,         /* nobody is any more */
     CHR_BREAK,          /* the line's break condition */
     CHR_WRITABLE,       /* after a short chr_write: there is space again */
+    CHR_FOCUS,          /* of a mux: what is typed comes here from now on; not told at the start */
     CHR_RESIZED,        /* the terminal has another size: chr_size */
 } CharEvent;
 

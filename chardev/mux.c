@@ -163,9 +163,10 @@ static void switch_focus(Mux *m)
 {
     if (m->ports->len > 1) {
         m->focus = (m->focus + 1) % m->ports->len;
-        say(m, "\r\n[next console]\r\n");
-    } else if (m->monitor) {
-        say(m, "\r\n[There is no monitor yet.]\r\n");
+        say(m, "\r\n");
+        const MuxPort *p = focused(m);
+        if (p->port->events->event)
+            p->port->events->event(p->port->dev, CHR_FOCUS);
     } else {
         say(m, "\r\n[There is no other console here.]\r\n");
     }

@@ -66,7 +66,9 @@ static void event(Monitor *m, CharEvent what)
 {
     HmpMonitor *h = (HmpMonitor *)m;
 
-    if (what != CHR_OPENED)
+    /* Behind a mux nothing is said before somebody comes here (Ctrl-A c). */
+    bool mux = m->port.chr && !strcmp(chardev_kind(m->port.chr), "mux");
+    if (what != (mux ? CHR_FOCUS : CHR_OPENED))
         return;
     g_string_truncate(h->line, 0);
     say(h, "Lyre " LYRE_VERSION " monitor - type 'help' for more information\r\n" PROMPT);

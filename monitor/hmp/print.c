@@ -157,3 +157,26 @@ void print_block_nodes(GString *out, const json_t *v)
         add_image(out, n);
     }
 }
+
+void print_jobs(GString *out, const json_t *v)
+{
+    const json_t *j;
+    size_t i;
+
+    json_array_foreach((json_t *)v, i, j)
+        g_string_append_printf(out, "%s: %s, %s, %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT "\n", str(j, "id"), str(j, "type"),
+                               str(j, "status"), num(j, "current-progress"), num(j, "total-progress"));
+}
+
+void print_block_jobs(GString *out, const json_t *v)
+{
+    const json_t *j;
+    size_t i;
+
+    if (!json_array_size(v))
+        g_string_append(out, "No active jobs\n");
+    json_array_foreach((json_t *)v, i, j)
+        g_string_append_printf(out, "Type %s, device %s: Completed %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
+                               " bytes, speed limit %" JSON_INTEGER_FORMAT " bytes/s\n", str(j, "type"), str(j, "device"),
+                               num(j, "offset"), num(j, "len"), num(j, "speed"));
+}

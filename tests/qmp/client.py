@@ -212,6 +212,8 @@ class Machine:
 
     def close(self):
         """Ends it; True when that went well."""
+        if self.stderr.closed:
+            return True
         for c in self.clients:
             c.close()
         if self.process.poll() is None:

@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Block jobs, overlays, bitmaps, sizes, and snapshots of the machine, as libvirt asks for them; no guest."""
+import os
+import subprocess
+import tempfile
+
+from client import BUILD, Machine, fails, main
+
+IMG, IO = os.path.join(BUILD, "lyre-img"), os.path.join(BUILD, "lyre-io")
+
+
+def make(path, size="4M", *more):
+    subprocess.run([IMG, "create", "-q", "-f", "qcow2", *more, path, *([size] if size else [])], check=True)
+
+
+def put(path, pattern, at, length):
+    subprocess.run([IO, "-f", "qcow2", "-c", f"write -q -P {pattern} {at} {length}", path], check=True, stdout=subprocess.DEVNULL)
+
+
+def same(a, b, *fmt):
+    return subprocess.run([IMG, "compare", *fmt, a, b], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def node(c, name, path, driver="qcow2", **more):
+    c.call("blockdev-add", {"driver": driver, "node-name": name, "file": {"driver": "file", "filename": path}, **more})
+
+
+class Disk:
+    """A machine with base <- top on a virtio disk, node "top"."""
+
+    def __init__(self, *args):
+        self.dir = tempfile.TemporaryDirectory()
+        self.base, self.top = self.path("base.qcow2"), self.path("top.qcow2")
+        make(self.base)
+        put(self.base, 1, 0, "1M")
+        make(self.top, None, "-b", self.base, "-F", "qcow2")
+        put(self.top, 2, "512k", "1M")
+        self.whole = self.path("whole.qcow2")
+        subprocess.run([IMG, "convert", "-O", "qcow2", self.top, self.whole], check=True)
+        self.m = Machine("-blockdev", f"driver=qcow2,node-name=base,file.driver=file,file.filename={self.base}",
+                         "-blockdev", f"driver=qcow2,node-name=top,file.driver=file,file.filename={self.top},backing=base",
+                         "-device", "virtio-blk-device,drive=top,id=vda", *args)
+        self.c = self.m.qmp
+
+    def path(self, name):
+        return os.path.join(self.dir.name, name)
+
+    def status(self, job, what):
+        return self.c.wait_event("JOB_STATUS_CHANGE", match=lambda d: d["id"] == job and d["status"] == what)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, tb):
+        ended = self.m.close()
+        self.dir.cleanup()
+        assert ended or kind
+
+
+def test_mirror_pivot():
+    with Disk() as d:
+        make(d.path("copy.qcow2"))
+        node(d.c, "copy", d.path("copy.qcow2"))
+        d.c.call("blockdev-mirror", {"device": "top", "target": "copy", "job-id": "j0", "sync": "full", "auto-dismiss": False})
+        d.c.wait_event("BLOCK_JOB_READY", match=lambda e: e["device"] == "j0")
+        jobs = d.c.call("query-block-jobs")
+        assert jobs[0]["device"] == "j0" and jobs[0]["ready"] and jobs[0]["type"] == "mirror", jobs
+        d.c.call("block-job-set-speed", device="j0", speed=1 << 20)
+        fails(d.c.call, "block-job-set-speed", device="j0", speed=-1)
+        d.c.call("job-complete", id="j0")
+        d.c.wait_event("BLOCK_JOB_COMPLETED")
+        assert d.c.call("query-jobs")[0]["status"] == "concluded"
+        d.c.call("job-dismiss", id="j0")
+        assert d.c.call("query-jobs") == []
+        inserted = [b for b in d.c.call("query-block") if b["qdev"].endswith("vda")][0]["inserted"]
+        assert inserted["node-name"] == "copy", inserted
+        d.m.close()
+        assert same(d.path("copy.qcow2"), d.whole)
+
+
+def test_mirror_cancel():
+    with Disk() as d:
+        make(d.path("copy.qcow2"))
+        node(d.c, "copy", d.path("copy.qcow2"))
+        d.c.call("blockdev-mirror", {"device": "top", "target": "copy", "job-id": "j0", "sync": "full"})
+        d.c.wait_event("BLOCK_JOB_READY")
+        d.c.call("block-job-cancel", device="j0")
+        d.c.wait_event("BLOCK_JOB_COMPLETED")
+        d.c.call("blockdev-del", {"node-name": "copy"})
+        assert same(d.path("copy.qcow2"), d.whole, "-U")
+        fails(d.c.call, "block-job-cancel", device="j0", cls="DeviceNotActive", text="not found")
+        fails(d.c.call, "job-cancel", id="j0", text="Job not found")
+        fails(d.c.call, "blockdev-mirror", {"device": "nope", "target": "top", "sync": "full"}, text="nope")
+        fails(d.c.call, "blockdev-mirror", {"device": "top", "target": "nope", "sync": "full"}, text="nope")
+        fails(d.c.call, "blockdev-mirror", {"device": "top", "target": "base", "sync": "bitmap"}, text="not supported")
+
+
+def test_create_and_snapshot():
+    with Disk() as d:
+        over = d.path("over.qcow2")
+        d.c.call("blockdev-create", {"job-id": "c0", "options": {"driver": "file", "filename": over, "size": 0}})
+        d.status("c0", "concluded")
+        d.c.call("job-dismiss", id="c0")
+        d.c.call("blockdev-add", {"driver": "file", "node-name": "f", "filename": over})
+        d.c.call("blockdev-create", {"job-id": "c1", "options": {
+            "driver": "qcow2", "file": "f", "size": 4 << 20, "cluster-size": 65536, "backing-file": d.top, "backing-fmt": "qcow2"}})
+        d.status("c1", "concluded")
+        jobs = d.c.call("query-jobs")
+        assert "error" not in jobs[0], jobs
+        d.c.call("job-dismiss", id="c1")
+        d.c.call("blockdev-add", {"driver": "qcow2", "node-name": "over", "file": "f", "backing": None})
+        d.c.call("blockdev-snapshot", node="top", overlay="over")
+        disk = [b for b in d.c.call("query-block") if b["qdev"].endswith("vda")][0]
+        assert disk["inserted"]["node-name"] == "over" and disk["inserted"]["backing_file_depth"] == 2, disk
+        fails(d.c.call, "blockdev-snapshot", node="base", overlay="over")
+        d.c.call("block-commit", {"device": "over", "job-id": "k", "top-node": "over", "base-node": "top", "auto-dismiss": False})
+        d.c.wait_event("BLOCK_JOB_READY")
+        d.c.call("job-complete", id="k")
+        d.c.wait_event("BLOCK_JOB_COMPLETED")
+        d.c.call("job-dismiss", id="k")
+        disk = [b for b in d.c.call("query-block") if b["qdev"].endswith("vda")][0]
+        assert disk["inserted"]["node-name"] == "top", disk
+        d.c.call("blockdev-del", {"node-name": "over"})
+        d.c.call("blockdev-del", {"node-name": "f"})
+
+
+def test_stream():
+    with Disk() as d:
+        d.c.call("block-stream", {"device": "top", "job-id": "s"})
+        d.c.wait_event("BLOCK_JOB_COMPLETED")
+        disk = [b for b in d.c.call("query-block") if b["qdev"].endswith("vda")][0]
+        assert disk["inserted"]["backing_file_depth"] == 0, disk
+        d.m.close()
+        assert same(d.top, d.whole)
+
+
+def test_backup_incremental():
+    with Disk() as d:
+        d.c.call("block-dirty-bitmap-add", node="top", name="b0", persistent=True)
+        fails(d.c.call, "block-dirty-bitmap-add", node="top", name="b0")
+        make(d.path("full.qcow2"))
+        node(d.c, "full", d.path("full.qcow2"))
+        d.c.call("blockdev-backup", {"device": "top", "target": "full", "sync": "full", "job-id": "b"})
+        d.c.wait_event("BLOCK_JOB_COMPLETED")
+        d.c.call("blockdev-del", {"node-name": "full"})
+        assert same(d.path("full.qcow2"), d.whole)
+        make(d.path("inc.qcow2"))
+        node(d.c, "inc", d.path("inc.qcow2"))
+        fails(d.c.call, "blockdev-backup", {"device": "top", "target": "inc", "sync": "incremental"}, text="bitmap")
+        d.c.call("blockdev-backup", {"device": "top", "target": "inc", "sync": "incremental", "bitmap": "b0", "job-id": "b"})
+        d.c.wait_event("BLOCK_JOB_COMPLETED")
+        maps = [b for b in d.c.call("query-block") if b["qdev"].endswith("vda")][0]["inserted"]["dirty-bitmaps"]
+        assert maps[0]["name"] == "b0" and maps[0]["count"] == 0 and maps[0]["persistent"] and maps[0]["recording"]
+        d.c.call("block-dirty-bitmap-add", node="top", name="b1", disabled=True)
+        d.c.call("block-dirty-bitmap-merge", node="top", target="b1", bitmaps=["b0", {"node": "top", "name": "b0"}])
+        fails(d.c.call, "block-dirty-bitmap-merge", node="top", target="b1", bitmaps=["nope"], text="'nope' not found")
+        for name in ("enable", "disable", "clear", "remove"):
+            d.c.call(f"block-dirty-bitmap-{name}", node="top", name="b1")
+        fails(d.c.call, "block-dirty-bitmap-clear", node="top", name="b1", text="not found")
+
+
+def test_resize():
+    with Disk() as d:
+        d.c.call("block_resize", {"node-name": "top", "size": 8 << 20})
+        inserted = [b for b in d.c.call("query-block") if b["qdev"].endswith("vda")][0]["inserted"]
+        assert inserted["image"]["virtual-size"] == 8 << 20
+        fails(d.c.call, "block_resize", {"device": "nope", "size": 1 << 20}, cls="DeviceNotFound")
+        fails(d.c.call, "block_resize", {"size": 1 << 20})
+
+
+def test_savevm():
+    with Disk() as d:
+        assert "no snapshot" in d.c.hmp("info snapshots")
+        assert d.c.hmp("savevm s1") == ""
+        assert "s1" in d.c.hmp("info snapshots")
+        assert d.c.hmp("loadvm s1") == ""
+        assert "Error" in d.c.hmp("loadvm nope")
+        assert d.c.hmp("delvm s1") == ""
+        assert "no snapshot" in d.c.hmp("info snapshots")
+
+
+if __name__ == "__main__":
+    main([v for k, v in list(globals().items()) if k.startswith("test_")])
