@@ -538,10 +538,13 @@ void x64_lower_sc(X64Emitter *e, const IrInsn *i)
     x64_put(e, i, RAX);
 }
 
-/* Everything but store -> load is the host's own order. */
+/*
+ * Everything but store -> load is the host's own order. A single vCPU needs it as well: devices in I/O threads look at
+ * its rings, and whoever offers a buffer and then looks whether it must ring the bell would lose the bell.
+ */
 void x64_lower_fence(X64Emitter *e, const IrInsn *i)
 {
-    if (i->aux != FENCE_STLD || e->r->one_vcpu)
+    if (i->aux != FENCE_STLD)
         return;
     asm_lock(&e->hot, true);
     asm_alu_imm(&e->hot, ALU_OR, 0, rm_mem(RSP, -64), 0);

@@ -92,7 +92,7 @@ typedef struct X64Request {
     uint32_t first_exit;        /* number of the unit's exit 0: exit i reports env.exit_slot = first_exit + i */
     unsigned exec_ctx;          /* MMU context of instruction fetch */
     uint32_t xt_id;             /* what env.xt[exec_ctx][vpage % XT_SIZE] must hold at the checked entry */
-    bool one_vcpu;              /* only one vCPU, and no device writes atomically: no lock prefixes */
+    bool one_vcpu;              /* only one vCPU, and no device writes atomically: no lock prefixes; fences stay */
     uint32_t xt_id2;            /* not 0: the first instruction crosses into the next virtual page, and both entries check
                                    that page's tag for this too */
     bool ungrouped;             /* every memory access is checked by itself; never leaves with EXIT_UNGROUPED; standard pins */

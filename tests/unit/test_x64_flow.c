@@ -303,6 +303,25 @@ static void indirect(void)
     CHECK_EQ(m->env->pc, 0x1000);
 }
 
+/* Devices run beside the one vCPU of a machine, so its fences are real ones: a locked "or" on the stack. */
+static void fences(void)
+{
+    static const uint8_t fence[] = { 0xf0, 0x83, 0x4c, 0x24, 0xc0, 0x00 };
+    const char *text = "unit test 0x1000\n mark 0x1000, 4\n fence %s\n mark 0x1004, 4\n exit halt 0x1008\n";
+
+    for (unsigned i = 0; i < 4; i++) {
+        g_autofree char *unit_text = g_strdup_printf(text, i & 1 ? "stld" : "compiler");
+
+        machine_one_vcpu = i & 2;
+        start();
+        source(unit_text);
+        uint32_t begin = (uint32_t)(m->hot.rw - m->rw);
+        CHECK_EQ(run(0x1000), EXIT_HALT);
+        CHECK_EQ(!!memmem(m->rw + begin, m->code.hot_end - begin, fence, sizeof fence), i & 1);
+    }
+    machine_one_vcpu = false;
+}
+
 /* A loop that only reads what it doesn't move on leaves after a while, so that others may run; one that scans does not. */
 static void waiting(void)
 {
@@ -573,6 +592,7 @@ int main(void)
     RUN(overflow);
     RUN(dropped);
     RUN(frames_survive_leaving);
+    RUN(fences);
     RUN(sites_and_marks);
     RUN(copies);
     RUN(no_room);
