@@ -40,7 +40,8 @@ static void set_exec_key(TcgVcpu *t, unsigned ctx)
 
     if (id == L2_PHYS || m->exec_nonglobal[ctx])
         k = mix(k + id + 1) ^ (id < L2_ASIDS ? m->exec_asid[id] : 0);
-    t->mmu.exec_key[ctx] = mix(k) + (id == L2_PHYS ? m->phys_stamp : m->exec_stamp);
+    t->mmu.exec_key[ctx] = mix(k) + (id == L2_PHYS ? m->phys_stamp : m->exec_nonglobal[ctx] ? m->exec_stamp :
+                                     m->global_stamp[ctx]);
 }
 
 void mmu_refresh_key(TcgVcpu *t)
@@ -74,6 +75,43 @@ void mmu_init(TcgVcpu *t)
 
 /* ---- executable mappings */
 
+static uint64_t leaf_begin(uint64_t addr, unsigned order)
+{
+    return addr >> order << order;
+}
+
+static void leaf_note(Leaves *l, uint64_t va, const L2Page *p)
+{
+    Leaf leaf = { leaf_begin(va, p->order), leaf_begin(p->pa, p->order), p->order };
+
+    for (unsigned i = 0; i < l->n; i++)
+        if (l->leaf[i].va == leaf.va && l->leaf[i].pa == leaf.pa && l->leaf[i].order == leaf.order)
+            return;
+    if (l->n == LEAVES)
+        l->many = true;
+    else
+        l->leaf[l->n++] = leaf;
+}
+
+/* Is everything that this context has executed under its key mapped as it was? As if it were fetched again at once. */
+static bool leaves_stay(TcgVcpu *t, unsigned ctx)
+{
+    const Mmu *m = &t->mmu;
+    const Leaves *l = &m->leaves[ctx];
+    Page pg;
+
+    if (m->id[ctx] == L2_PHYS || m->exec_nonglobal[ctx] || l->many)
+        return false;
+    for (unsigned i = 0; i < l->n; i++) {
+        const Leaf *leaf = &l->leaf[i];
+
+        if (!t->v->isa->walk(t->v, leaf->va, ACCESS_EXEC, ctx, &pg) || pg.pa != leaf->pa || pg.order != leaf->order ||
+            !pg.global)
+            return false;
+    }
+    return true;
+}
+
 static void drop_exec_tags(TcgVcpu *t, unsigned ctx)
 {
     memset(t->env->xt[ctx], 0, sizeof(t->env->xt[ctx]));
@@ -89,14 +127,22 @@ static void drop_exec_tag(TcgVcpu *t, uint64_t va)
             t->env->xt[ctx][i] = 0;
 }
 
-/* Executable mappings of that address space (-1: any) are other ones now. */
-static void exec_changed(TcgVcpu *t, int asid)
+/* Executable mappings of that address space's own (-1: of all) are other ones now. */
+static void exec_changed_own(TcgVcpu *t, int asid)
 {
     t->stats.key_change++;
     if (asid < 0)
         t->mmu.exec_stamp++;
     else
         t->mmu.exec_asid[asid]++;
+}
+
+/* -1: and global ones. */
+static void exec_changed(TcgVcpu *t, int asid)
+{
+    exec_changed_own(t, asid);
+    for (unsigned ctx = 0; asid < 0 && ctx < MMU_CTXS; ctx++)
+        t->mmu.global_stamp[ctx]++;
 }
 
 /*
@@ -165,15 +211,17 @@ static void flush_seen(TcgVcpu *t, uint64_t vpage, int asid)
         mmu_keys(t);
 }
 
-void mmu_exec_found(TcgVcpu *t, uint64_t va, unsigned ctx, bool global)
+void mmu_exec_found(TcgVcpu *t, uint64_t va, unsigned ctx, const L2Page *p)
 {
     Mmu *m = &t->mmu;
 
     m->used |= 1 << ctx;
     if (m->id[ctx] == L2_PHYS)
         return;
-    note_seen(t, va >> PAGE_BITS, global ? L2_GLOBAL : m->id[ctx]);
-    if (!global && !m->exec_nonglobal[ctx]) {
+    note_seen(t, va >> PAGE_BITS, p->global ? L2_GLOBAL : m->id[ctx]);
+    if (p->global)
+        leaf_note(&m->leaves[ctx], va, p);
+    if (!p->global && !m->exec_nonglobal[ctx]) {
         m->exec_nonglobal[ctx] = true;
         set_exec_key(t, ctx);
         mmu_refresh_key(t);
@@ -212,6 +260,8 @@ static void drop_ctx(TcgVcpu *t, unsigned ctx)
     drop_all(t, ctx);
     drop_exec_tags(t, ctx);
     m->exec_nonglobal[ctx] = false;
+    m->leaves[ctx].n = 0;
+    m->leaves[ctx].many = false;
     m->used &= ~(1 << ctx);
 }
 
@@ -239,20 +289,36 @@ void mmu_drop_inline(TcgVcpu *t)
         drop_all(t, ctx);
 }
 
-/* Everything that page tables say. What firmware sees, which has none, stays. */
+/*
+ * Everything that page tables say. What firmware sees, which has none, stays. Kernels do this often, on all processors,
+ * while their own code stays where it is: a few large pages. What is known of that is kept if they are as they were.
+ */
 static void flush_virtual(TcgVcpu *t)
 {
     Mmu *m = &t->mmu;
+    bool kept = false;
 
     t->stats.flush_all++;
     if (log_on(LOG_MMU))
         log_line("mmu: vCPU %d: flush of all address spaces", t->v->index);
     l2_flush_virtual(&m->l2);
-    for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++)
+    exec_changed_own(t, -1);
+    for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++) {
+        if (leaves_stay(t, ctx)) {
+            kept |= m->leaves[ctx].n;
+            if (m->used >> ctx & 1)
+                drop_all(t, ctx);
+            continue;
+        }
+        m->global_stamp[ctx]++;
         if (m->id[ctx] != L2_PHYS)
             drop_ctx(t, ctx);
-    m->seen_all++;
-    exec_changed(t, -1);
+    }
+    /* All that has a tag or a key that stands is still among the pages seen. */
+    if (kept)
+        m->seen_own++;
+    else
+        m->seen_all++;
     mmu_keys(t);
 }
 
@@ -276,7 +342,7 @@ static void flush_asid_own(TcgVcpu *t, int asid)
     if (log_on(LOG_MMU))
         log_line("mmu: vCPU %d: flush of asid %d", t->v->index, asid);
     l2_flush_asid(&m->l2, asid);
-    exec_changed(t, asid);
+    exec_changed_own(t, asid);
     if (asid < 0)
         m->seen_own++;
     else

@@ -35,6 +35,7 @@ typedef struct L2Page {
     uint64_t  pageno;           /* number of the page in the block */
     uint8_t   prot, kind;       /* PageProt of target/isa.h; PageKind */
     bool      global;
+    uint8_t   order;            /* log2 of the size of the guest's page */
 } L2Page;
 
 typedef struct L2Tag { uint64_t va_ctx; uint32_t id, stamp; } L2Tag;

@@ -60,8 +60,8 @@ uint64_t mmu_sc(Env *env, uint64_t va, uint64_t val, MemOp m);
 uint64_t mmu_load(Env *env, uint64_t va, MemOp m);
 void mmu_store(Env *env, uint64_t va, uint64_t val, MemOp m);
 
-/* flush.c: a page was found for execution in ctx; `global`: for every address space. */
-void mmu_exec_found(TcgVcpu *t, uint64_t va, unsigned ctx, bool global);
+/* flush.c: a page was found for execution in ctx. */
+void mmu_exec_found(TcgVcpu *t, uint64_t va, unsigned ctx, const L2Page *p);
 void mmu_keys(TcgVcpu *t);
 
 static inline uint64_t mmu_swap(uint64_t v, unsigned size)

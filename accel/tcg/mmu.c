@@ -33,7 +33,8 @@ static void place(TcgVcpu *t, L2Page *p, const Page *pg)
     const FlatRange *r = flat_find(space_flat(t->space), pg->pa);
     uint64_t pa = pg->pa & ~(uint64_t)PAGE_MASK_LOW;
 
-    *p = (L2Page){ .pa = pa, .prot = pg->prot, .kind = KIND_IO, .global = pg->global };
+    *p = (L2Page){ .pa = pa, .prot = pg->prot, .kind = KIND_IO, .global = pg->global,
+                   .order = pg->order };
     if (!r || r->region->kind == REGION_IO || r->base > pa || r->last < pa + PAGE_MASK_LOW)
         return;
     uint64_t off = r->region->ram_off + r->off + (pa - r->base);
@@ -464,7 +465,7 @@ const ExecEntry *mmu_exec(TcgVcpu *t, uint64_t va, unsigned ctx, bool raise)
         return &t->mmu.exec_once;
     }
     *e = (ExecEntry){ vpage, page, id, p->global };
-    mmu_exec_found(t, va, ctx, p->global);
+    mmu_exec_found(t, va, ctx, p);
     t->env->xt[ctx][i] = id;
     return e;
 }

@@ -73,6 +73,14 @@ enum { SEEN_SETS = 8192, SEEN_WAYS = 4 };
 typedef struct SeenPage { uint64_t vpage; uint32_t id, gen; } SeenPage;
 
 /*
+ * Global pages of the guest, of whatever size, that a context has executed since its key last changed. If all of them
+ * are mapped the same after a flush, the key still stands for what it did (flush.c). More than that: `many`.
+ */
+enum { LEAVES = 32 };
+typedef struct Leaf { uint64_t va, pa; unsigned order; } Leaf;
+typedef struct Leaves { Leaf leaf[LEAVES]; unsigned n; bool many; } Leaves;
+
+/*
  * The memory of one vCPU, shared by both engines. Only its own thread touches
  * it, or whoever knows that it is not running.
  */
@@ -86,7 +94,9 @@ typedef struct Mmu {
     ExecEntry exec_once;
     bool     exec_nonglobal[MMU_CTXS];          /* since the last flush of all */
     uint64_t exec_key[MMU_CTXS];
-    uint32_t exec_stamp, phys_stamp;            /* last change of any executable mapping; of physical contexts */
+    uint32_t exec_stamp, phys_stamp;            /* last change of mappings that are not global; of physical contexts */
+    uint32_t global_stamp[MMU_CTXS];            /* of global ones */
+    Leaves   leaves[MMU_CTXS];
     uint32_t exec_asid[L2_ASIDS];               /* of one in that address space */
     SeenPage seen[SEEN_SETS][SEEN_WAYS] __attribute__((aligned(64)));
     unsigned seen_victim;

@@ -463,6 +463,137 @@ static void test_switching(void)
     toy_end();
 }
 
+/* ---- keys of code */
+
+enum { GLOBALS = 192, EXEC_PAGES = 8 };
+
+/* A few pages, some of them global: a place in RAM each, which may be exchanged for another. */
+static uint64_t exec_place(unsigned asid, unsigned n)
+{
+    return toy.pte[asid][n].pa;
+}
+
+static void exec_remap(unsigned asid, unsigned n)
+{
+    uint64_t pa = (toy_rand() % 32) << 12;
+    unsigned flags = 7 | (n >= GLOBALS ? TOY_G : 0);
+
+    for (unsigned a = 0; a < TOY_ASIDS; a++)
+        if (a == asid || n >= GLOBALS)
+            set_pte(a, n, pa, flags);
+}
+
+static void exec_flush(unsigned asid, unsigned n)
+{
+    bool global = n >= GLOBALS;
+
+    switch (toy_rand() % 4) {
+    case 0: mmu_ops->flush_all(v); break;
+    case 1: mmu_ops->flush_asid(v, -1, false); break;
+    case 2: mmu_ops->flush_page(v, TOY_VA + ((uint64_t)n << 12), global ? -1 : (int)asid); break;
+    default:
+        if (global)
+            mmu_ops->flush_asid(v, -1, false);
+        else
+            mmu_ops->flush_asid(v, asid, true);
+    }
+}
+
+static unsigned exec_pick(void)
+{
+    uint64_t r = toy_rand();
+
+    return r % EXEC_PAGES + (r >> 32 & 1 ? GLOBALS : 0);
+}
+
+static uint64_t *known_at(uint64_t key, unsigned n)
+{
+    return g_memdup2((uint64_t[]){ key ^ (uint64_t)(n + 1) << 48 }, 8);
+}
+
+/* What was found under a key holds whenever that key is there: generated code asks for nothing else. */
+static void test_keys_stand(void)
+{
+    GHashTable *known = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    unsigned asid = 0, again = 0;
+
+    begin();
+    st->virt = true;
+    for (unsigned a = 0; a < TOY_ASIDS; a++)
+        for (unsigned n = 0; n < TOY_VPAGES; n++)
+            set_pte(a, n, (uint64_t)(n % 32) << 12, 7 | (n >= GLOBALS ? TOY_G : 0));
+    mmu_ops->flush_all(v);
+    for (int k = 0; k < 60000; k++) {
+        uint64_t r = toy_rand();
+        unsigned n = exec_pick();
+
+        switch (r % 16) {
+        case 0:
+            exec_remap(asid, n);
+            exec_flush(asid, n);
+            break;
+        case 1: mmu_ops->flush_asid(v, -1, false); break;
+        case 2:
+            st->asid = asid = (r >> 8) % TOY_ASIDS;
+            mmu_ops->address_space_changed(v);
+            break;
+        default: {
+            /* A kernel runs its own code most of the time. */
+            n = r >> 40 & 7 ? n % EXEC_PAGES + GLOBALS : n;
+            CHECK(mmu_exec(tcg_vcpu(v), TOY_VA + ((uint64_t)n << 12), TOY_CTX, true) != NULL);
+            uint64_t *at = known_at(env->ctxkey, n);
+
+            again += g_hash_table_contains(known, at);
+            g_hash_table_insert(known, at, GSIZE_TO_POINTER(exec_place(asid, n) + 1));
+        }
+        }
+        for (unsigned i = 0; i < 2 * EXEC_PAGES; i++) {
+            n = i % EXEC_PAGES + (i < EXEC_PAGES ? 0 : GLOBALS);
+            g_autofree uint64_t *at = known_at(env->ctxkey, n);
+            size_t place = GPOINTER_TO_SIZE(g_hash_table_lookup(known, at));
+
+            CHECK(!place || place - 1 == exec_place(asid, n));
+        }
+    }
+    CHECK(again > 1000);
+    g_hash_table_unref(known);
+    toy_end();
+}
+
+/* A kernel whose code stays where it is keeps its key and tags when all is flushed; else it loses both. */
+static void test_kernel_stays(void)
+{
+    uint64_t top = TOY_VA + (200ull << 12);
+
+    begin();
+    st->virt = true;
+    set_pte(0, 200, 0x5000, 7 | TOY_G);
+    set_pte(0, 201, 0x6000, 7 | TOY_G);
+    mmu_ops->flush_all(v);
+    CHECK(mmu_exec(tcg_vcpu(v), top, TOY_CTX, true) != NULL);
+    CHECK(mmu_exec(tcg_vcpu(v), top + 0x1000, TOY_CTX, true) != NULL);
+    load(top, M64);
+    uint64_t key = env->ctxkey;
+    mmu_ops->flush_asid(v, -1, false);
+    CHECK_EQ(env->ctxkey, key);
+    CHECK(env->xt[TOY_CTX][(top >> 12) % XT_SIZE] != 0);
+    CHECK((top ^ env->tlb[TOY_CTX][tlb_index(top)].rt) >= 4096);
+    /* One that may not be executed any more. */
+    set_pte(0, 201, 0x6000, 3 | TOY_G);
+    mmu_ops->flush_asid(v, -1, false);
+    CHECK(env->ctxkey != key);
+    CHECK(!env->xt[TOY_CTX][(top >> 12) % XT_SIZE]);
+    /* A page of it, after a flush that kept it. */
+    CHECK(mmu_exec(tcg_vcpu(v), top, TOY_CTX, true) != NULL);
+    mmu_ops->flush_asid(v, -1, false);
+    CHECK(env->xt[TOY_CTX][(top >> 12) % XT_SIZE] != 0);
+    key = env->ctxkey;
+    mmu_ops->flush_page(v, top, -1);
+    CHECK(env->ctxkey != key);
+    CHECK(!env->xt[TOY_CTX][(top >> 12) % XT_SIZE]);
+    toy_end();
+}
+
 int main(void)
 {
     toy_randomize("MMU_SEED");
@@ -473,5 +604,7 @@ int main(void)
     RUN(test_atomics);
     RUN(test_random);
     RUN(test_switching);
+    RUN(test_keys_stand);
+    RUN(test_kernel_stays);
     return test_end();
 }
