@@ -28,13 +28,19 @@ typedef struct Esb {
     bool timed_out;             /* outlasts the reset that it leads to */
 } Esb;
 
-/* The PCI clock of 33 MHz, divided by 2^15 or 2^5. */
+/*
+ * The PCI clock of 33 MHz, divided by 2^15 or 2^5. One that runs freely does nothing when its time has come but
+ * begin anew, which nobody sees, and with a preload of 0 it would do nothing else: it has no timer.
+ */
 static void start(Esb *e, unsigned stage)
 {
     uint64_t clocks = (uint64_t)(stage == 1 ? e->preload1 : e->preload2) << (e->config & CONFIG_MHZ ? 5 : 15);
 
     e->stage = stage;
-    timer_set(&e->timer, clock_now(e->pci.dev.vm, CLOCK_GUEST) + (int64_t)(clocks * 1000 / 33));
+    if (e->lock & LOCK_FREE)
+        timer_del(&e->timer);
+    else
+        timer_set(&e->timer, clock_now(e->pci.dev.vm, CLOCK_GUEST) + (int64_t)(clocks * 1000 / 33));
 }
 
 static void stop(Esb *e)
@@ -47,15 +53,11 @@ static void expired(void *opaque)
 {
     Esb *e = opaque;
 
-    if (e->stage == 1 && !(e->lock & LOCK_FREE)) {
+    if (e->stage == 1) {
         e->interrupted = true;
         if ((e->config & CONFIG_INT) == INT_IRQ)
             pci_intx(&e->pci, true);
         start(e, 2);
-        return;
-    }
-    if (e->lock & LOCK_FREE) {
-        start(e, 1);
         return;
     }
     stop(e);
@@ -70,15 +72,15 @@ static void expired(void *opaque)
 /* What is locked stays so until a reset. */
 static void set_lock(Esb *e, uint8_t val)
 {
-    bool was = e->lock & LOCK_ENABLE;
+    uint8_t was = e->lock;
 
     if (e->lock & LOCK_LOCKED)
         return;
     e->lock = val & (LOCK_LOCKED | LOCK_ENABLE | LOCK_FREE);
-    if (e->lock & LOCK_ENABLE && !was)
-        start(e, 1);
-    else if (!(e->lock & LOCK_ENABLE))
+    if (!(e->lock & LOCK_ENABLE))
         stop(e);
+    else if ((e->lock ^ was) & (LOCK_ENABLE | LOCK_FREE))
+        start(e, 1);
 }
 
 static void config_written(PciDevice *d, unsigned off, unsigned len)

@@ -92,6 +92,26 @@ static void test_locked(void)
     rig_free(r);
 }
 
+/* Running freely it never bites, and keeps nobody busy, however short its time. */
+static void test_free(void)
+{
+    start("i6300esb", WATCHDOG_RESET, PANIC_SHUTDOWN);
+    wr(r, F + 0x60, 4, 2);
+    preload(1, 0);
+    preload(2, 0);
+    wr(r, F + 0x68, 6, 1);
+    CHECK(!ends(20));
+    CHECK(!g_main_context_pending(r->vm->main_context));
+    CHECK_EQ(rd(r, BAR + 8, 4), 0);
+    unlock();
+    wr(r, BAR + 12, 0x100, 2);
+    CHECK(!ends(20));
+    CHECK(!g_main_context_pending(r->vm->main_context));
+    wr(r, F + 0x68, 2, 1);                  /* and then it does */
+    CHECK(ends(2000));
+    rig_free(r);
+}
+
 static void test_pvpanic(void)
 {
     start("pvpanic-pci", WATCHDOG_RESET, PANIC_NONE);
@@ -119,6 +139,7 @@ int main(void)
 {
     RUN(test_watchdog);
     RUN(test_locked);
+    RUN(test_free);
     RUN(test_pvpanic);
     return test_end();
 }

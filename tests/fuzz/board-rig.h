@@ -468,11 +468,12 @@ static void turn(void)
 {
     enum { MOST = 20000 };
     Vm *vm = b->vm;
-    bool ran;
+    bool ran = false;
     int n = 0;
 
     do {
-        fuzz_must(n++ < MOST, "devices are busy for ever");
+        fuzz_must(n++ < MOST, "devices are busy for ever: I/O threads %d, calls %d, requests %#x, main loop %d", ran, !!vm->calls,
+                  vm->request, g_main_context_pending(vm->main_context));
         ran = iothreads_turn(vm);
         vm_unlock(vm);
         vm_turn(vm, false);
