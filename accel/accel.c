@@ -110,7 +110,7 @@ static void accel_end(Vm *vm)
 
 static Err *vcpus_make(Vm *vm)
 {
-    int n = MAX(vm->config->smp, 1), started = 0;
+    int n = vm->config->smp < 0 ? 0 : MAX(vm->config->smp, 1), started = 0;
     Err *e = NULL;
 
     vm->vcpus = g_new0(Vcpu *, n);

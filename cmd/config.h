@@ -27,6 +27,7 @@ typedef struct EmuConfig {
     GPtrArray *monitors;        /* -qmp, -qmp-pretty, -monitor, -mon: "qmp WHERE" .. "mon OPTIONS" (cmd/monitor_opts.c) */
     GPtrArray *fds;             /* each -add-fd argument */
     char *pidfile;
+    bool daemonize;
     int escape;                 /* of the mux; 0: Ctrl-A */
     /* Debugging: each argument given, in order. */
     GPtrArray *log_items, *log_filters, *traces;

@@ -4,6 +4,7 @@
  * runs the machine; takes it apart in the opposite order.
  */
 #include "cmd/emu.h"
+#include "cmd/nbd/nbd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -250,6 +251,8 @@ static Err *fill_in(EmuConfig *c, const Isa *isa)
     TRY(err_in(board_find(c->vm.isa, c->vm.machine, &b), "-M"));
     if (!c->vm.ram_size)
         c->vm.ram_size = b->ram_default;
+    if (b->no_cpus)
+        c->vm.smp = -1;
     /* The board says so too, but only when all those vCPUs have been made. */
     if (c->vm.smp > b->max_cpus)
         return err(ERR_INVALID, "-smp %d: machine '%s' has at most %d CPUs", c->vm.smp, b->name,
@@ -265,15 +268,20 @@ Err *emu_run(EmuConfig *c, int *status)
         return err(ERR_NOT_FOUND, "there is no guest '%s' in this program", c->vm.isa);
     TRY(fill_in(c, isa));
     TRY(start_logs(c));
+    int ready = -1;
     Vm *vm = vm_new(&c->vm);
     if (!vm)
         return err_errno(errno, "cannot make the machine's clocks");
     vm->isa = isa;
-    Err *e = make_machine(vm, c);
+    Err *e = c->daemonize ? daemon_fork(&ready) : NULL;
     if (!e)
+        e = make_machine(vm, c);
+    if (!e && strcmp(c->vm.machine, "none"))
         note_oddities(vm, c);
     if (!e && c->pidfile)
         e = write_pidfile(c->pidfile);
+    if (!e)
+        daemon_ready(&ready, false);
     if (!e)
         *status = run_machine(vm);
     if (!e && c->pidfile)

@@ -9,6 +9,7 @@
 
 #include "cmd/emu.h"
 #include "cmd/options.h"
+#include "hw/core/board.h"
 #include "monitor/monitor.h"
 #include "util/fdset.h"
 #include "util/opts.h"
@@ -172,11 +173,41 @@ static Err *add_one(Vm *vm, const char *line, guint i)
     return monitor_add(vm, chr, &config);
 }
 
+static void option_param(json_t *list, const Field *f)
+{
+    const char *type = f->type == FIELD_BOOL ? "boolean" : f->units ? "size" : f->type == FIELD_STR || f->names ? "string" : "number";
+    g_autofree char *name = field_name(f);
+    json_t *o = json_pack("{s:s, s:s}", "name", name, "type", type);
+
+    if (f->doc)
+        json_object_set_new(o, "help", json_string(f->doc));
+    json_array_append_new(list, o);
+}
+
+/* query-command-line-options: every option, and for -machine what the boards take. */
+static json_t *options_json(void *opaque)
+{
+    json_t *all = json_array();
+
+    for (const OptionGroup *g = option_groups; g->title; g++) {
+        for (const Option *o = g->options; o->name; o++) {
+            bool machine = !strcmp(o->name, "M");
+            json_t *params = json_array();
+
+            for (const Field *f = machine_fields; machine && f->role != FIELD_END; f++)
+                option_param(params, f);
+            json_array_append_new(all, json_pack("{s:s, s:o}", "option", machine ? "machine" : o->name, "parameters", params));
+        }
+    }
+    return all;
+}
+
 Err *make_monitors(Vm *vm, const EmuConfig *c)
 {
     const MonitorConfig people = { 0 };
+    const MonitorHost host = { options_json, vm };
 
-    TRY(monitors_new(vm, NULL));
+    TRY(monitors_new(vm, &host));
     for (guint i = 0; i < c->monitors->len; i++) {
         const char *line = c->monitors->pdata[i];
 

@@ -300,6 +300,7 @@ static const Option running_options[] = {
     { "incoming", NULL, "URI", OPTION_TEXT, "wait for a machine that is migrated: tcp:HOST:PORT, unix:PATH, fd:N, exec:COMMAND, file:PATH, defer",
       AT(vm.incoming) },
     { "pidfile", NULL, "FILE", OPTION_TEXT, "write the process id there", AT(pidfile) },
+    { "daemonize", NULL, NULL, OPTION_FLAG, "go on in the background when the machine is made", AT(daemonize) },
     { "nodefaults", NULL, NULL, OPTION_FLAG, "no serial port unless -serial says so", AT(nodefaults) },
     { "no-user-config", NULL, NULL, OPTION_NOTHING, "accepted: there are no configuration files" },
     { 0 }
@@ -353,7 +354,6 @@ const MissingOption missing_options[] = {
     { "vnc", NO_GFX }, { "spice", NO_GFX }, { "sdl", NO_GFX }, { "curses", NO_GFX },
     { "full-screen", NO_GFX }, { "rotate", NO_GFX }, { "portrait", NO_GFX }, { "k", NO_GFX },
     { "enable-kvm", NO_KVM }, { "enable-hax", NO_KVM },
-    { "daemonize", "Start it with '&' or from a service manager, with -serial file:PATH." },
     { "icount", NULL }, { "numa", NULL },
     { "set", "Use -device NAME,PROPERTY=VALUE." },
 { "acpitable", NULL }, { "no-acpi", "Use -M NAME,acpi=off." },

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 src += monitor/monitor.c monitor/events.c monitor/check.c monitor/introspect.c monitor/common.c monitor/view.c
 src += monitor/cmd_control.c monitor/cmd_fds.c monitor/cmd_machine.c monitor/cmd_devices.c monitor/cmd_net.c monitor/cmd_chardev.c
+src += monitor/cmd_probe.c monitor/hmp/info.c
 src += monitor/cmd_jobs.c monitor/cmd_snapshots.c
 src += monitor/cmd_block.c monitor/block_info.c
 src += monitor/qmp/session.c monitor/qmp/split.c
@@ -15,4 +16,4 @@ $(B)/gen/monitor/schema_gen.h $(B)/gen/monitor/schema_gen.c &: $(monitor-schema)
 .PHONY: qmp-doc
 qmp-doc:
 	$(PYTHON) $(S)/tools/gensch --doc $(S)/docs/qmp.md $(monitor-schema)
-check-scripts += tests/qmp/basics.py tests/qmp/args.py tests/qmp/jobs.py
+check-scripts += tests/qmp/basics.py tests/qmp/args.py tests/qmp/jobs.py tests/qmp/probe.py

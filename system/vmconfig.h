@@ -19,7 +19,7 @@ struct VmConfig {
     char *name, *uuid;
     char *machine, *machine_opts;   /* "virt", "aclint=on,..." (key=value list without the name) */
     char *cpu, *cpu_opts;       /* "rv64", "zba=off,..." */
-    int smp, maxcpus;
+    int smp, maxcpus;           /* smp -1: no CPU at all (the machine "none") */
     uint64_t ram_size;
     /* -accel */
     char *accel;                /* "tcg", "kvm:tcg" */

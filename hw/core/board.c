@@ -17,7 +17,7 @@ Err *board_find(const char *isa, const char *name, const Board **out)
     g_autoptr(GPtrArray) names = g_ptr_array_new();
 
     for (const Board *const *b = board_set; *b; b++) {
-        if (strcmp((*b)->isa, isa))
+        if ((*b)->isa && strcmp((*b)->isa, isa))
             continue;
         g_ptr_array_add(names, (void *)(*b)->name);
         if (!strcmp((*b)->name, name) || ((*b)->alias && !strcmp((*b)->alias, name))) {
@@ -37,7 +37,7 @@ char *board_help(const char *isa)
     GString *out = g_string_new("Supported machines are:\n");
 
     for (const Board *const *b = board_set; *b; b++) {
-        if (!strcmp((*b)->isa, isa))
+        if (!(*b)->isa || !strcmp((*b)->isa, isa))
             g_string_append_printf(out, "%-20s %s\n", (*b)->name, (*b)->doc);
     }
     return g_string_free(out, false);

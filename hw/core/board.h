@@ -20,7 +20,8 @@ typedef struct Machine Machine;
 
 typedef struct Board {
     const char *name, *doc;
-    const char *isa;            /* whose board it is: "riscv64" */
+    const char *isa;            /* whose board it is: "riscv64"; NULL: everybody's */
+    bool no_cpus;               /* it has none, whatever -smp says */
     const char *alias;          /* another name, or NULL */
     unsigned elf_machine;       /* EM_*: what its ELF files are for */
     int max_cpus;

@@ -180,3 +180,14 @@ void print_block_jobs(GString *out, const json_t *v)
                                " bytes, speed limit %" JSON_INTEGER_FORMAT " bytes/s\n", str(j, "type"), str(j, "device"),
                                num(j, "offset"), num(j, "len"), num(j, "speed"));
 }
+
+void print_balloon(GString *out, const json_t *v)
+{
+    g_string_append_printf(out, "balloon: actual=%" JSON_INTEGER_FORMAT "\n", num(v, "actual") >> 20);
+}
+
+void print_memory(GString *out, const json_t *v)
+{
+    g_string_append_printf(out, "base memory: %" JSON_INTEGER_FORMAT "\nplugged memory: %" JSON_INTEGER_FORMAT "\n", num(v, "base-memory"),
+                           num(v, "plugged-memory"));
+}

@@ -11,8 +11,8 @@ import sys
 import tempfile
 import time
 
-BUILD = os.environ.get("LYRE_BUILD", "build")
-SRC = os.environ.get("LYRE_SRC", ".")
+BUILD = os.path.abspath(os.environ.get("LYRE_BUILD", "build"))
+SRC = os.path.abspath(os.environ.get("LYRE_SRC", "."))
 LYRE = os.path.join(BUILD, "lyre-system-riscv64")
 
 
@@ -187,7 +187,7 @@ class Machine:
         argv = [LYRE, "-M", "virt", "-display", "none", "-serial", "null", "-bios", "none", "-nic", "none",
                 "-qmp", f"unix:{self.path},server=on,wait=off"]
         self.stderr = open(os.path.join(self.dir, "stderr"), "w+", encoding="utf-8", errors="replace")
-        self.process = subprocess.Popen(argv + ([] if start else ["-S"]) + list(args), stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen(argv + ([] if start else ["-S"]) + list(args), stdin=subprocess.DEVNULL, cwd=self.dir,
                                         stdout=subprocess.DEVNULL, stderr=self.stderr)
         self.clients = []
         self.qmp = self.connect()
