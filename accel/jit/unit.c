@@ -82,7 +82,7 @@ static uint32_t id_find(CodePage *p, uint64_t vpage)
     do {
         seq = atomic_load_explicit(&p->seq, memory_order_acquire);
         id = 0;
-        for (int i = 0; i < PAGE_IDS; i++)
+        for (int i = 0; i < PAGE_IDS && !id; i++)
             if (atomic_load_explicit(&p->ids[i].vpage, memory_order_relaxed) == vpage)
                 id = atomic_load_explicit(&p->ids[i].id, memory_order_relaxed);
         atomic_thread_fence(memory_order_acquire);

@@ -151,11 +151,13 @@ static void exec_changed(TcgVcpu *t, int asid)
  * exec tag is always among them, since only a fetch without a tag comes by here. They are forgotten when all tags of the
  * address space are dropped. A wrong one costs a key.
  */
+enum { SEEN_MANY = L2_GLOBAL + 1 };     /* as an id: the page was executed in more address spaces than there is room for */
+
 static uint32_t seen_gen(const Mmu *m, uint32_t id)
 {
     uint32_t g = m->seen_all * UINT32_C(0x9e3779b1);
 
-    return id == L2_GLOBAL ? g : g + m->seen_own * UINT32_C(0x85ebca6b) + m->seen_asid[id];
+    return id >= L2_ASIDS ? g : g + m->seen_own * UINT32_C(0x85ebca6b) + m->seen_asid[id];
 }
 
 static bool seen_good(const Mmu *m, const SeenPage *s)
@@ -170,8 +172,26 @@ static SeenPage *seen_set(Mmu *m, uint64_t vpage)
 
 static void forget_seen(TcgVcpu *t, SeenPage *s)
 {
-    exec_changed(t, s->id == L2_GLOBAL ? -1 : (int)s->id);
+    exec_changed(t, s->id >= L2_ASIDS ? -1 : (int)s->id);
     s->gen = seen_gen(&t->mmu, s->id) - 1;
+}
+
+/* Programs that forked have the same pages: theirs become one, if the set has several. */
+static bool seen_join(Mmu *m, SeenPage *set, uint64_t vpage)
+{
+    SeenPage *one = NULL;
+
+    for (int i = 0; i < SEEN_WAYS; i++) {
+        if (set[i].vpage != vpage)
+            continue;
+        if (one)
+            set[i].gen = seen_gen(m, set[i].id) - 1;
+        else
+            one = &set[i];
+    }
+    if (one)
+        *one = (SeenPage){ vpage, SEEN_MANY, seen_gen(m, SEEN_MANY) };
+    return one;
 }
 
 /* One that has no place takes another's, whose key changes and whose tag goes: of what is not kept nobody may know. */
@@ -183,9 +203,11 @@ static void note_seen(TcgVcpu *t, uint64_t vpage, uint32_t id)
     for (int i = 0; i < SEEN_WAYS; i++) {
         if (!seen_good(m, &set[i]))
             to = to ? to : &set[i];
-        else if (set[i].vpage == vpage && set[i].id == id)
+        else if (set[i].vpage == vpage && (set[i].id == id || set[i].id == SEEN_MANY))
             return;
     }
+    if (!to && seen_join(m, set, vpage))
+        return;
     if (!to) {
         to = &set[m->seen_victim++ % SEEN_WAYS];
         drop_exec_tag(t, to->vpage << PAGE_BITS);
@@ -202,7 +224,7 @@ static void flush_seen(TcgVcpu *t, uint64_t vpage, int asid)
     bool any = false;
 
     for (int i = 0; i < SEEN_WAYS; i++) {
-        if (set[i].vpage != vpage || !seen_good(&t->mmu, &set[i]) || (asid >= 0 && set[i].id != (uint32_t)asid))
+        if (set[i].vpage != vpage || !seen_good(&t->mmu, &set[i]) || (asid >= 0 && set[i].id != (uint32_t)asid && set[i].id != SEEN_MANY))
             continue;
         forget_seen(t, &set[i]);
         any = true;

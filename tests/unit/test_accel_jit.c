@@ -387,6 +387,50 @@ static void test_copies(void)
     toy_end();
 }
 
+/*
+ * One virtual page, in each address space another physical one, all executed by an indirect jump (so by the jump cache). One
+ * is mapped anew and flushed: in its address space, or in all. Nobody may go on in the old one; others go on as they were.
+ */
+static void test_flushed_page(void)
+{
+    uint64_t want[TOY_ASIDS], at = TOY_VA + 0x5000;
+
+    toy_start(engine, 1, 0);
+    ToyState *s = toy_state(cpu(0));
+    ToyCode c = code(0x1000);
+    PUT(TOY_JR, 0, 4, 0);
+    for (int n = 0; n < 4 * TOY_ASIDS; n++) {
+        c = code(0x10000 + n * 0x1000);
+        PUT(TOY_ADDI, 1, 1, n + 1);
+        PUT(TOY_ADDI, 2, 2, -1);
+        PUT(TOY_BNZ, 2, 0, 2);
+        PUT(TOY_HALT, 0, 0, 0);
+        PUT(TOY_JR, 0, 4, 0);
+    }
+    for (unsigned a = 0; a < TOY_ASIDS; a++) {
+        toy.pte[a][0] = (ToyPte){ 0x1000, PROT_R | PROT_X };
+        toy.pte[a][5] = (ToyPte){ 0x10000 + a * 0x1000, PROT_R | PROT_X };
+        want[a] = a + 1;
+    }
+    s->virt = true;
+    for (unsigned k = 0; k < 400; k++) {
+        unsigned a = toy_rand() % (k < 200 ? 3 : TOY_ASIDS), n = toy_rand() % (4 * TOY_ASIDS);
+        s->asid = toy_rand() % (k < 200 ? 3 : TOY_ASIDS);
+        mmu_ops->address_space_changed(cpu(0));
+        if (toy_rand() % 2) {
+            toy.pte[a][5].pa = 0x10000 + n * 0x1000;
+            want[a] = n + 1;
+            mmu_ops->flush_page(cpu(0), at, toy_rand() % 2 ? -1 : (int)a);
+        }
+        cpu(0)->env->gpr[1] = 0;
+        cpu(0)->env->gpr[2] = 3;
+        cpu(0)->env->gpr[4] = at;
+        run(TOY_VA);
+        CHECK_EQ(reg(0, 1), 3 * want[s->asid]);
+    }
+    toy_end();
+}
+
 /* A page mapped anew under code that links to it: the edge must not be believed. */
 static void test_remapped_target(void)
 {
@@ -955,6 +999,7 @@ static void run_all(Engine e)
     RUN(test_page_recovers);
     RUN(test_crossing);
     RUN(test_copies);
+    RUN(test_flushed_page);
     RUN(test_remapped_target);
     RUN(test_recursion);
     RUN(test_evict);
