@@ -20,6 +20,7 @@ typedef struct Watchpoint {
     uint32_t id;                /* the debugger's */
     uint8_t kinds;              /* WATCH_READ, WATCH_WRITE */
     bool physical;              /* addr is a physical address; else one as the guest's instructions have it */
+    bool own;                   /* the stub's own, not gdb's */
 } Watchpoint;
 
 typedef struct DebugSet {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cmd/emu.h"
+#include "cmd/gdb.h"
 #include "cmd/run/run.h"
 #include "target/isa.h"
 
@@ -43,6 +44,7 @@ static int explain(const char *program, const char *guest)
     fprintf(stderr,
             "This is the machine emulator Lyre, version %s.\n"
             "  lyre run DISK|ISO|KERNEL   runs it; lyre run --help says more\n"
+            "  lyre gdb [VMLINUX]         debugs one that was started with -s; lyre gdb --help\n"
             "  lyre-system-GUEST          all options: lyre-system-%s --help\n"
             "Guests: %s\n", LYRE_VERSION, isas[0] ? isas[0]->name : "GUEST", names);
     g_free(names);
@@ -111,6 +113,8 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     if (!guest && argc > 1 && !strcmp(argv[1], "run"))
         status = run_file(argc - 1, argv + 1);
+    else if (!guest && argc > 1 && !strcmp(argv[1], "gdb"))
+        status = gdb_command(argc - 1, argv + 1);
     else if (!guest || !isa_find(guest))
         status = explain(program, guest);
     else

@@ -91,6 +91,8 @@ void points_clear(Gdb *g);
 void points_apply(Gdb *g, bool steps_only);
 const Breakpoint *break_at(const Gdb *g, uint64_t pc);
 const Watchpoint *watch_of(const Gdb *g, uint32_t id);
+uint32_t watchpoint_add(Gdb *g, Watchpoint w);           /* its number */
+bool watchpoint_delete(Gdb *g, uint64_t id);             /* one of the stub's own */
 
 void handle_query(Gdb *g, PacketText *t);
 void handle_set(Gdb *g, PacketText *t);

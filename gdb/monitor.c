@@ -1,15 +1,178 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * "monitor LINE" in gdb: a few commands of the stub itself, all others are the
+ * "monitor LINE" in gdb: a few commands of the stub itself; all others are the
  * machine's monitor's.
+ *
+ * kaslr finds where a Linux kernel has put itself. Its crash information
+ * (VMCOREINFO, Documentation/admin-guide/kdump/vmcoreinfo.rst) is a page of
+ * lines of text in memory that begins with OSRELEASE=; KERNELOFFSET= among them
+ * is what symbols have to be moved by. That needs no knowledge of the guest, only
+ * a kernel that was built with it and has got as far as writing it.
  */
 #include <string.h>
 
 #include "gdb/gdb-priv.h"
 
+/* ---- watchpoints by physical address, which gdb knows nothing of */
+
+static const char *const kind_names[] = { [WATCH_READ] = "read", [WATCH_WRITE] = "write", [WATCH_READ | WATCH_WRITE] = "access" };
+
+static void list_watches(const Gdb *g, GString *out)
+{
+    for (guint i = 0; i < g->watches->len; i++) {
+        const Watchpoint *w = &g_array_index(g->watches, Watchpoint, i);
+
+        if (w->own)
+            g_string_append_printf(out, "%u: %s of %#" PRIx64 "-%#" PRIx64 "\n", w->id, kind_names[w->kinds], w->addr, w->last);
+    }
+    if (!out->len)
+        g_string_append(out, "no physical address is watched\n");
+}
+
+static bool number(const char *text, uint64_t *out)
+{
+    char *end;
+
+    *out = g_ascii_strtoull(text, &end, 0);
+    return *text && !*end;
+}
+
+static void add_watch(Gdb *g, char **words, GString *out)
+{
+    static const struct { const char *name; uint8_t kinds; } kinds[] = {
+        { "w", WATCH_WRITE }, { "r", WATCH_READ }, { "rw", WATCH_READ | WATCH_WRITE }, { "a", WATCH_READ | WATCH_WRITE },
+    };
+    uint64_t addr, len = 8;
+    Watchpoint w = { .physical = true, .own = true };
+    const char *kind = words[1] && words[2] ? words[2] : "w";
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(kinds); i++)
+        if (!strcmp(kind, kinds[i].name))
+            w.kinds = kinds[i].kinds;
+    if (!number(words[0], &addr) || (words[1] && !number(words[1], &len)) || !len || addr + len - 1 < addr || !w.kinds) {
+        g_string_append(out, "pwatch ADDRESS [LENGTH [w|r|rw]]\n");
+        return;
+    }
+    w.addr = addr;
+    w.last = addr + len - 1;
+    g_string_append_printf(out, "%u: %s of physical %#" PRIx64 "-%#" PRIx64 "\n", watchpoint_add(g, w), kind_names[w.kinds], w.addr, w.last);
+}
+
+static void pwatch(Gdb *g, char **words, GString *out)
+{
+    uint64_t id;
+
+    if (!words[0])
+        list_watches(g, out);
+    else if (strcmp(words[0], "-d"))
+        add_watch(g, words, out);
+    else if (!words[1] || !number(words[1], &id) || !watchpoint_delete(g, id))
+        g_string_append(out, "pwatch -d NUMBER: one of those that 'pwatch' lists\n");
+}
+
+/* ---- where the kernel is */
+
+enum { INFO_MAX = 4096 };
+
+/* The value of KEY=... among lines; NULL: it is not there. g_free it. */
+static char *line_of(const char *info, const char *key)
+{
+    for (const char *at = info; (at = strstr(at, key)) != NULL; at++) {
+        if (at == info || at[-1] == '\n')
+            return g_strndup(at + strlen(key), strcspn(at + strlen(key), "\n"));
+    }
+    return NULL;
+}
+
+/* The text at host, if it is crash information: copied once, the guest may write to it. */
+static char *info_at(const uint8_t *host, uint64_t room)
+{
+    g_autofree char *text = g_strndup((const char *)host, MIN(room, INFO_MAX));
+
+    return strstr(text, "\nPAGESIZE=") || strstr(text, "\nSYMBOL(") ? g_steal_pointer(&text) : NULL;
+}
+
+static char *find_info(Vm *vm)
+{
+    static const char begins[] = "OSRELEASE=";
+    const Flat *f = space_flat(vm->mem);
+
+    for (int i = 0; i < f->n; i++) {
+        const FlatRange *r = &f->r[i];
+        uint64_t size = r->last - r->base + 1;
+
+        if (r->region->kind != REGION_RAM)
+            continue;
+        const uint8_t *host = r->region->ram->host + r->region->ram_off + r->off, *at = host;
+        while ((at = memmem(at, host + size - at, begins, strlen(begins))) != NULL) {
+            char *info = info_at(at, host + size - at);
+
+            if (info)
+                return info;
+            at++;
+        }
+    }
+    return NULL;
+}
+
+static void kaslr(Gdb *g, GString *out)
+{
+    g_autofree char *info = find_info(g->vm);
+
+    if (!info) {
+        g_string_append(out, "no Linux kernel has left crash information (VMCOREINFO) in memory: it has none, or has not got that far\n");
+        return;
+    }
+    g_autofree char *release = line_of(info, "OSRELEASE="), *offset = line_of(info, "KERNELOFFSET=");
+    g_string_append_printf(out, "Linux %s, moved by %s%s\n", release ? release : "of unknown release",
+                           offset ? "0x" : "nothing", offset ? offset : "");
+    if (offset && strcmp(offset, "0"))
+        g_string_append_printf(out, "symbol-file vmlinux -o 0x%s\n", offset);
+}
+
+static void vmcoreinfo(Gdb *g, GString *out)
+{
+    g_autofree char *info = find_info(g->vm);
+
+    g_string_append(out, info ? info : "there is no VMCOREINFO in memory\n");
+}
+
+static const char help[] =
+    "The stub's own commands:\n"
+    "  kaslr                              where Linux has put itself, for symbol-file -o\n"
+    "  vmcoreinfo                         what Linux says of itself to crash tools\n"
+    "  pwatch ADDRESS [LENGTH [w|r|rw]]   stop behind accesses to a physical address, by whatever virtual one\n"
+    "  pwatch [-d NUMBER]                 list those, take one away\n";
+
 char *monitor_said(Gdb *g, const char *line)
 {
-    if (g->vm->monitor_line)
-        return g->vm->monitor_line(g->vm, line);
-    return g_strdup_printf("This machine has no monitor, so nobody knows '%s'.\n", line);
+    g_auto(GStrv) all = g_strsplit_set(line, " \t\n", -1);
+    GPtrArray *words = g_ptr_array_new();
+    GString *out = g_string_new(NULL);
+    Vm *vm = g->vm;
+
+    for (char **w = all; *w; w++)
+        if (**w)
+            g_ptr_array_add(words, *w);
+    g_ptr_array_add(words, NULL);
+    const char *first = words->pdata[0] ? words->pdata[0] : "";
+
+    if (!strcmp(first, "kaslr")) {
+        kaslr(g, out);
+    } else if (!strcmp(first, "vmcoreinfo")) {
+        vmcoreinfo(g, out);
+    } else if (!strcmp(first, "pwatch")) {
+        pwatch(g, (char **)words->pdata + 1, out);
+    } else {
+        if (!strcmp(first, "help") && !words->pdata[1])
+            g_string_append(out, help);
+        if (vm->monitor_line) {
+            g_autofree char *said = vm->monitor_line(vm, line);
+            g_string_append(out, said ? said : "");
+        } else if (!out->len) {
+            g_string_append_printf(out, "this machine has no monitor that knows '%s'; 'help' lists what the stub does itself\n", first);
+        }
+    }
+    g_ptr_array_free(words, true);
+    return g_string_free(out, false);
 }

@@ -50,7 +50,8 @@ static int find_watch(const Gdb *g, const Watchpoint *like)
     for (guint i = 0; i < g->watches->len; i++) {
         const Watchpoint *w = &g_array_index(g->watches, Watchpoint, i);
 
-        if (w->addr == like->addr && w->last == like->last && w->kinds == like->kinds && w->physical == like->physical)
+        if (w->addr == like->addr && w->last == like->last && w->kinds == like->kinds && w->physical == like->physical
+            && !w->own)
             return i;
     }
     return -1;
@@ -62,6 +63,28 @@ const Watchpoint *watch_of(const Gdb *g, uint32_t id)
         if (g_array_index(g->watches, Watchpoint, i).id == id)
             return &g_array_index(g->watches, Watchpoint, i);
     return NULL;
+}
+
+uint32_t watchpoint_add(Gdb *g, Watchpoint w)
+{
+    w.id = ++g->last_watch;
+    g_array_append_val(g->watches, w);
+    g->watches_changed = true;
+    return w.id;
+}
+
+bool watchpoint_delete(Gdb *g, uint64_t id)
+{
+    for (guint i = 0; i < g->watches->len; i++) {
+        const Watchpoint *w = &g_array_index(g->watches, Watchpoint, i);
+
+        if (w->own && w->id == id) {
+            g_array_remove_index_fast(g->watches, i);
+            g->watches_changed = true;
+            return true;
+        }
+    }
+    return false;
 }
 
 static void set_watch(Gdb *g, Watchpoint w, bool insert)
@@ -76,12 +99,11 @@ static void set_watch(Gdb *g, Watchpoint w, bool insert)
     if (insert == (i >= 0))
         return;
     if (insert) {
-        w.id = ++g->last_watch;
-        g_array_append_val(g->watches, w);
+        watchpoint_add(g, w);
     } else {
         g_array_remove_index_fast(g->watches, i);
+        g->watches_changed = true;
     }
-    g->watches_changed = true;
 }
 
 /* ---- the packet: TYPE,ADDRESS,KIND; a watchpoint's kind is its length */

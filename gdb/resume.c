@@ -136,22 +136,24 @@ void handle_continue(Gdb *g, PacketText *t, char how)
 
 void let_go(Gdb *g, bool run)
 {
+    /* It stops for a moment: what a vCPU is just meeting is nobody's concern any more. */
+    bool ran = g->vm->state == RUN_RUNNING;
+
+    g->attached = g->waits = false;
+    if (ran)
+        vm_stop(g->vm, RUN_PAUSED);
     points_clear(g);
     points_apply(g, false);
-    g->attached = g->waits = false;
     for (int i = 0; i < g->vm->nvcpus; i++) {
         VcpuDebug *d = &gdb_vcpu(g, i)->debug;
 
         atomic_store(&d->held, false);
         atomic_store(&d->step, false);
-        if (g->vm->state == RUN_RUNNING)
-            vcpu_kick(gdb_vcpu(g, i));
-        else
-            d->what = DEBUG_NOTHING;
+        d->what = DEBUG_NOTHING;
     }
     atomic_fetch_and(&g->vm->request, ~VM_DEBUG);
-    if (run && may_run(g->vm))
+    if ((run || ran) && may_run(g->vm))
         vm_start(g->vm);
-    else if (!run && g->vm->state == RUN_DEBUG)
+    else if (g->vm->state == RUN_DEBUG)
         g->vm->state = RUN_PAUSED;
 }

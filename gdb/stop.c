@@ -58,7 +58,7 @@ static void put_reason(const Gdb *g, GString *s, Vcpu *v)
     const Breakpoint *b;
     const Watchpoint *w;
 
-    if (d->what == DEBUG_WATCH && (w = watch_of(g, d->access.id)) != NULL)
+    if (d->what == DEBUG_WATCH && (w = watch_of(g, d->access.id)) != NULL && !w->own)
         g_string_append_printf(s, "%s:%" PRIx64 ";", w->kinds == WATCH_WRITE ? "watch" : w->kinds == WATCH_READ ? "rwatch" : "awatch",
                                d->access.addr);
     else if (d->what == DEBUG_BREAK && (b = break_at(g, v->env->pc)) != NULL && (b->hardware ? g->hwbreak : g->swbreak))
@@ -76,12 +76,26 @@ static int signal_of(RunState state)
     }
 }
 
+/* gdb would go on silently after a watchpoint that it doesn't know: it is told in words, and of a mere trap. */
+static void tell_own_watch(Gdb *g, const Vcpu *v)
+{
+    const VcpuDebug *d = &v->debug;
+    const Watchpoint *w = d->what == DEBUG_WATCH ? watch_of(g, d->access.id) : NULL;
+
+    if (!w || !w->own)
+        return;
+    g_autofree char *text = g_strdup_printf("pwatch %u: CPU %d %s %u bytes at physical %#" PRIx64 " (virtual %#" PRIx64 ")\n", w->id,
+                                            v->index, d->access.write ? "wrote" : "read", d->access.size, d->access.addr, d->access.va);
+    console(g, text, strlen(text));
+}
+
 void send_stop(Gdb *g)
 {
     int met = who(g), index = met < 0 ? busy_one(g) : met;
     Vcpu *v = gdb_vcpu(g, index);
     GString *s = g_string_new(NULL);
 
+    tell_own_watch(g, v);
     g_string_append_printf(s, "T%02xthread:", met < 0 ? signal_of(g->vm->state) : GDB_SIGTRAP);
     put_thread(g, s, index);
     g_string_append_printf(s, ";core:%x;", index);

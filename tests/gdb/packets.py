@@ -82,7 +82,11 @@ def features():
         assert c.ask("qqemu.sstep") == "0x7"
         c.ok("Qqemu.sstep=1")
         assert c.ask("qqemu.sstep") == "0x1" and c.ask("qqemu.PhyMemMode") == "0"
-        assert "monitor" in c.monitor("info registers")
+        assert "monitor" in c.monitor("info registers") and "pwatch" in c.monitor("help")
+        assert "no Linux" in c.monitor("kaslr") and "no VMCOREINFO" in c.monitor("vmcoreinfo")
+        c.write(0x80800123, b"OSRELEASE=6.1.0\nPAGESIZE=4096\nKERNELOFFSET=1c200000\n\0")
+        assert c.monitor("kaslr") == "Linux 6.1.0, moved by 0x1c200000\nsymbol-file vmlinux -o 0x1c200000\n"
+        assert "PAGESIZE=4096" in c.monitor("vmcoreinfo")
 
 
 def registers(engine):
@@ -193,6 +197,23 @@ def virtual(engine):
             assert int(stop["watch"], 16) == guest["watched"] and c.word(guest["watched"]) == value, (stop, value)
         c.ok("Qqemu.PhyMemMode:0")
         c.ok(f"z2,{guest['watched']:x},8")
+        at_start(c, "turn")
+    with Machine(guest, engine=engine) as m:
+        c = Client(m)
+        at_start(c)
+        c.write(guest["mode"], b"\3\0\0\0")
+        at_start(c, "supervisor")
+        for bad in ("pwatch x", "pwatch 1 0", "pwatch 1 2 z", "pwatch -d", "pwatch -d 7", "pwatch 0xffffffffffffffff 2"):
+            assert "pwatch " in c.monitor(bad), bad
+        assert "no physical" in c.monitor("pwatch")
+        assert c.monitor(f"pwatch {guest['watched']:#x} 4 rw").startswith("1: access of physical")
+        assert c.monitor("pwatch").startswith("1: access")
+        for va in (guest["watched"], guest["watched"] + alias):
+            c.send("vCont;c")
+            text = c.packet()
+            assert text[0] == "O" and f"virtual {va:#x}" in bytes.fromhex(text[1:]).decode(), text
+            assert "watch" not in c.stop()
+        assert c.monitor("pwatch -d 1") == "" and "no physical" in c.monitor("pwatch")
         at_start(c, "turn")
 
 

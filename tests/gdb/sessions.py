@@ -86,8 +86,8 @@ def watching(engine):
             print n
             """, r"Hardware watchpoint 1: watched", r"Old value = 0\s+New value = 1", "round_of_all", r"Old value = 1\s+New value = 2",
                 r"Hardware read watchpoint 2: watched", r"Hardware read watchpoint 2: watched\s+Value = \d+",
-                r"Hardware access", r"access .read/write. watchpoint 3: watched\s+Value = \d+", r"access .read/write. watchpoint 3: watched",
-                r"Hardware watchpoint 4: -location bytes.4092.\s+Old value = 0", "#0 .*misaligned", "Temporary breakpoint 5, round_of_all",
+                r"Hardware access", r"Old value = 2\s+New value = 3", r"access .read/write. watchpoint 3: watched\s+Value = 3",
+                r"Hardware watchpoint 4: -location bytes.4092.\s+Old value = 2", "#0 .*misaligned", "Temporary breakpoint 5, round_of_all",
                 r"\$1 = 20")
 
 

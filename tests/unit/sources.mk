@@ -20,3 +20,4 @@ tests += unit/test_jobs
 tests += unit/test_qcow2 unit/test_qcow2_more
 tests += unit/test_drives
 tests += unit/test_state
+tests += unit/test_gdb
