@@ -20,6 +20,7 @@
 #include "gdb/gdb.h"
 #include "hw/9p/fsdev.h"
 #include "hw/core/board.h"
+#include "monitor/hmp.h"
 #include "monitor/monitor.h"
 #include "system/disks.h"
 #include "system/objects.h"
@@ -273,6 +274,7 @@ Err *emu_run(EmuConfig *c, int *status)
     if (!vm)
         return err_errno(errno, "cannot make the machine's clocks");
     vm->isa = isa;
+    vm->monitor_line = hmp_run;
     Err *e = c->daemonize ? daemon_fork(&ready) : NULL;
     if (!e)
         e = make_machine(vm, c);

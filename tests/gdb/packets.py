@@ -82,7 +82,7 @@ def features():
         assert c.ask("qqemu.sstep") == "0x7"
         c.ok("Qqemu.sstep=1")
         assert c.ask("qqemu.sstep") == "0x1" and c.ask("qqemu.PhyMemMode") == "0"
-        assert "monitor" in c.monitor("info registers") and "pwatch" in c.monitor("help")
+        assert "VM status: paused" in c.monitor("info status") and "pwatch" in c.monitor("help") and c.monitor("no-such-word")
         assert "no Linux" in c.monitor("kaslr") and "no VMCOREINFO" in c.monitor("vmcoreinfo")
         c.write(0x80800123, b"OSRELEASE=6.1.0\nPAGESIZE=4096\nKERNELOFFSET=1c200000\n\0")
         assert c.monitor("kaslr") == "Linux 6.1.0, moved by 0x1c200000\nsymbol-file vmlinux -o 0x1c200000\n"
