@@ -7,6 +7,7 @@
 #include "monitor/view.h"
 #include "system/iothread.h"
 #include "system/objects.h"
+#include "system/state.h"
 #include "system/vcpu.h"
 #include "target/isa.h"
 
@@ -21,7 +22,9 @@ Err *qmp_query_status(Monitor *m, const QueryStatusArgs *args, json_t **ret)
 {
     RunState s = m->vm->state;
 
-    *ret = json_pack("{s:b, s:b, s:s}", "running", s == RUN_RUNNING, "singlestep", 0, "status", state_names[s]);
+    const char *name = migrate_awaited(m->vm) ? "inmigrate" : state_names[s];
+
+    *ret = json_pack("{s:b, s:b, s:s}", "running", s == RUN_RUNNING, "singlestep", 0, "status", name);
     return NULL;
 }
 

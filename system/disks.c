@@ -389,6 +389,21 @@ void disk_port_unbind(DiskPort *p)
     p->size = 0;
 }
 
+static void flush(void *arg)
+{
+    disk_flush(arg);
+}
+
+void disks_flush(Disks *d)
+{
+    for (guint i = 0; i < d->ports->len; i++) {
+        const DiskPort *p = d->ports->pdata[i];
+
+        if (p->disk && !p->read_only)
+            iothread_run(p->home, flush, p->disk);
+    }
+}
+
 static void drain(void *arg)
 {
     BlockNode *n = disk_node(arg);

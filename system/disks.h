@@ -21,6 +21,7 @@ MUST_USE Err *disks_new(Vm *vm, Disks **out);
 void disks_free(Disks *d);
 BlockGraph *disks_graph(Disks *d);          /* for coroutines in its thread (disks_thread, iothread_run) */
 IoThread *disks_thread(Disks *d);
+void disks_flush(Disks *d);                 /* what devices have written is on stable storage. Main thread */
 
 typedef enum DriveInterface { DRIVE_NONE, DRIVE_VIRTIO, DRIVE_SCSI, DRIVE_PFLASH, DRIVE_IDE, DRIVE_SD, DRIVE_MTD, DRIVE_FLOPPY } DriveInterface;
 /* What an error means (werror=, rerror=); ENOSPC: stop when the host's disk is full, else report. */

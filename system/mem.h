@@ -43,6 +43,8 @@ void ram_advised(RamBlock *b);          /* the same again: it was mapped anew */
 MUST_USE Err *ram_clear(RamBlock *b);   /* zeros that take no memory; watchers are not told. vCPUs and devices rest */
 /* Somebody other than a vCPU's inline path stored there: tell every watcher (code, dirty logs). Any thread. */
 void ram_touch(RamBlock *b, uint64_t off, uint64_t len);
+/* The accelerator's: when it returns, every store of a vCPU heeds the watchers that were set before. Any thread, without the lock. */
+extern void (*ram_revoke_stores)(Vm *vm);
 /* accel/jit's hook, called by ram_touch for pages with PAGE_CODE. */
 extern void (*ram_code_touched)(RamBlock *b, uint64_t off, uint64_t len);
 

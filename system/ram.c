@@ -22,6 +22,7 @@
 #define RAM_MAX (UINT64_C(1) << 46)     /* what a host process can map, with room for the rest */
 
 void (*ram_code_touched)(RamBlock *b, uint64_t off, uint64_t len);
+void (*ram_revoke_stores)(Vm *vm);
 
 /* `size` bytes at a multiple of HUGE_PAGE; NULL with errno. */
 static uint8_t *map_aligned(uint64_t size)

@@ -3,3 +3,4 @@ src += system/clock.c system/iothread.c system/mem.c system/msi.c system/ram.c s
 src += system/disks.c system/drive.c
 src += system/state.c system/state_store.c system/stream.c system/snapshot.c system/snapshot_disks.c system/migrate.c
 src += system/objects.c
+src += system/migrate_uri.c

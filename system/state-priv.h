@@ -16,6 +16,9 @@ typedef struct State {
 State *state_of(Vm *vm);        /* made when it is not there */
 
 void migration_free(Vm *vm);
+/* The part that has to be the same where it is loaded. */
+GByteArray *state_gather_machine(Vm *vm);
+MUST_USE Err *state_check_machine(Vm *vm, const void *data, size_t len);
 uint32_t state_crc(const void *data, size_t len);
 
 /*

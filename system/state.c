@@ -140,6 +140,24 @@ static Err *check_machine(Vm *vm, StateIn *in)
     return state_close(in);
 }
 
+GByteArray *state_gather_machine(Vm *vm)
+{
+    StateOut *o = state_out_new();
+
+    save_machine(vm, o);
+    return state_out_end(o);
+}
+
+Err *state_check_machine(Vm *vm, const void *data, size_t len)
+{
+    StateIn *in;
+
+    TRY(state_in_new(data, len, &in));
+    Err *e = check_machine(vm, in);
+    state_in_free(in);
+    return e;
+}
+
 static Err *read_clock(StateIn *in, uint64_t *now)
 {
     TRY(state_open(in, "clock", CLOCK_VERSION));

@@ -62,6 +62,7 @@ typedef struct MigrateInfo {
 typedef struct MigrateParams {
     uint64_t max_bandwidth;     /* bytes a second; 0: no limit. 128 MiB at first */
     uint64_t downtime_ms;       /* the longest pause that is aimed at. 300 at first */
+    bool events;                /* the monitor tells of changes; its own affair */
 } MigrateParams;
 
 /*
@@ -80,6 +81,9 @@ void migrate_on_event(Vm *vm, void (*fn)(void *opaque, MigrateStatus status, uin
 bool migrate_awaited(Vm *vm);
 
 /* ---- for system/vm.c and tests */
+
+/* Ends a migration that goes on: before the main loop's last turn is forgotten. Without the lock. */
+void migration_end(Vm *vm);
 
 /* A reason why the machine cannot be saved as it is now. */
 MUST_USE Err *state_can_save(Vm *vm);

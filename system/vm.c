@@ -368,8 +368,10 @@ static Err *begin(Vm *vm)
 
     if (c->loadvm)
         TRY(err_in(snapshot_load(vm, c->loadvm), "-loadvm"));
-    else
+    vm->loading = c->incoming;
+    if (!c->loadvm)
         vm_reset(vm);
+    vm->loading = false;
     if (c->incoming)
         return err_in(migrate_incoming(vm, c->incoming, start), "-incoming");
     if (start)
@@ -388,6 +390,7 @@ int vm_main(Vm *vm)
     }
     while (vm_turn(vm, true))
         ;
+    migration_end(vm);
     vm_lock(vm);
     halt(vm, RUN_SHUTDOWN);
     vm_unlock(vm);

@@ -202,6 +202,32 @@ void mmu_revoke_writes(TcgVcpu *t, RamBlock *block, uint64_t pageno)
     }
 }
 
+/* The same for all pages. */
+static void revoke_all(Vcpu *v, void *opaque)
+{
+    TcgVcpu *t = tcg_vcpu(v);
+    Env *env = t->env;
+
+    for (unsigned ctx = 0; ctx < MMU_CTXS; ctx++) {
+        if (!(t->mmu.used >> ctx & 1))
+            continue;
+        env_sites_drop(env, ctx);
+        for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
+            for (uint64_t used = env->tlb_used[ctx][w]; used; used &= used - 1) {
+                unsigned i = w * 64 + __builtin_ctzll(used);
+
+                env->tlb[ctx][i].wt = TLB_INVALID(i);
+            }
+        }
+    }
+}
+
+void mmu_revoke_all_writes(Vm *vm)
+{
+    for (int i = 0; i < vm->nvcpus; i++)
+        vcpu_run_on(vm->vcpus[i], revoke_all, NULL, true);
+}
+
 /* ---- stores that somebody may watch */
 
 void mmu_retry(TcgVcpu *t, Retry why)

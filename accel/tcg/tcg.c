@@ -75,6 +75,7 @@ static Err *tcg_init(Vm *vm)
         return e;
     }
     accel_vm(vm)->engine = tcg;
+    ram_revoke_stores = mmu_revoke_all_writes;
     accel_vm(vm)->lends = vm->config->engine == ENGINE_JIT;
     return NULL;
 }

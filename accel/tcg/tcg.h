@@ -143,6 +143,7 @@ void mmu_init(TcgVcpu *t);
 const ExecEntry *mmu_exec(TcgVcpu *t, uint64_t va, unsigned ctx, bool raise);
 /* Takes the right to write block's page inline from t. In t's thread, or when t is not running. */
 void mmu_revoke_writes(TcgVcpu *t, RamBlock *block, uint64_t pageno);
+void mmu_revoke_all_writes(Vm *vm);     /* of all vCPUs; any thread, without the machine lock */
 /* env->ctxkey anew. */
 void mmu_refresh_key(TcgVcpu *t);
 void mmu_flush_everything(TcgVcpu *t);
