@@ -124,8 +124,12 @@ static void kaslr(Gdb *g, GString *out)
         return;
     }
     g_autofree char *release = line_of(info, "OSRELEASE="), *offset = line_of(info, "KERNELOFFSET=");
-    g_string_append_printf(out, "Linux %s, moved by %s%s\n", release ? release : "of unknown release",
-                           offset ? "0x" : "nothing", offset ? offset : "");
+    g_autofree char *text = line_of(info, "SYMBOL(_stext)=");
+    g_string_append_printf(out, "Linux %s", release ? release : "of unknown release");
+    if (offset)
+        g_string_append_printf(out, ", moved by 0x%s\n", offset);
+    else
+        g_string_append_printf(out, "; it does not say whether it moved; its _stext is at %s%s\n", text ? "0x" : "", text ? text : "an unknown address");
     if (offset && strcmp(offset, "0"))
         g_string_append_printf(out, "symbol-file vmlinux -o 0x%s\n", offset);
 }
