@@ -177,6 +177,35 @@ static Err *set_trace(EmuConfig *c, const char *arg)
     return NULL;
 }
 
+/* What these ask for is how it is; the rest is refused. */
+static Err *set_overcommit(EmuConfig *c, const char *arg)
+{
+    static const OptDesc descs[] = { { "mem-lock", OPT_BOOL, "keep memory from being swapped" }, { "cpu-pm", OPT_BOOL, "" }, { 0 } };
+    Opts *o = NULL;
+
+    TRY(opts_parse(arg, descs, NULL, &o));
+    bool asks = opts_bool(o, "mem-lock", false) || opts_bool(o, "cpu-pm", false);
+    opts_free(o);
+    return asks ? err(ERR_UNSUPPORTED, "only off is available") : NULL;
+}
+
+static Err *set_msg(EmuConfig *c, const char *arg)
+{
+    static const OptDesc descs[] = { { "timestamp", OPT_BOOL, "" }, { "guest-name", OPT_BOOL, "" }, { 0 } };
+    Opts *o = NULL;
+
+    TRY(opts_parse(arg, descs, NULL, &o));
+    opts_free(o);
+    return NULL;
+}
+
+static Err *set_audiodev(EmuConfig *c, const char *arg)
+{
+    if (g_str_has_prefix(arg, "none,") || strstr(arg, "\"driver\":\"none\"") || strstr(arg, "driver=none"))
+        return NULL;
+    return err_hint(err(ERR_UNSUPPORTED, "there is no sound yet"), "The driver none is accepted.");
+}
+
 static Err *set_escape(EmuConfig *c, const char *arg)
 {
     uint64_t n;
@@ -300,6 +329,9 @@ static const Option running_options[] = {
     { "incoming", NULL, "URI", OPTION_TEXT, "wait for a machine that is migrated: tcp:HOST:PORT, unix:PATH, fd:N, exec:COMMAND, file:PATH, defer",
       AT(vm.incoming) },
     { "pidfile", NULL, "FILE", OPTION_TEXT, "write the process id there", AT(pidfile) },
+    { "audiodev", NULL, "none,id=NAME", CALL(set_audiodev), .doc = "accepted: there is no sound" },
+    { "overcommit", NULL, "mem-lock=off,cpu-pm=off", CALL(set_overcommit), .doc = "accepted" },
+    { "msg", NULL, "timestamp=on|off", CALL(set_msg), .doc = "accepted: messages have no time" },
     { "daemonize", NULL, NULL, OPTION_FLAG, "go on in the background when the machine is made", AT(daemonize) },
     { "nodefaults", NULL, NULL, OPTION_FLAG, "no serial port unless -serial says so", AT(nodefaults) },
     { "no-user-config", NULL, NULL, OPTION_NOTHING, "accepted: there are no configuration files" },
@@ -358,10 +390,10 @@ const MissingOption missing_options[] = {
     { "set", "Use -device NAME,PROPERTY=VALUE." },
 { "acpitable", NULL }, { "no-acpi", "Use -M NAME,acpi=off." },
     { "no-hpet", NULL }, { "option-rom", NULL }, { "L", "Give the file's whole path to -bios." },
-    { "mem-path", NULL }, { "mem-prealloc", NULL }, { "overcommit", NULL }, { "audiodev", NULL },
+    { "mem-path", NULL }, { "mem-prealloc", NULL },
     { "usb", NULL }, { "usbdevice", NULL }, { "tpmdev", NULL }, { "only-migratable", NULL }, { "chroot", NULL }, { "runas", NULL },
     { "run-with", NULL }, { "semihosting", NULL }, { "semihosting-config", NULL }, { "sandbox", NULL },
-    { "readconfig", NULL }, { "writeconfig", NULL }, { "plugin", NULL }, { "msg", NULL },
+    { "readconfig", NULL }, { "writeconfig", NULL }, { "plugin", NULL },
     { "watchdog", "Use -device i6300esb." },
     { "preconfig", NULL }, { "compat", NULL }, { "seed", NULL }, { "dump-vmstate", NULL },
     { "async-teardown", NULL }, { "enable-sync-profile", NULL }, { "win2k-hack", NULL },

@@ -2,12 +2,15 @@
 /* See system/objects.h: finds whose a kind is, and keeps a list of what was made. */
 #include "system/objects.h"
 
+#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "block/objects.h"
 #include "net/net.h"
 #include "system/disks.h"
 #include "system/rng.h"
+#include "system/vmconfig.h"
 #include "util/opts.h"
 
 typedef struct Dump { char *netdev, *file; uint64_t maxlen; } Dump;
@@ -17,6 +20,23 @@ static const Field dump_fields[] = {
     PROP(Dump, maxlen, .units = true, .def = "65536", .doc = "bytes of each frame"),
     {0}
 };
+
+/* The main memory under a name, as management describes it. It is made by -m; this says the same once more. */
+typedef struct Memory { uint64_t size; bool share, prealloc, merge, dump, reserve; } Memory;
+static const Field memory_fields[] = {
+    PROP(Memory, size, .units = true, .def = "0", .doc = "as -m says"),
+    PROP(Memory, share, .def = "off", .doc = "off is what there is"),
+    PROP(Memory, prealloc, .def = "off", .doc = "off is what there is"),
+    PROP(Memory, merge, .def = "on", .doc = "accepted: -M mem-merge= decides"),
+    PROP(Memory, dump, .def = "on", .doc = "accepted: -M dump-guest-core= decides"),
+    PROP(Memory, reserve, .def = "on", .doc = "accepted"),
+    {0}
+};
+
+static bool is_memory(const char *kind)
+{
+    return !strcmp(kind, "memory-backend-ram");
+}
 
 static bool is_dump(const char *kind)
 {
@@ -45,7 +65,11 @@ const char *object_kind(unsigned i, const Field **fields)
         *fields = dump_fields;
         return "filter-dump";
     }
-    return rng_kind(i - n - 1, fields);
+    if (i == n + 1) {
+        *fields = memory_fields;
+        return "memory-backend-ram";
+    }
+    return rng_kind(i - n - 2, fields);
 }
 
 char *object_help(const char *arg)
@@ -57,7 +81,7 @@ char *object_help(const char *arg)
     if (!strcmp(kind, "help") || !strcmp(kind, "?")) {
         g_autofree char *all = objects_help(NULL);
 
-        return g_strdup_printf("%s  filter-dump\n  rng-builtin\n  rng-random\n", all);
+        return g_strdup_printf("%s  filter-dump\n  memory-backend-ram\n  rng-builtin\n  rng-random\n", all);
     }
     for (unsigned i = 0; (name = object_kind(i, &fields)); i++) {
         if (strcmp(name, kind))
@@ -223,8 +247,38 @@ static Err *make_iothread(Vm *vm, const char *arg, const char *id)
     return e ? e : iothread_new(vm, id, &t);
 }
 
+static Err *take_memory(void *opaque, const char *key, const char *value)
+{
+    const Field *f = NULL;
+
+    if (!strcmp(key, "qom-type") || !strcmp(key, "id"))
+        return NULL;
+    TRY(prop_find(memory_fields, key, &f));
+    return prop_parse(opaque, f, value);
+}
+
+static Err *check_memory(Vm *vm, const char *arg)
+{
+    g_autofree char *props = *arg == '{' ? props_of(arg) : g_strdup(arg);
+    Memory mem = { 0 };
+    Opts *o = NULL;
+
+    props_init(&mem, memory_fields);
+    TRY(opts_parse(props, NULL, "qom-type", &o));
+    Err *e = opts_each(o, take_memory, &mem);
+    opts_free(o);
+    if (!e && mem.size != vm->config->ram_size)
+        e = err(ERR_INVALID, "size=%" PRIu64 ": the machine has %" PRIu64 " bytes of memory (-m), all in one piece", mem.size,
+                vm->config->ram_size);
+    if (!e && (mem.share || mem.prealloc))
+        e = err(ERR_UNSUPPORTED, "share=on and prealloc=on are not available");
+    return e;
+}
+
 static Err *make(Vm *vm, const char *arg, const char *kind, const char *id)
 {
+    if (is_memory(kind))
+        return check_memory(vm, arg);
     if (is_iothread(kind))
         return make_iothread(vm, arg, id);
     if (is_dump(kind))
@@ -277,6 +331,8 @@ Err *object_del(Vm *vm, const char *id)
 
     if (!o)
         return err(ERR_NOT_FOUND, "object '%s' not found", id);
+    if (is_memory(o->kind))
+        return err(ERR_BUSY, "object '%s' is in use, can not be deleted", id);
     if (is_dump(o->kind))
         return err(ERR_UNSUPPORTED, "object '%s' cannot be deleted: a capture ends with its network backend", id);
     if (is_iothread(o->kind) && has_disks(vm, iothread_find(vm, id)))
