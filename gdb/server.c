@@ -296,12 +296,13 @@ static void serve(void *opaque)
     }
     flush(g);
     g_autoptr(GByteArray) in = g->in;
-    const uint8_t *at = in->data, *end = at + in->len;
+    const uint8_t *at = in->data, *end = in->len ? at + in->len : at;
     g->in = g_byte_array_new();
     while (at < end && g->out->len < OUT_MAX)
         event(g, packet_parse(&g->parser, &at, end));
     /* What came meanwhile is behind what is left. */
-    g_byte_array_prepend(g->in, at, end - at);
+    if (at < end)
+        g_byte_array_prepend(g->in, at, end - at);
     chr_accept_input(&g->port);
 }
 
