@@ -17,5 +17,4 @@ $(B)/gen/monitor/schema_gen.h $(B)/gen/monitor/schema_gen.c &: $(monitor-schema)
 qmp-doc:
 	$(PYTHON) $(S)/tools/gensch --doc $(S)/docs/qmp.md $(monitor-schema)
 check-scripts += tests/qmp/basics.py tests/qmp/args.py tests/qmp/jobs.py tests/qmp/probe.py
-check-scripts += tests/qmp/basics.py tests/qmp/args.py
 src += monitor/cmd_migration.c
