@@ -506,7 +506,9 @@ static bool emit_page(const char *page, const char *more, CodeArea hot, CodeArea
     static uint32_t relocs[1024];
     static X64Exit exits[64];
     CHECK(out->nrelocs <= 1024 && out->nexits <= 64);
-    out->relocs = memcpy(relocs, out->relocs, out->nrelocs * 4);
+    if (out->nrelocs)
+        memcpy(relocs, out->relocs, out->nrelocs * 4);
+    out->relocs = relocs;
     out->exits = memcpy(exits, out->exits, out->nexits * sizeof(X64Exit));
     x64_emitter_free(em);
     return made;
