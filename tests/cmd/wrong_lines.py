@@ -32,7 +32,7 @@ QUIET = "-display none"
 LINES = [
     # ---- the machine
     ("-M vrit", "-M", "no machine 'vrit'", "Did you mean 'virt'"),
-    ("-M q35", "-M", "no machine 'q35'", "There are: virt"),
+    ("-M q35", "-M", "no machine 'q35'", "There are: none, virt"),
     ("-machine type=virtt", "virtt", "Did you mean 'virt'"),
     ("-M ''", "-M", "empty", "-M NAME"),
     ("-M", "-M", "needs an argument", "-M NAME"),
@@ -211,7 +211,6 @@ LINES = [
     ("-add-fd fd=999,set=1", "-add-fd", "not open"),
     ("-add-fd fd=1,set=1", "-add-fd", "3 or more"),
     ("-icount 3", "-icount", "not available", "Leave it out"),
-    ("-s", "'-s'", "not available", "-d in_asm"),
     ("-rtc base=tomorrow {IDLE}", "'tomorrow'", "not a date", "localtime"),
     ("-rtc clock=sun {IDLE}", "'clock'", "'sun'", "host, rt, vm"),
     ("-uuid 5", "'5'", "no UUID", "1b4e28ba-"),
