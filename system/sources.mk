@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-src += system/clock.c system/iothread.c system/mem.c system/msi.c system/ram.c system/rng.c system/vm.c
+src += system/clock.c system/iothread.c system/iothread_visit.c system/mem.c system/msi.c system/ram.c system/rng.c system/vm.c
 src += system/disks.c system/drive.c
 src += system/state.c system/state_store.c system/stream.c system/snapshot.c system/snapshot_disks.c system/migrate.c
 src += system/objects.c

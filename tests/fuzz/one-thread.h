@@ -122,6 +122,7 @@ void iothread_free(IoThread *t)
 IoThread *iothread_next(Vm *vm, IoThread *after) { return after ? after->next : vm->iothreads; }
 const char *iothread_name(const IoThread *t) { return t->name; }
 Loop *iothread_loop(IoThread *t) { return t->loop; }
+int iothread_id(const IoThread *t) { return 0; }
 
 IoThread *iothread_find(Vm *vm, const char *name)
 {
