@@ -152,13 +152,13 @@ static void nvme_submit(Box *b, unsigned q, const uint32_t *dw)
 
 static Answer nvme_reap(Box *b, unsigned q, int ms)
 {
-    volatile uint32_t *e = (uint32_t *)(mem(b, b->cq[q]) + 16 * b->got[q]);
+    uint64_t *e = (uint64_t *)(mem(b, b->cq[q]) + 16 * b->got[q]);       /* the half with the phase is written last */
 
-    for (int64_t end = g_get_monotonic_time() + ms * 1000; (e[3] >> 16 & 1) != b->phase[q]; usleep(20)) {
+    for (int64_t end = g_get_monotonic_time() + ms * 1000; (__atomic_load_n(&e[1], __ATOMIC_ACQUIRE) >> 48 & 1) != b->phase[q]; usleep(20)) {
         if (g_get_monotonic_time() >= end)
             return SILENT;
     }
-    unsigned status = e[3] >> 17;
+    unsigned status = e[1] >> 49;
     if (++b->got[q] == DEPTH) {
         b->got[q] = 0;
         b->phase[q] = !b->phase[q];

@@ -120,14 +120,14 @@ static void submit(Box *b, unsigned n, Cmd c)
 static unsigned reap(Box *b, unsigned n, int ms)
 {
     Ring *q = &b->rings[n];
-    volatile uint32_t *e = host(b, q->cq + 16 * q->head, 16);
+    uint64_t *e = host(b, q->cq + 16 * q->head, 16);     /* the half with the phase is written last, in one piece */
 
-    for (int64_t end = g_get_monotonic_time() + ms * 1000; (e[3] >> 16 & 1) != q->phase; usleep(20)) {
+    for (int64_t end = g_get_monotonic_time() + ms * 1000; (__atomic_load_n(&e[1], __ATOMIC_ACQUIRE) >> 48 & 1) != q->phase; usleep(20)) {
         if (g_get_monotonic_time() >= end)
             return NONE;
     }
-    b->result = e[0];
-    unsigned status = e[3] >> 17;
+    b->result = (uint32_t)e[0];
+    unsigned status = e[1] >> 49;
     if (++q->head == DEPTH) {
         q->head = 0;
         q->phase = !q->phase;

@@ -154,8 +154,7 @@ static inline void vd_add(Vd *d, unsigned n, const VdBuf *bufs, unsigned count, 
     }
     q->cookies[head] = cookie;
     avail[2 + q->avail_idx % q->size] = head;
-    atomic_thread_fence(memory_order_seq_cst);
-    avail[1] = ++q->avail_idx;
+    __atomic_store_n(&avail[1], ++q->avail_idx, __ATOMIC_SEQ_CST);
     atomic_thread_fence(memory_order_seq_cst);
 }
 
@@ -168,14 +167,13 @@ static inline void vd_kick(Vd *d, unsigned n)
 static inline void *vd_used(Vd *d, unsigned n, int ms, uint32_t *len)
 {
     VdQueue *q = &d->q[n];
-    volatile uint16_t *used = vd_host(d, q->used, 6 + 8 * q->size);
+    uint16_t *used = vd_host(d, q->used, 6 + 8 * q->size);
     uint32_t elem[2];
 
-    for (int64_t end = g_get_monotonic_time() + ms * 1000; used[1] == q->used_idx; usleep(20)) {
+    for (int64_t end = g_get_monotonic_time() + ms * 1000; __atomic_load_n(&used[1], __ATOMIC_ACQUIRE) == q->used_idx; usleep(20)) {
         if (g_get_monotonic_time() >= end)
             return NULL;
     }
-    atomic_thread_fence(memory_order_seq_cst);
     memcpy(elem, (uint8_t *)used + 4 + 8 * (q->used_idx % q->size), 8);
     q->used_idx++;
     for (unsigned i = 0; i < q->size; i++) {
