@@ -154,8 +154,8 @@ static inline void vd_add(Vd *d, unsigned n, const VdBuf *bufs, unsigned count, 
     }
     q->cookies[head] = cookie;
     avail[2 + q->avail_idx % q->size] = head;
-    __atomic_store_n(&avail[1], ++q->avail_idx, __ATOMIC_SEQ_CST);
-    atomic_thread_fence(memory_order_seq_cst);
+    /* An exchange is a full barrier: whether to kick is read after it. */
+    __atomic_exchange_n(&avail[1], ++q->avail_idx, __ATOMIC_SEQ_CST);
 }
 
 static inline void vd_kick(Vd *d, unsigned n)
