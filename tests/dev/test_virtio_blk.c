@@ -422,8 +422,11 @@ static void test_reset(void)
 
     box_make(&b, ",throttling.iops-total=1", "");
     box_start(&b, UINT64_MAX);
-    for (unsigned i = 0; i < 12; i++)
+    for (unsigned i = 0; i < 12; i++) {
+        b.header = vd_alloc(&b.d, 16);          /* the ones before are being read */
+        b.status = vd_alloc(&b.d, 1);
         ask(&b, i & 1 ? OUT : IN, i * 8, 4096);
+    }
     int64_t t = g_get_monotonic_time();
     virtio_set_status(b.d.v, 0);
     CHECK(g_get_monotonic_time() - t < 2000000);

@@ -72,17 +72,28 @@ static void do_pop(void *opaque)
     ((void **)opaque)[1] = g_queue_pop_head(&t->peer.got);
 }
 
-/* The next frame that the device sent; NULL: none within two seconds (`soon`: at once). */
-static Got *peer_got(Net1 *t, bool soon)
+static bool has_room(Net1 *t) { return t->peer.rooms > 0; }
+static bool is_broken(Net1 *t) { return t->d.t->status(&t->d) & VIRTIO_NEEDS_RESET; }
+
+/* The network's thread has its own time: turns until it is so, five seconds at most. */
+static bool soon(Net1 *t, bool (*is)(Net1 *))
+{
+    for (int64_t end = g_get_monotonic_time() + 5000000; !is(t) && g_get_monotonic_time() < end;)
+        rig_turn(&t->r, 1);
+    return is(t);
+}
+
+/* The next frame that the device sent; NULL: none within two seconds (`now`: at once). */
+static Got *peer_got(Net1 *t, bool now)
 {
     int64_t end = g_get_monotonic_time() + 2000000;
     void *arg[2] = { t, NULL };
 
     do {
         on_net(t, do_pop, arg);
-        if (!arg[1] && !soon)
+        if (!arg[1] && !now)
             rig_turn(&t->r, 0);
-    } while (!arg[1] && !soon && g_get_monotonic_time() < end);
+    } while (!arg[1] && !now && g_get_monotonic_time() < end);
     return arg[1];
 }
 
@@ -279,8 +290,7 @@ static void merged(void)
     at[7] = buffer(&t, 4096);
     vd_add(t.rx, (VdBuf[]){ { at[7], 4096 } }, 0, 1);
     vd_kick(t.rx);
-    rig_turn(&t.r, 20);
-    CHECK(t.peer.rooms > 0 && peer_send(&t, &h, big, sizeof(big)));
+    CHECK(soon(&t, has_room) && peer_send(&t, &h, big, sizeof(big)));
     for (int i = 0; i < 8; i++) {
         CHECK(vd_wait(&t.d, t.rx, &len) >= 0);
         size_t skip = i ? 0 : 12;
@@ -411,8 +421,7 @@ static void control(void)
     /* No room for the answer: that queue is broken, the others go on. */
     vd_add(t.ctrl, (VdBuf[]){ { VD_RAM + 0x300000, 3 } }, 1, 0);
     vd_kick(t.ctrl);
-    rig_turn(&t.r, 20);
-    CHECK(t.d.t->status(&t.d) & VIRTIO_NEEDS_RESET);
+    CHECK(soon(&t, is_broken));
     CHECK(comes(&t, other, -1));
     stop(&t);
 }
@@ -526,8 +535,7 @@ static void standing(void)
     virtio_hold(&t.n->v, VIRTIO_HOLD_STOPPED, true);
     CHECK(!peer_send(&t, NULL, f, sizeof(f)));
     virtio_hold(&t.n->v, VIRTIO_HOLD_STOPPED, false);
-    rig_turn(&t.r, 10);
-    CHECK(t.peer.rooms > 0 && peer_send(&t, NULL, f, sizeof(f)));
+    CHECK(soon(&t, has_room) && peer_send(&t, NULL, f, sizeof(f)));
     CHECK(vd_wait(&t.d, t.rx, &len) >= 0);
     stop(&t);
 }

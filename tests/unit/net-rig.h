@@ -21,7 +21,8 @@ typedef struct Nic {
     GQueue got;                 /* of Got */
     unsigned offloads;
     bool full;                  /* takes nothing */
-    int rooms, links, gones;
+    _Atomic int rooms;
+    int links, gones;
     bool up;
 } Nic;
 
