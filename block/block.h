@@ -107,6 +107,7 @@ MUST_USE Err *node_insert_above(BlockNode *n, const json_t *options, BlockNode *
 MUST_USE Err *node_change_backing_file(BlockNode *n, const char *name, const char *format, bool require_format);
 void node_drain_begin(BlockNode *n);        /* no new request starts, all have ended: the node and all below */
 void node_drain_end(BlockNode *n);
+void disk_drain(Disk *d);                    /* both, of what it holds: all has ended, throttled requests at once. Empty: nothing */
 
 /*
  * snapshot=on (block/overlay.c): options for a temporary image above `below` (borrowed), to be opened with

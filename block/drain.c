@@ -105,6 +105,18 @@ void node_drain_end(BlockNode *n)
     graph_requiesce(n->graph);
 }
 
+void disk_drain(Disk *d)
+{
+    BlockNode *n = disk_node(d);
+
+    if (!n)
+        return;
+    node_ref(n);
+    node_drain_begin(n);
+    node_drain_end(n);
+    node_unref(n);
+}
+
 void node_idle_now(BlockNode *n)
 {
     if (n->quiesced)

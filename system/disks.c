@@ -406,14 +406,7 @@ void disks_flush(Disks *d)
 
 static void drain(void *arg)
 {
-    BlockNode *n = disk_node(arg);
-
-    if (!n)
-        return;
-    node_ref(n);
-    node_drain_begin(n);
-    node_drain_end(n);
-    node_unref(n);
+    disk_drain(arg);
 }
 
 void disk_port_drain(DiskPort *p)

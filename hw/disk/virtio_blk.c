@@ -485,19 +485,6 @@ static void drop_kept(VirtioBlk *b, BlkQueue *bq)
     bq->kept_end = &bq->kept;
 }
 
-/* In the disk's thread. A drain: throttled requests need not wait for their time. */
-static void drain(void *opaque)
-{
-    BlockNode *n = disk_node(((const Quiet *)opaque)->b->conf.port.disk);
-
-    if (!n)
-        return;
-    node_ref(n);
-    node_drain_begin(n);
-    node_drain_end(n);
-    node_unref(n);
-}
-
 static void wait_quiet(void *opaque)
 {
     const Quiet *w = opaque;
@@ -533,7 +520,7 @@ static void quiesce(VirtioDevice *v, VirtQueue *q)
         return;
     in_each_thread(&w, look_flying);
     if (w.flying)
-        iothread_run(disk_port_thread(&b->conf.port), drain, &w);
+        disk_port_drain(&b->conf.port);         /* throttled requests need not wait for their time */
     in_each_thread(&w, wait_quiet);
 }
 

@@ -400,14 +400,7 @@ static Err *check_text(const char *name, const char *text, unsigned most)
 
 static void drain_there(void *opaque)
 {
-    BlockNode *n = disk_node(opaque);
-
-    if (!n)
-        return;
-    node_ref(n);
-    node_drain_begin(n);
-    node_drain_end(n);
-    node_unref(n);
+    disk_drain(opaque);
 }
 
 static void drain(ScsiUnit *u)
