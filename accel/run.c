@@ -526,7 +526,10 @@ static void *vcpu_thread(void *opaque)
     snprintf(name, sizeof(name), "vcpu%d", v->index);
     pthread_setname_np(pthread_self(), name);
     current_vcpu = v;
+    pthread_mutex_lock(&v->lock);
     v->thread_id = gettid();
+    pthread_cond_broadcast(&v->cond);
+    pthread_mutex_unlock(&v->lock);
     void *stack = alt_stack_new();
     vcpu_stand(v);
     while (!atomic_load(&v->exit))
@@ -546,7 +549,14 @@ Err *vcpu_thread_start(Vcpu *v)
     block_signals();
     int r = pthread_create(&v->thread, NULL, vcpu_thread, v);
     pthread_sigmask(SIG_SETMASK, &was, NULL);
-    return r ? err_errno(r, "cannot start the thread of vCPU %d", v->index) : NULL;
+    if (r)
+        return err_errno(r, "cannot start the thread of vCPU %d", v->index);
+    /* Clients pin threads by their numbers as soon as the machine is there. */
+    pthread_mutex_lock(&v->lock);
+    while (!v->thread_id)
+        pthread_cond_wait(&v->cond, &v->lock);
+    pthread_mutex_unlock(&v->lock);
+    return NULL;
 }
 
 void vcpu_thread_join(Vcpu *v)

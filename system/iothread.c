@@ -7,6 +7,7 @@
 #include "system/iothread.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +18,8 @@ struct IoThread {
     char *name;
     Loop *loop;
     pthread_t thread;
-    _Atomic int id;             /* the host's number of it */
+    int id;                     /* the host's number of it; written before 'begun' is posted */
+    sem_t begun;
     bool end;                   /* its own thread's */
     IoThread *next;
 };
@@ -29,6 +31,7 @@ static void *turn(void *opaque)
     IoThread *t = opaque;
 
     t->id = gettid();
+    sem_post(&t->begun);
     while (!t->end)
         loop_turn(t->loop, true);
     return NULL;
@@ -39,17 +42,20 @@ static void ask_end(void *opaque)
     ((IoThread *)opaque)->end = true;
 }
 
-/* Signals are the main thread's. */
+/* Signals are the main thread's. The thread has its number when this returns. */
 static int start(IoThread *t)
 {
     char name[16];
     sigset_t all, was;
 
+    sem_init(&t->begun, 0, 0);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &was);
     int r = pthread_create(&t->thread, NULL, turn, t);
     pthread_sigmask(SIG_SETMASK, &was, NULL);
     if (!r) {
+        while (sem_wait(&t->begun) && errno == EINTR)
+            continue;
         snprintf(name, sizeof(name), "io-%s", t->name);
         pthread_setname_np(t->thread, name);
     }

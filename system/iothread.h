@@ -25,7 +25,7 @@ IoThread *iothread_find(Vm *vm, const char *name);      /* or NULL */
 IoThread *iothread_next(Vm *vm, IoThread *after);       /* NULL: the first. Main thread, or under the machine lock */
 const char *iothread_name(const IoThread *t);
 Loop *iothread_loop(IoThread *t);
-int iothread_id(const IoThread *t);     /* the host's number of the thread; 0: it has not begun yet */
+int iothread_id(const IoThread *t);     /* the host's number of the thread */
 /* Runs fn(arg) there as a coroutine and waits for its end. Any other thread; the machine lock may be held. */
 void iothread_run(IoThread *t, void (*fn)(void *), void *arg);
 /* The same for a coroutine of any loop, which goes on meanwhile; in the thread itself it is a plain call. */

@@ -66,6 +66,7 @@ def main():
     args = ap.parse_args()
 
     passed = failed = skipped = 0
+    broken = []
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         runs = [pool.submit(run_one, t, args.timeout) for t in args.tests]
         for run in concurrent.futures.as_completed(runs):
@@ -78,8 +79,14 @@ def main():
                 print(f"  {'FAIL' if f else 'ok':5} {name}  {p} passed, {f} failed  "
                       f"({seconds:.1f} s)")
             if f:
+                broken.append((name, text))
                 print("".join("        " + l + "\n" for l in text.splitlines()), end="")
             sys.stdout.flush()
+    if broken:                  # once more at the end: it scrolled away above
+        print("== failed")
+    for name, text in broken:
+        print(f"  FAIL  {name}")
+        print("".join("        " + l + "\n" for l in text.splitlines()[-30:]), end="")
     if skipped:
         print(f"{skipped} skipped")
     print(f"{passed} passed, {failed} failed")

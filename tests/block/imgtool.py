@@ -5,7 +5,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
+import traceback
 
 BUILD = os.path.abspath(os.environ.get("LYRE_BUILD", "build"))
 SRC = os.path.abspath(os.environ.get("LYRE_SRC", "."))
@@ -180,6 +182,7 @@ def run_cases(cases, argv):
             case()
             passed += 1
         except (Failed, subprocess.TimeoutExpired, OSError) as e:
+            traceback.print_exc(file=sys.stdout)
             print(f"FAILED {case.__name__}: {e}")
             failed += 1
     print(f"{passed} passed, {failed} failed")

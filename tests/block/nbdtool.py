@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 BUILD = os.environ.get("LYRE_BUILD", "build")
 SRC = os.environ.get("LYRE_SRC", ".")
@@ -168,6 +169,7 @@ def main(cases):
         except Skip as e:
             print(f"{case.__name__}: not run: {e}")
         except (AssertionError, subprocess.TimeoutExpired, OSError) as e:
+            traceback.print_exc(file=sys.stdout)
             print(f"FAILED {case.__name__}: {e}")
             failed += 1
     print(f"{passed} passed, {failed} failed")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 BUILD = os.environ.get("LYRE_BUILD", "build")
 SRC = os.environ.get("LYRE_SRC", ".")
@@ -229,6 +230,7 @@ def main():
             case()
             passed += 1
         except (AssertionError, subprocess.TimeoutExpired, OSError) as e:
+            traceback.print_exc(file=sys.stdout)
             print(f"FAILED {case.__name__}: {e}")
             failed += 1
     subprocess.run(["rm", "-rf", DIR], check=False)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import traceback
 
 BUILD = os.path.abspath(os.environ.get("LYRE_BUILD", "build"))
 LYRE, IMG = os.path.join(BUILD, "lyre"), os.path.join(BUILD, "lyre-img")
@@ -157,6 +158,7 @@ def main():
                 test(folder)
                 passed += 1
             except (AssertionError, subprocess.SubprocessError) as e:
+                traceback.print_exc(file=sys.stdout)
                 print(f"FAILED {test.__name__}: {e} {getattr(e, 'stderr', b'')}")
                 failed += 1
     finally:

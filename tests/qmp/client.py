@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 BUILD = os.path.abspath(os.environ.get("LYRE_BUILD", "build"))
 SRC = os.path.abspath(os.environ.get("LYRE_SRC", "."))
@@ -262,6 +263,7 @@ def main(tests):
             t()
         except Exception as e:      # noqa: every failure is told, the next test runs
             bad += 1
+            traceback.print_exc(file=sys.stdout)
             print(f"FAILED {t.__name__}: {type(e).__name__}: {e}")
     print(f"{len(tests) - bad} passed, {bad} failed")
     sys.exit(1 if bad else 0)
