@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # util, chardev, cmd
 tests += unit/test_err unit/test_log unit/test_opts
-tests += unit/test_chardev unit/test_term
+tests += unit/test_chardev unit/test_chardev_sockets unit/test_chardev_term unit/test_term
 tests += unit/test_config
 tests += unit/test_socket unit/test_nbd unit/test_nbd_peers
 # block/crypto, and what stands on the qcow2 core
