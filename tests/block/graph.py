@@ -242,15 +242,15 @@ def locks():
     with Bench("locks") as b:
         b.img("create", "-q", "-f", "qcow2", "a.qcow2", "1M")
         with subprocess.Popen([IO, "a.qcow2"], cwd=b.dir, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as p:
-            for _ in range(100):
-                if run(IO, "-c", "read 0 512", "a.qcow2", cwd=b.dir).status:
-                    break
-                time.sleep(0.02)
+            p.stdin.write(b"read 0 512\n")
+            p.stdin.flush()
+            while b"512" not in p.stdout.readline():    # it has the image open then
+                pass
             b.fails("convert", "-O", "raw", "a.qcow2", "x", words=["lock"])
             b.img("convert", "-U", "-O", "raw", "a.qcow2", "x")
             r = run(QEMU_IMG, "convert", "-O", "raw", "a.qcow2", "x", cwd=b.dir)
             expect(r.status == 1 and "lock" in r.errs, str(r))
-            p.communicate(b"quit\n", timeout=10)
+            p.communicate(b"quit\n", timeout=60)
         b.img("convert", "-O", "raw", "a.qcow2", "x")
 
 

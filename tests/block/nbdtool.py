@@ -48,7 +48,7 @@ def fails(words, *args, **kw):
     return errs
 
 
-def wait_for(cond, what, seconds=10):
+def wait_for(cond, what, seconds=60):
     end = time.monotonic() + seconds
     while not cond():
         assert time.monotonic() < end, f"{what} did not come"
@@ -91,7 +91,7 @@ class Server:
     def stop(self, sig=signal.SIGTERM):
         if self.p.poll() is None:
             self.p.send_signal(sig)
-        status = self.p.wait(20)
+        status = self.p.wait(60)
         if self.p in RUNNING:
             RUNNING.remove(self.p)
         return status

@@ -622,7 +622,7 @@ def in_use():
             expect(b.img("convert", "-U", "-O", "raw", "a", "b") == "", "-U")
         finally:
             p.stdin.close()
-            p.wait(10)
+            p.wait(60)
             p.stdout.close()
 
 
@@ -665,11 +665,13 @@ def stopped():
     """SIGTERM in the middle of a copy: a proper image, and words."""
     with room("stop") as b:
         b.write("big", *[(n << 20, os.urandom(1 << 20)) for n in range(32)])
-        p = subprocess.Popen([IMG, "convert", "-r", "24M", "-O", "qcow2", "big", "t"], cwd=b.dir,
+        p = subprocess.Popen([IMG, "convert", "-r", "8M", "-O", "qcow2", "big", "t"], cwd=b.dir,
                              stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-        time.sleep(0.5)
+        target = os.path.join(b.dir, "t")
+        while p.poll() is None and not (os.path.exists(target) and os.path.getsize(target) > 2 << 20):
+            time.sleep(0.01)
         p.send_signal(signal.SIGTERM)
-        _, errs = p.communicate(timeout=10)
+        _, errs = p.communicate(timeout=60)
         expect(p.returncode == -signal.SIGTERM, f"status {p.returncode}: {errs}")
         expect(b"stopped" in errs and b"'t'" in errs and b"--resume" in errs, f"{errs}")
         b.check("t")
@@ -708,7 +710,7 @@ def terminal():
                 break
             text += more
         os.close(main)
-        expect(p.wait(10) == 0, f"{text}")
+        expect(p.wait(60) == 0, f"{text}")
         expect(b"iB/s" in text and b" left" in text and b"converted" in text and b"\x1b[K" in text, f"{text}")
 
 

@@ -113,10 +113,10 @@ static inline void nic_connect(Nic *n, Net *net, const char *id)
     net_expect(&n->port, n->port.hdr_len);
 }
 
-/* Turns the loop until that is so, for at most some seconds. False: it is not. */
+/* Turns the loop until that is so, for at most a minute. False: it is not. */
 static inline bool until(Loop *loop, bool (*so)(void *), void *opaque)
 {
-    for (int64_t end = loop_now() + 5000000000; loop_now() < end;) {
+    for (int64_t end = loop_now() + 60000000000; loop_now() < end;) {
         if (so(opaque))
             return true;
         if (!loop_turn(loop, false))
@@ -125,11 +125,19 @@ static inline bool until(Loop *loop, bool (*so)(void *), void *opaque)
     return so(opaque);
 }
 
+/* Turns the loop for so long, and until it has had nothing to do for some turns: on a busy host the time is over at once. */
 static inline void turn(Loop *loop, int ms)
 {
-    for (int64_t end = loop_now() + ms * 1000000; loop_now() < end;)
-        if (!loop_turn(loop, false))
+    int idle = 0;
+
+    for (int64_t end = loop_now() + ms * 1000000; idle < 20 || loop_now() < end;) {
+        if (loop_turn(loop, false)) {
+            idle = 0;
+        } else {
+            idle++;
             g_usleep(200);
+        }
+    }
 }
 
 static inline bool has_frame(void *opaque) { return ((Nic *)opaque)->got.length > 0; }

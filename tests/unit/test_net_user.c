@@ -127,7 +127,7 @@ static void neighbour_reply(const Got *g)
 /* The next frame with that ethertype and protocol (0: any); NULL: none came. g_free it. */
 static Got *expect(unsigned ethertype, unsigned proto)
 {
-    for (int64_t end = loop_now() + 3000000000; loop_now() < end;) {
+    for (int64_t end = loop_now() + 60000000000; loop_now() < end;) {
         Got *g = g_queue_pop_head(&nic.got);
 
         if (!g) {
@@ -483,7 +483,7 @@ static void upload(Tcp *t, int fd)
 
         send_tcp(t, 0x18, pattern + sent, n, &h);
         sent += n;
-        for (int64_t end = loop_now() + 3000000000; got < sent && loop_now() < end;) {
+        for (int64_t end = loop_now() + 60000000000; got < sent && loop_now() < end;) {
             ssize_t r = read(fd, back + got, MUCH - got);
 
             if (r > 0)
