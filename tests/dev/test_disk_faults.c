@@ -128,7 +128,7 @@ static void scsi_attach(Box *b, const char *more)
     virtio_attach(b, adapter, 3);
     rig_must(device_add(b->r.vm, device));
     scsi_ask(b, SYNC, 0);                       /* "reset or power on" is said once */
-    scsi_answer(b, 5000);
+    scsi_answer(b, 60000);
 }
 
 static void scsi_detach(Box *b)
@@ -190,9 +190,9 @@ static void nvme_attach(Box *b, const char *more)
     for (int i = 0; i < 100000 && !(rd32(&b->r, BAR + 0x1c) & 1); i++)
         usleep(50);
     nvme_submit(b, 0, (uint32_t[16]){ [0] = 5, [6] = b->cq[1], [10] = (DEPTH - 1) << 16 | 1, [11] = 3 });
-    CHECK_EQ(nvme_reap(b, 0, 5000), GOOD);
+    CHECK_EQ(nvme_reap(b, 0, 60000), GOOD);
     nvme_submit(b, 0, (uint32_t[16]){ [0] = 1, [6] = b->sq[1], [10] = (DEPTH - 1) << 16 | 1, [11] = 1 << 16 | 1 });
-    CHECK_EQ(nvme_reap(b, 0, 5000), GOOD);
+    CHECK_EQ(nvme_reap(b, 0, 60000), GOOD);
 }
 
 static void nvme_ask(Box *b, unsigned what, uint64_t block)
@@ -266,7 +266,7 @@ static void box_free(Box *b)
 static Answer request(Box *b, unsigned what, uint64_t block)
 {
     b->kind->ask(b, what, block);
-    return b->kind->answer(b, 5000);
+    return b->kind->answer(b, 60000);
 }
 
 /* Does the machine stop at it, and the request end well when it goes on? `mend` is done before that. */
@@ -280,7 +280,7 @@ static bool stops(Box *b, unsigned what, uint64_t block, void (*mend)(void))
     if (mend)
         mend();
     vm_start(b->r.vm);
-    Answer a = b->kind->answer(b, 5000);
+    Answer a = b->kind->answer(b, 60000);
 
     if (!silent || !stood || a != GOOD)
         printf("%s: %s, %s, then %d\n", b->kind->name, silent ? "no answer" : "an answer", stood ? "stops" : "does not stop", a);
@@ -366,7 +366,7 @@ static void try_full(const Kind *kind, bool qcow2, bool stop)
         CHECK(a == SILENT && b.r.vm->state == RUN_PAUSED && block > 8);
         enlarge();
         vm_start(b.r.vm);
-        CHECK_EQ(kind->answer(&b, 5000), GOOD);
+        CHECK_EQ(kind->answer(&b, 60000), GOOD);
     } else {
         while (block < 250 && (a = request(&b, WRITE, block)) == GOOD)
             block++;

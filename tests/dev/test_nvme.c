@@ -139,7 +139,7 @@ static unsigned reap(Box *b, unsigned n, int ms)
 static unsigned run(Box *b, unsigned n, Cmd c)
 {
     submit(b, n, c);
-    return reap(b, n, 5000);
+    return reap(b, n, 60000);
 }
 
 #define PRP(at) [6] = (uint32_t)(at), [7] = (uint32_t)((uint64_t)(at) >> 32)
@@ -390,7 +390,7 @@ static void test_full(void)
         submit(&b, IO, CMD(0, 1));
     usleep(20000);
     for (unsigned i = 0; i < DEPTH + 4; i++)
-        CHECK_EQ(reap(&b, IO, 5000), 0);
+        CHECK_EQ(reap(&b, IO, 60000), 0);
     CHECK_EQ(reap(&b, IO, 20), NONE);
     for (unsigned i = 0; i < 6; i++)
         submit(&b, IO, rw(&b, 2, i, 1, 0));
@@ -430,7 +430,7 @@ static void test_namespaces(void)
     submit(&b, ADMIN, CMD(0xc));
     CHECK_EQ(reap(&b, ADMIN, 20), NONE);
     rig_must(device_add(b.r.vm, "nvme-ns,drive=d0,bus=n,id=new"));
-    CHECK_EQ(reap(&b, ADMIN, 5000), 0);
+    CHECK_EQ(reap(&b, ADMIN, 60000), 0);
     CHECK_EQ(b.result, 4 << 16 | 2);
     CHECK(run(&b, ADMIN, CMD(2, PRP(b.data), [10] = 1023 << 16 | 4)) == 0 && get32(p) == 1);
     CHECK_EQ(run(&b, IO, CMD(2, 1, PRP(b.data))), 0);
@@ -465,8 +465,8 @@ static void test_errors(void)
     submit(&b, IO, rw(&b, 2, 0, 1, 0));
     CHECK_EQ(reap(&b, IO, 30), NONE);
     vm_start(b.r.vm);
-    CHECK_EQ(reap(&b, IO, 5000), 0);
-    CHECK_EQ(reap(&b, IO, 5000), 0);
+    CHECK_EQ(reap(&b, IO, 60000), 0);
+    CHECK_EQ(reap(&b, IO, 60000), 0);
     box_free(&b);
 }
 
@@ -528,11 +528,11 @@ static void test_pin(void)
     submit(&b, ADMIN, CMD(6, PRP(b.data), [10] = 1));
     submit(&b, ADMIN, CMD(6, PRP(b.data), [10] = 1));
     CHECK(pin_gets(&b, true));
-    CHECK_EQ(reap(&b, ADMIN, 5000), 0);                     /* one of two: it may fall, and is high in the end */
+    CHECK_EQ(reap(&b, ADMIN, 60000), 0);                     /* one of two: it may fall, and is high in the end */
     CHECK(pin_gets(&b, true));
     held = true;
     loop_call(iothread_loop(disks_thread(b.r.vm->disks)), hold_thread, NULL);
-    CHECK_EQ(reap(&b, ADMIN, 5000), 0);
+    CHECK_EQ(reap(&b, ADMIN, 60000), 0);
     CHECK(!pin(&b));
     held = false;
     usleep(1000);
@@ -549,7 +549,7 @@ static void test_pin(void)
     CHECK(pin_gets(&b, true));
     wr32(&b.r, BAR + 0x1004, DEPTH);                        /* no place in the queue: nothing was taken */
     CHECK(pin_gets(&b, true));
-    CHECK_EQ(reap(&b, ADMIN, 5000), 0);
+    CHECK_EQ(reap(&b, ADMIN, 60000), 0);
     CHECK(pin_gets(&b, false));
     box_free(&b);
 }

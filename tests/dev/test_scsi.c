@@ -112,7 +112,7 @@ static uint8_t answer(Box *b, int ms)
 static uint8_t command(Box *b, unsigned target, unsigned lun, Cdb cdb, uint32_t out, uint32_t in)
 {
     ask(b, target, lun, cdb, out, in);
-    return answer(b, 5000);
+    return answer(b, 60000);
 }
 
 /* Of unit 0:0. True: it went well. */
@@ -481,7 +481,7 @@ static void test_errors(void)
     rig_turn(&b.r, 1);
     CHECK_EQ(b.r.vm->state, RUN_PAUSED);
     vm_start(b.r.vm);
-    CHECK_EQ(answer(&b, 5000), 0);
+    CHECK_EQ(answer(&b, 60000), 0);
     CHECK_EQ(b.status, SCSI_GOOD);
     box_free(&b);
 }
@@ -499,7 +499,7 @@ static void test_any(void)
     start(&b);
     for (unsigned i = 0; i < 6000; i++) {
         uint32_t out = g_rand_boolean(rnd) ? 0 : g_rand_int_range(rnd, 1, 2000);
-        uint32_t in = out || g_rand_int_range(rnd, 0, 4) == 0 ? 0 : g_rand_int_range(rnd, 1, 5000);
+        uint32_t in = out || g_rand_int_range(rnd, 0, 4) == 0 ? 0 : g_rand_int_range(rnd, 1, 60000);
         Cdb c;
 
         for (unsigned k = 0; k < sizeof(c.b); k++)

@@ -94,7 +94,7 @@ static uint8_t answer(Box *b, int ms)
 static uint8_t request(Box *b, uint32_t type, uint64_t sector, uint32_t len)
 {
     ask(b, type, sector, len);
-    return answer(b, 5000);
+    return answer(b, 60000);
 }
 
 static void *data(Box *b) { return vd_host(&b->d, b->data, 1 << 17); }
@@ -213,7 +213,7 @@ static void test_nonsense(void)
                     { b.status, 1, true } };
     vd_add(&b.d, 0, odd, 5, &b);
     vd_kick(&b.d, 0);
-    CHECK_EQ(answer(&b, 5000), OK);
+    CHECK_EQ(answer(&b, 60000), OK);
     put_header(&b, b.header, IN, 3);
     VdBuf one[] = { { b.header, 16, false }, { b.data, 513, true } };
     uint32_t len = 0;
@@ -396,7 +396,7 @@ static void test_stop(void)
     CHECK_EQ(b.r.vm->state, RUN_PAUSED);
     CHECK_EQ(answer(&b, 10), NONE);
     vm_start(b.r.vm);
-    CHECK_EQ(answer(&b, 5000), OK);
+    CHECK_EQ(answer(&b, 60000), OK);
     box_free(&b);
     /* A reset instead: it is forgotten. */
     box_faulty(&b, "{\"event\":\"none\",\"iotype\":\"write\",\"errno\":28,\"sector\":8}", ",werror=stop");

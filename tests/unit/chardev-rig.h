@@ -80,10 +80,10 @@ static inline void loop(int ms)
     } while (g_get_monotonic_time() < end);
 }
 
-/* Runs the loop until cond or for two seconds. */
+/* Runs the loop until cond or for a minute. */
 #define LOOP_UNTIL(cond)                                            \
     do {                                                            \
-        for (int i_ = 0; i_ < 2000 && !(cond); i_++)                \
+        for (int i_ = 0; i_ < 60000 && !(cond); i_++)                \
             loop(1);                                                \
         CHECK(cond);                                                \
     } while (0)

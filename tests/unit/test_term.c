@@ -117,7 +117,7 @@ static bool has_signals(void)
 
 static bool comes(bool (*what)(void), bool want)
 {
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < 60000; i++) {
         if (what() == want)
             return true;
         g_usleep(1000);
@@ -132,7 +132,7 @@ static bool shows(const char *text)
 {
     int n = strlen(screen), r;
 
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < 60000; i++) {
         while ((r = read(master, screen + n, sizeof(screen) - 1 - n)) > 0)
             n += r;
         screen[n] = 0;
@@ -154,7 +154,7 @@ static int ends(pid_t pid)
 {
     int status;
 
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < 60000; i++) {
         if (waitpid(pid, &status, WNOHANG) == pid)
             return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
         g_usleep(1000);
