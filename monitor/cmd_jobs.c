@@ -8,62 +8,8 @@
 #include "block/bitmap.h"
 #include "block/driver.h"
 #include "block/job.h"
+#include "monitor/block_visit.h"
 #include "monitor/monitor-priv.h"
-#include "system/disks.h"
-
-/* ---- going to the node */
-
-typedef struct Visit Visit;
-struct Visit {
-    Vm *vm;
-    IoThread *thread;
-    BlockGraph *graph;
-    const Drive *drive;             /* of that name; or NULL */
-    const char *name;
-    BlockNode *node;
-    Err *(*fn)(Visit *);
-    const void *args;
-    bool found;
-    Err *e;
-};
-
-static void visit_node(void *opaque)
-{
-    Visit *v = opaque;
-
-    v->node = v->drive && v->drive->home == v->thread ? v->drive->node : graph_find(v->graph, v->name);
-    if (!v->node)
-        return;
-    v->found = true;
-    node_ref(v->node);
-    v->e = v->fn(v);
-    node_unref(v->node);
-}
-
-/* fn where the node or drive of that name lives, with the node held. *found false: there is none. */
-static Err *visit(Monitor *m, const char *name, Err *(*fn)(Visit *), const void *args, bool *found)
-{
-    Visit v = { .vm = m->vm, .drive = disks_find(m->vm->disks, name), .name = name, .fn = fn, .args = args };
-
-    for (unsigned i = 0; !v.found && (v.thread = disks_nth_thread(m->vm->disks, i, &v.graph)); i++)
-        iothread_run(v.thread, visit_node, &v);
-    *found = v.found;
-    return v.e;
-}
-
-static Err *at_node(Monitor *m, const char *name, Err *(*fn)(Visit *), const void *args)
-{
-    bool found;
-    Err *e = visit(m, name, fn, args, &found);
-
-    return found ? e : err(ERR_NOT_FOUND, "Cannot find device='%s' nor node-name='%s'", name, name);
-}
-
-static Err *other_node(const Visit *v, const char *name, BlockNode **out)
-{
-    *out = graph_find(v->graph, name);
-    return *out ? NULL : err(ERR_NOT_FOUND, "Cannot find device='' nor node-name='%s'", name);
-}
 
 /* ---- events */
 
@@ -123,7 +69,7 @@ static Err *refuse_filter_name(const char *name)
 
 /* ---- starting them */
 
-static Err *start_mirror(Visit *v)
+static Err *start_mirror(BlockVisit *v)
 {
     const BlockdevMirrorArgs *a = v->args;
     JobConfig c = JOB_CONFIG(v, a);
@@ -136,17 +82,18 @@ static Err *start_mirror(Visit *v)
     c.on_write_error = on_error(a->has_on_target_error, a->on_target_error);
     if (a->sync == QMP_MIRROR_SYNC_MODE_INCREMENTAL || a->sync == QMP_MIRROR_SYNC_MODE_BITMAP)
         return err(ERR_UNSUPPORTED, "Sync mode '%s' not supported", qmp_MirrorSyncMode_names[a->sync]);
-    TRY(other_node(v, a->target, &mc.target));
+    TRY(block_other(v, a->target, &mc.target));
     return job_mirror(v->node, &mc, &c, &j);
 }
 
 Err *qmp_blockdev_mirror(Monitor *m, const BlockdevMirrorArgs *args, json_t **ret)
 {
     TRY(refuse_filter_name(args->filter_node_name));
-    return at_node(m, args->device, start_mirror, args);
+    TRY(block_together(m->vm, args->device, args->target));
+    return block_at(m->vm, args->device, start_mirror, args);
 }
 
-static Err *start_backup(Visit *v)
+static Err *start_backup(BlockVisit *v)
 {
     const BlockdevBackupArgs *a = v->args;
     JobConfig c = JOB_CONFIG(v, a);
@@ -157,7 +104,7 @@ static Err *start_backup(Visit *v)
     c.on_read_error = on_error(a->has_on_source_error, a->on_source_error);
     c.on_write_error = on_error(a->has_on_target_error, a->on_target_error);
     b.bitmap_mode = modes[a->bitmap_mode];
-    TRY(other_node(v, a->target, &b.target));
+    TRY(block_other(v, a->target, &b.target));
     if (a->bitmap) {
         b.bitmap = bitmap_find(v->node, a->bitmap);
         if (!b.bitmap)
@@ -171,15 +118,16 @@ static Err *start_backup(Visit *v)
 Err *qmp_blockdev_backup(Monitor *m, const BlockdevBackupArgs *args, json_t **ret)
 {
     TRY(refuse_filter_name(args->filter_node_name));
-    return at_node(m, args->device, start_backup, args);
+    TRY(block_together(m->vm, args->device, args->target));
+    return block_at(m->vm, args->device, start_backup, args);
 }
 
 /* An image below n, by its node's name or its file. */
-static Err *find_below(const Visit *v, const char *node, const char *file, BlockNode **out)
+static Err *find_below(const BlockVisit *v, const char *node, const char *file, BlockNode **out)
 {
     *out = NULL;
     if (node)
-        return other_node(v, node, out);
+        return block_other(v, node, out);
     for (BlockNode *n = file ? node_backing(v->node) : NULL; n; n = node_backing(n)) {
         if (!strcmp(node_filename(n), file)) {
             *out = n;
@@ -189,7 +137,7 @@ static Err *find_below(const Visit *v, const char *node, const char *file, Block
     return file ? err(ERR_NOT_FOUND, "Can't find '%s' in the backing chain", file) : NULL;
 }
 
-static Err *start_stream(Visit *v)
+static Err *start_stream(BlockVisit *v)
 {
     const BlockStreamArgs *a = v->args;
     JobConfig c = JOB_CONFIG(v, a);
@@ -206,10 +154,10 @@ Err *qmp_block_stream(Monitor *m, const BlockStreamArgs *args, json_t **ret)
     TRY(refuse_filter_name(args->filter_node_name));
     if (args->base && args->base_node)
         return err(ERR_INVALID, "'base' and 'base-node' cannot be specified at the same time");
-    return at_node(m, args->device, start_stream, args);
+    return block_at(m->vm, args->device, start_stream, args);
 }
 
-static Err *start_commit(Visit *v)
+static Err *start_commit(BlockVisit *v)
 {
     const BlockCommitArgs *a = v->args;
     JobConfig c = JOB_CONFIG(v, a);
@@ -218,7 +166,7 @@ static Err *start_commit(Visit *v)
 
     c.on_read_error = c.on_write_error = on_error(a->has_on_error, a->on_error);
     if (a->top_node)
-        TRY(other_node(v, a->top_node, &top));
+        TRY(block_other(v, a->top_node, &top));
     TRY(find_below(v, a->base_node, NULL, &base));
     for (BlockNode *n = base ? NULL : node_backing(top); n; n = node_backing(n))
         base = n;
@@ -230,7 +178,7 @@ static Err *start_commit(Visit *v)
 Err *qmp_block_commit(Monitor *m, const BlockCommitArgs *args, json_t **ret)
 {
     TRY(refuse_filter_name(args->filter_node_name));
-    return at_node(m, args->device, start_commit, args);
+    return block_at(m->vm, args->device, start_commit, args);
 }
 
 /* ---- blockdev-create */
@@ -244,7 +192,7 @@ typedef struct Creating {
     CreateRequest r;
 } Creating;
 
-static Err *start_create(Visit *v)
+static Err *start_create(BlockVisit *v)
 {
     const Creating *k = v->args;
     CreateRequest r = k->r;
@@ -259,7 +207,7 @@ static Err *start_create(Visit *v)
 
 static void create_anywhere(void *opaque)
 {
-    Visit *v = opaque;
+    BlockVisit *v = opaque;
 
     v->e = v->fn(v);
 }
@@ -315,10 +263,10 @@ Err *qmp_blockdev_create(Monitor *m, const BlockdevCreateArgs *args, json_t **re
                            .backing = text_of(o, "backing-file"), .backing_format = text_of(o, "backing-fmt"),
                            .size = size ? (uint64_t)json_integer_value(size) : UINT64_MAX, .unsafe = true, .file_node = file } };
     if (file)
-        return at_node(m, file, start_create, &k);
+        return block_at(m->vm, file, start_create, &k);
     if (!k.r.filename)
         return err(ERR_INVALID, "Parameter 'options.file' is missing");
-    Visit v = { .vm = m->vm, .graph = disks_graph(m->vm->disks), .fn = start_create, .args = &k };
+    BlockVisit v = { .vm = m->vm, .graph = disks_graph(m->vm->disks), .fn = start_create, .args = &k };
     iothread_run(disks_thread(m->vm->disks), create_anywhere, &v);
     return v.e;
 }
@@ -445,7 +393,7 @@ Err *qmp_query_block_jobs(Monitor *m, const QueryBlockJobsArgs *args, json_t **r
 
 /* ---- sizes, overlays */
 
-static Err *resize(Visit *v)
+static Err *resize(BlockVisit *v)
 {
     const BlockResizeArgs *a = v->args;
     Disk *d;
@@ -458,24 +406,17 @@ static Err *resize(Visit *v)
 
 Err *qmp_block_resize(Monitor *m, const BlockResizeArgs *args, json_t **ret)
 {
-    bool found;
-
-    if (!args->device == !args->node_name)
-        return err(ERR_INVALID, "exactly one of 'device' and 'node-name' has to be given");
     if (args->size < 0)
         return err(ERR_INVALID, "Parameter 'size' expects a >0 size");
-    Err *e = visit(m, args->node_name ? args->node_name : args->device, resize, args, &found);
-    if (found)
-        return e;
-    return args->device ? no_device(args->device) : err(ERR_NOT_FOUND, "Cannot find device='' nor node-name='%s'", args->node_name);
+    return block_at_either(m->vm, args->device, args->node_name, resize, args);
 }
 
-static Err *put_over(Visit *v)
+static Err *put_over(BlockVisit *v)
 {
     const BlockdevSnapshotArgs *a = v->args;
     BlockNode *overlay;
 
-    TRY(other_node(v, a->overlay, &overlay));
+    TRY(block_other(v, a->overlay, &overlay));
     if (!overlay->drv->has_backing)
         return err(ERR_INVALID, "The overlay does not support backing images");
     if (node_backing(overlay))
@@ -491,12 +432,13 @@ static Err *put_over(Visit *v)
 
 Err *qmp_blockdev_snapshot(Monitor *m, const BlockdevSnapshotArgs *args, json_t **ret)
 {
-    return at_node(m, args->node, put_over, args);
+    TRY(block_together(m->vm, args->node, args->overlay));
+    return block_at(m->vm, args->node, put_over, args);
 }
 
 /* ---- bitmaps */
 
-static Err *find_bitmap(const Visit *v, const char *name, unsigned use, DirtyBitmap **out)
+static Err *find_bitmap(const BlockVisit *v, const char *name, unsigned use, DirtyBitmap **out)
 {
     *out = bitmap_find(v->node, name);
     if (!*out)
@@ -504,7 +446,7 @@ static Err *find_bitmap(const Visit *v, const char *name, unsigned use, DirtyBit
     return bitmap_usable(*out, use);
 }
 
-static Err *add_bitmap(Visit *v)
+static Err *add_bitmap(BlockVisit *v)
 {
     const BlockDirtyBitmapAddArgs *a = v->args;
     DirtyBitmap *b;
@@ -523,10 +465,10 @@ static Err *add_bitmap(Visit *v)
 
 Err *qmp_block_dirty_bitmap_add(Monitor *m, const BlockDirtyBitmapAddArgs *args, json_t **ret)
 {
-    return at_node(m, args->node, add_bitmap, args);
+    return block_at(m->vm, args->node, add_bitmap, args);
 }
 
-static Err *remove_bitmap(Visit *v)
+static Err *remove_bitmap(BlockVisit *v)
 {
     DirtyBitmap *b;
 
@@ -534,7 +476,7 @@ static Err *remove_bitmap(Visit *v)
     return bitmap_remove(v->node, v->args);
 }
 
-static Err *clear_bitmap(Visit *v)
+static Err *clear_bitmap(BlockVisit *v)
 {
     DirtyBitmap *b;
 
@@ -543,7 +485,7 @@ static Err *clear_bitmap(Visit *v)
     return NULL;
 }
 
-static Err *switch_bitmap(const Visit *v, bool disabled)
+static Err *switch_bitmap(const BlockVisit *v, bool disabled)
 {
     DirtyBitmap *b;
 
@@ -552,37 +494,37 @@ static Err *switch_bitmap(const Visit *v, bool disabled)
     return NULL;
 }
 
-static Err *enable_bitmap(Visit *v) { return switch_bitmap(v, false); }
-static Err *disable_bitmap(Visit *v) { return switch_bitmap(v, true); }
+static Err *enable_bitmap(BlockVisit *v) { return switch_bitmap(v, false); }
+static Err *disable_bitmap(BlockVisit *v) { return switch_bitmap(v, true); }
 
 Err *qmp_block_dirty_bitmap_remove(Monitor *m, const BlockDirtyBitmapRemoveArgs *a, json_t **ret)
 {
-    return at_node(m, a->node, remove_bitmap, a->name);
+    return block_at(m->vm, a->node, remove_bitmap, a->name);
 }
 
 Err *qmp_block_dirty_bitmap_clear(Monitor *m, const BlockDirtyBitmapClearArgs *a, json_t **ret)
 {
-    return at_node(m, a->node, clear_bitmap, a->name);
+    return block_at(m->vm, a->node, clear_bitmap, a->name);
 }
 
 Err *qmp_block_dirty_bitmap_enable(Monitor *m, const BlockDirtyBitmapEnableArgs *a, json_t **ret)
 {
-    return at_node(m, a->node, enable_bitmap, a->name);
+    return block_at(m->vm, a->node, enable_bitmap, a->name);
 }
 
 Err *qmp_block_dirty_bitmap_disable(Monitor *m, const BlockDirtyBitmapDisableArgs *a, json_t **ret)
 {
-    return at_node(m, a->node, disable_bitmap, a->name);
+    return block_at(m->vm, a->node, disable_bitmap, a->name);
 }
 
 /* A source: a name here, or node and name. */
-static Err *source_bitmap(const Visit *v, const json_t *s, DirtyBitmap **out)
+static Err *source_bitmap(const BlockVisit *v, const json_t *s, DirtyBitmap **out)
 {
     BlockNode *n = v->node;
     const char *name = json_string_value(s);
 
     if (!name) {
-        TRY(other_node(v, text_of(s, "node"), &n));
+        TRY(block_other(v, text_of(s, "node"), &n));
         name = text_of(s, "name");
     }
     *out = bitmap_find(n, name);
@@ -590,7 +532,7 @@ static Err *source_bitmap(const Visit *v, const json_t *s, DirtyBitmap **out)
 }
 
 /* Into a new one first: all or nothing. */
-static Err *merge_bitmaps(Visit *v)
+static Err *merge_bitmaps(BlockVisit *v)
 {
     const BlockDirtyBitmapMergeArgs *a = v->args;
     DirtyBitmap *to, *sum, *from;
@@ -615,5 +557,5 @@ static Err *merge_bitmaps(Visit *v)
 
 Err *qmp_block_dirty_bitmap_merge(Monitor *m, const BlockDirtyBitmapMergeArgs *args, json_t **ret)
 {
-    return at_node(m, args->node, merge_bitmaps, args);
+    return block_at(m->vm, args->node, merge_bitmaps, args);
 }

@@ -18,3 +18,5 @@ qmp-doc:
 	$(PYTHON) $(S)/tools/gensch --doc $(S)/docs/qmp.md $(monitor-schema)
 check-scripts += tests/qmp/basics.py tests/qmp/args.py tests/qmp/jobs.py tests/qmp/probe.py
 src += monitor/cmd_migration.c
+src += monitor/block_visit.c
+check-scripts += tests/qmp/disks.py

@@ -27,7 +27,7 @@ struct Disks {
 
 /* The i-th, "disks" first; NULL: no more. Main thread. */
 DiskHome *disks_nth_home(Disks *d, unsigned i);
-bool disks_node_exists(Disks *d, const char *name);
+DiskHome *disks_home_with(Disks *d, const char *name);     /* in which a node of that name is; or NULL */
 /* Where a drive or node of that name lives, or is to live. Makes the home at first. Main thread. */
 MUST_USE Err *disks_home(Disks *d, const char *name, DiskHome **out);
 

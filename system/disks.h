@@ -62,6 +62,11 @@ MUST_USE Err *disks_add_node(Disks *d, const json_t *options);      /* the same,
 MUST_USE Err *disks_del_object(Disks *d, const char *id, const char *arg /* as disks_add_object got it */);
 /* The threads of nodes, each with a graph of its own: the i-th, "disks" first; NULL: no more. Main thread. */
 IoThread *disks_nth_thread(Disks *d, unsigned i, BlockGraph **graph);
+/*
+ * A node of -blockdev or blockdev-add, and all below it, is in that thread after this: closed where it is and opened anew
+ * there, if nothing uses it. Nothing happens when there is no such node. Main thread.
+ */
+MUST_USE Err *disks_move_node(Disks *d, const char *name, IoThread *to);
 /* blockdev-del: a node of -blockdev or blockdev-add that nothing uses. */
 MUST_USE Err *disks_del_node(Disks *d, const char *name);
 Drive *disks_next(Disks *d, Drive *after);                          /* NULL: the first */

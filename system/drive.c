@@ -523,8 +523,23 @@ static Err *place_by_children(Disks *d, const char *name, const json_t *o)
 
         if (json_is_object(v))
             TRY(place_by_children(d, name, v));
-        else if (t && disks_node_exists(d, json_string_value(v)))
+        else if (t && disks_home_with(d, json_string_value(v)))
             TRY(disks_place(d, name, t));
+    }
+    return NULL;
+}
+
+/* Those of them that are elsewhere and free come here. */
+static Err *bring_children(Disks *d, const json_t *o, IoThread *to)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach((json_t *)o, key, v) {
+        if (json_is_object(v))
+            TRY(bring_children(d, v, to));
+        else if (json_is_string(v) && strcmp(key, "node-name") && strcmp(key, "driver") && d->homes)
+            TRY(disks_move_node(d, json_string_value(v), to));
     }
     return NULL;
 }
@@ -537,10 +552,11 @@ Err *disks_add_node(Disks *d, const json_t *o)
     if (!name)
         return err_hint(err(ERR_INVALID, "'node-name' must be specified for the root node"),
                         "Add node-name=NAME: a device's drive= says it.");
-    if (disks_node_exists(d, name))
+    if (disks_home_with(d, name))
         return err(ERR_INVALID, "Duplicate nodes with node-name='%s'", name);
     TRY(place_by_children(d, name, o));
     TRY(disks_home(d, name, &a.home));
+    TRY(bring_children(d, o, a.home->thread));
     if (a.home != &d->own)
         TRY(check_group(a.home, o));
     iothread_run(a.home->thread, add_node, &a);
@@ -566,13 +582,16 @@ static void find_node(void *opaque)
     a->found = graph_find(a->home->graph, a->name);
 }
 
-bool disks_node_exists(Disks *d, const char *name)
+DiskHome *disks_home_with(Disks *d, const char *name)
 {
     DelNode a = { .name = name };
 
-    for (unsigned i = 0; !a.found && (a.home = disks_nth_home(d, i)); i++)
+    for (unsigned i = 0; (a.home = disks_nth_home(d, i)); i++) {
         iothread_run(a.home->thread, find_node, &a);
-    return a.found;
+        if (a.found)
+            return a.home;
+    }
+    return NULL;
 }
 
 static void del_node(void *opaque)

@@ -4,3 +4,4 @@ src += system/disks.c system/drive.c
 src += system/state.c system/state_store.c system/stream.c system/snapshot.c system/snapshot_disks.c system/migrate.c
 src += system/objects.c
 src += system/migrate_uri.c
+src += system/disks_move.c
