@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "gdb/gdb-priv.h"
+#include "system/vmcoreinfo.h"
 
 /* ---- watchpoints by physical address, which gdb knows nothing of */
 
@@ -72,8 +73,6 @@ static void pwatch(Gdb *g, char **words, GString *out)
 
 /* ---- where the kernel is */
 
-enum { INFO_MAX = 4096 };
-
 /* The value of KEY=... among lines; NULL: it is not there. g_free it. */
 static char *line_of(const char *info, const char *key)
 {
@@ -84,40 +83,9 @@ static char *line_of(const char *info, const char *key)
     return NULL;
 }
 
-/* The text at host, if it is crash information: copied once, the guest may write to it. */
-static char *info_at(const uint8_t *host, uint64_t room)
-{
-    g_autofree char *text = g_strndup((const char *)host, MIN(room, INFO_MAX));
-
-    return strstr(text, "\nPAGESIZE=") || strstr(text, "\nSYMBOL(") ? g_steal_pointer(&text) : NULL;
-}
-
-static char *find_info(Vm *vm)
-{
-    static const char begins[] = "OSRELEASE=";
-    const Flat *f = space_flat(vm->mem);
-
-    for (int i = 0; i < f->n; i++) {
-        const FlatRange *r = &f->r[i];
-        uint64_t size = r->last - r->base + 1;
-
-        if (r->region->kind != REGION_RAM)
-            continue;
-        const uint8_t *host = r->region->ram->host + r->region->ram_off + r->off, *at = host;
-        while ((at = memmem(at, host + size - at, begins, strlen(begins))) != NULL) {
-            char *info = info_at(at, host + size - at);
-
-            if (info)
-                return info;
-            at++;
-        }
-    }
-    return NULL;
-}
-
 static void kaslr(Gdb *g, GString *out)
 {
-    g_autofree char *info = find_info(g->vm);
+    g_autofree char *info = vmcoreinfo_find(g->vm);
 
     if (!info) {
         g_string_append(out, "no Linux kernel has left crash information (VMCOREINFO) in memory: it has none, or has not got that far\n");
@@ -136,7 +104,7 @@ static void kaslr(Gdb *g, GString *out)
 
 static void vmcoreinfo(Gdb *g, GString *out)
 {
-    g_autofree char *info = find_info(g->vm);
+    g_autofree char *info = vmcoreinfo_find(g->vm);
 
     g_string_append(out, info ? info : "there is no VMCOREINFO in memory\n");
 }

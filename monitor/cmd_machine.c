@@ -2,6 +2,7 @@
 /* Commands about the machine as a whole: run state, names, CPUs. */
 #include <string.h>
 
+#include "dump/dump.h"
 #include "hw/core/board.h"
 #include "monitor/monitor-priv.h"
 #include "monitor/view.h"
@@ -30,6 +31,8 @@ Err *qmp_query_status(Monitor *m, const QueryStatusArgs *args, json_t **ret)
 
 Err *qmp_stop(Monitor *m, const StopArgs *args, json_t **ret)
 {
+    if (dump_goes_on(m->vm))
+        return err(ERR_BUSY, "There is a dump in process, please wait.");
     if (m->vm->state == RUN_RUNNING)
         vm_stop(m->vm, RUN_PAUSED);
     return NULL;
@@ -39,6 +42,8 @@ Err *qmp_cont(Monitor *m, const ContArgs *args, json_t **ret)
 {
     RunState s = m->vm->state;
 
+    if (dump_goes_on(m->vm))
+        return err(ERR_BUSY, "There is a dump in process, please wait.");
     if (s == RUN_SHUTDOWN || s == RUN_INTERNAL_ERROR)
         return err_hint(err(ERR_INVALID, "Resetting the Virtual Machine is required"), "system_reset does that.");
     vm_start(m->vm);

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dump/dump.h"
+
 /* ---- output */
 
 static void flush(Monitor *m)
@@ -143,6 +145,7 @@ void monitors_free(Vm *vm)
 
     if (!set)
         return;
+    dump_free(vm);
     events_clear(set);
     vm->monitor_line = NULL;
     vm->monitors = NULL;

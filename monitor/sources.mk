@@ -20,3 +20,5 @@ check-scripts += tests/qmp/basics.py tests/qmp/args.py tests/qmp/jobs.py tests/q
 src += monitor/cmd_migration.c
 src += monitor/block_visit.c
 check-scripts += tests/qmp/disks.py
+src += monitor/cmd_dump.c
+check-scripts += tests/qmp/dump.py

@@ -5,3 +5,4 @@ src += system/state.c system/state_store.c system/stream.c system/snapshot.c sys
 src += system/objects.c
 src += system/migrate_uri.c
 src += system/disks_move.c
+src += system/vmcoreinfo.c

@@ -48,6 +48,7 @@ typedef struct Vm {
     struct Chardevs *chardevs; struct Chardev **serials; int nserials;
     GPtrArray *fsdevs;                          /* hw/9p/fsdev.h: folders that guests may see; NULL: none */
     bool clock_stands;                          /* while it runs too: a debugger steps it */
+    struct Dump *dump;                          /* dump/dump.h: the latest; NULL: there was none */
     struct Gdb *gdb;                            /* gdb/gdb.h; NULL: no debugger's stub */
     char *(*monitor_line)(struct Vm *, const char *line);       /* cmd/ sets: what the monitor says to it, g_free it; NULL: no monitor */
     struct Disks *disks;                        /* system/disks.h; NULL in machines that have none (tests) */

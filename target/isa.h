@@ -69,6 +69,21 @@ typedef struct RegInfo {
 
 typedef struct StateRange { size_t off, size; } StateRange;
 
+/* The block of addresses around one, as the page tables that a vCPU uses now have it. */
+typedef struct Mapping {
+    uint64_t last;              /* of the block, as it has it from va on */
+    bool mapped;
+    uint64_t pa;                /* of va */
+    char attr[12];              /* for people: "rwxu-ad" */
+} Mapping;
+
+/* A note of core files about a vCPU: `fill` writes at most CORE_NOTE_MAX bytes and returns how many; 0: it has none. */
+enum { CORE_NOTE_MAX = 2048, CORE_PRSTATUS = 1, CORE_FPREGSET = 2 };
+typedef struct CoreNote {
+    uint32_t type;              /* NT_*; of CORE_PRSTATUS the registers alone, as ptrace gives them */
+    size_t (*fill)(Vcpu *, void *out);
+} CoreNote;
+
 struct Isa {
     const char *name;               /* "riscv64" */
     const IrGuest *ir;
@@ -106,6 +121,10 @@ struct Isa {
      * *order: log2 of the block around va for which that holds. In v's thread, or while it stands.
      */
     bool  (*look)(Vcpu *, uint64_t va, uint64_t *pa, unsigned *order);
+    /* The block around va, mapped or not. False: no page tables are in use. In v's thread, or while it stands. */
+    bool  (*mapping)(Vcpu *, uint64_t va, Mapping *out);
+    unsigned elf_machine;           /* EM_*, of core files */
+    const CoreNote *core_notes;     /* ends with a type of 0; NULL: none */
     void  (*dump)(Vcpu *, GString *out);    /* -d cpu */
     /* Lockstep: the guest's state beside Env as bytes that can be copied and compared. */
     size_t state_size;
@@ -118,6 +137,12 @@ struct Isa {
 
 extern const Isa *const isas[];     /* NULL-terminated; target/isa.c */
 const Isa *isa_find(const char *name);
+
+/*
+ * target/maps.c: all of v's address space that is mapped, neighbours with the same attributes joined, ascending. In v's
+ * thread, or while it stands. False: the page tables are too large to be walked, and what was told is not all.
+ */
+bool isa_mappings(Vcpu *v, void (*fn)(void *opaque, uint64_t va, uint64_t size, const Mapping *m), void *opaque);
 
 /* target/translate.c: forms a unit of IR from v's code at pc. Guest-independent. */
 typedef struct TranslateLimits {

@@ -21,7 +21,7 @@ FLOORS = {
     "util": 0,
     "fpu": 1, "system": 1, "tcg": 1, "block": 1, "net": 1, "chardev": 1, "ui": 1,
     "target": 2,
-    "hw": 3, "accel": 3, "gdb": 3,
+    "hw": 3, "accel": 3, "gdb": 3, "dump": 3,
     "monitor": 4,
     "cmd": 5,
     "tests": 6,

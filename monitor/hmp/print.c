@@ -191,3 +191,10 @@ void print_memory(GString *out, const json_t *v)
     g_string_append_printf(out, "base memory: %" JSON_INTEGER_FORMAT "\nplugged memory: %" JSON_INTEGER_FORMAT "\n", num(v, "base-memory"),
                            num(v, "plugged-memory"));
 }
+
+void print_dump(GString *out, const json_t *v)
+{
+    g_string_append_printf(out, "Status: %s\n", str(v, "status"));
+    if (!g_strcmp0(str(v, "status"), "active"))
+        g_string_append_printf(out, "Finished: %.2f %%\n", num(v, "total") ? 100.0 * (double)num(v, "completed") / (double)num(v, "total") : 0.0);
+}

@@ -162,6 +162,8 @@ const Isa isa_riscv64 = {
     .asid = riscv_asid,
     .ctx_virtual = riscv_ctx_virtual,
     .look = riscv_look,
+    .mapping = riscv_mapping,
+    .elf_machine = 243, .core_notes = riscv_core_notes,
     .dump = dump,
     .state_size = sizeof(RiscvState),
     .state_shared = state_shared,

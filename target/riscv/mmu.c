@@ -269,6 +269,55 @@ bool riscv_look(Vcpu *v, uint64_t va, uint64_t *pa, unsigned *order)
     return false;
 }
 
+static void attributes(uint64_t pte, char *out)
+{
+    static const char letters[] = "rwxugad";
+
+    for (int i = 0; i < 7; i++)
+        out[i] = pte & (PTE_R << i) ? letters[i] : '-';
+    out[7] = 0;
+}
+
+bool riscv_mapping(Vcpu *v, uint64_t va, Mapping *out)
+{
+    RiscvState *s = v->state;
+    int level = satp_levels(s->satp) - 1, bits = 12 + 9 * (level + 1);
+    uint64_t at = (s->satp & (BIT(44) - 1)) << 12;
+
+    if (level < 0)
+        return false;
+    *out = (Mapping){ 0 };
+    if ((uint64_t)((int64_t)(va << (64 - bits)) >> (64 - bits)) != va) {
+        out->last = -BIT(bits - 1) - 1;         /* the hole in the middle */
+        return true;
+    }
+    for (; level >= 0; level--) {
+        const uint64_t *table = space_ram(v->vm->mem, at, PAGE_SIZE, false, NULL, NULL);
+        unsigned order = 12 + 9 * level;
+        uint64_t pte = 0;
+
+        if (!table)
+            order += 9;
+        else
+            pte = load_pte(&table[va >> order & 511]);
+        if (order > 63 || !table || !pte_legal(s, pte)) {
+            out->last = order > 63 ? UINT64_MAX : va | (BIT(order) - 1);
+            return true;
+        }
+        at = (pte & PTE_PPN) << 2;
+        if (pte & (PTE_R | PTE_X)) {
+            order += pte & PTE_N ? 4 : 0;
+            out->last = va | (BIT(order) - 1);
+            out->mapped = leaf_legal(s, pte, level);
+            out->pa = (at >> order << order) | (va & (BIT(order) - 1));
+            attributes(pte, out->attr);
+            return true;
+        }
+        out->last = va | (BIT(order) - 1);      /* a table below the last level */
+    }
+    return true;
+}
+
 void riscv_mem_fault(Vcpu *v, uint64_t va, Access a, unsigned ctx, MemOp m, enum MemFault why)
 {
     static const unsigned page[] = { EXC_LOAD_PAGE, EXC_STORE_PAGE, EXC_INSN_PAGE };

@@ -41,6 +41,8 @@ void riscv_mem_fault(Vcpu *v, uint64_t va, Access a, unsigned ctx, MemOp m, enum
 unsigned riscv_asid(Vcpu *v, unsigned ctx);
 bool riscv_ctx_virtual(Vcpu *v, unsigned ctx);
 bool riscv_look(Vcpu *v, uint64_t va, uint64_t *pa, unsigned *order);
+bool riscv_mapping(Vcpu *v, uint64_t va, Mapping *out);
+extern const CoreNote riscv_core_notes[];
 void riscv_walks_drop(RiscvState *s);           /* forget cached page-table pointers */
 bool riscv_satp_valid(const RiscvState *s, uint64_t satp);     /* is its mode one this hart has? */
 

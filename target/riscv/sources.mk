@@ -18,3 +18,4 @@ $(B)/gen/riscv/insn_gen.h $(B)/gen/riscv/insn_gen.c &: $(S)/target/riscv/insn.ta
 	@$(PYTHON) $(S)/tools/gendec $(S)/target/riscv/insn.tab \
 	    --header $(B)/gen/riscv/insn_gen.h --source $(B)/gen/riscv/insn_gen.c
 check-scripts += target/riscv/tests/disas.py target/riscv/tests/assemble.py
+src += target/riscv/core.c
