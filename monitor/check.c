@@ -132,7 +132,9 @@ static Err *check_struct(const QmpType *t, const json_t *v, const char *at)
     if (!json_is_object(v))
         return wrong_type(at, "object");
     TRY(check_tables(t, v, at, &seen));
-    if (t->open || seen == json_object_size(v))
+    if (t->open)
+        return qmp_check_open(t, v, at);
+    if (seen == json_object_size(v))
         return NULL;
     json_object_foreach((json_t *)v, key, e) {
         if (!in_tables(t, v, key))

@@ -4,7 +4,8 @@
  * SchemaInfo. Types that the program's own tables tell (block drivers, network
  * backends, objects) are asked for their members by their hooks.
  *
- * Types are named as in the schema; a client must not rely on such names.
+ * Types are named as in the schema; a client must not rely on such names. The same
+ * hooks are asked when a value of such a type is checked (qmp_check_open).
  */
 #include <string.h>
 
@@ -25,6 +26,11 @@ struct QmpOpen {
     json_t *values;
     GHashTable *taken;          /* names in `members` */
     char *prefix;               /* what types made on the way are called by */
+    /* Or nothing is shown: this value is checked. */
+    const json_t *check;
+    const char *at, *tag;       /* where it is; its tag's value */
+    bool other;                 /* a case that is not the tag's is being told */
+    Err *e;                     /* the first that was wrong */
 };
 
 static const char *show_type(Shown *s, const QmpType *t);
@@ -125,8 +131,62 @@ static void open_into(QmpOpen *o, json_t *members)
     g_hash_table_remove_all(o->taken);
 }
 
+/* ---- a value of an open type against what its hook tells */
+
+static bool fits(const char *type, const json_t *v)
+{
+    if (!strcmp(type, "int"))
+        return json_is_integer(v);
+    if (!strcmp(type, "bool"))
+        return json_is_boolean(v);
+    if (!strcmp(type, "array"))
+        return json_is_array(v) || json_is_string(v);
+    if (!strcmp(type, "object"))
+        return json_is_object(v);
+    /* A property that is text here may be a boolean or a number of QEMU's. */
+    return strcmp(type, "str") || json_is_string(v) || json_is_boolean(v) || json_is_integer(v);
+}
+
+static const char *word_of(const char *type)
+{
+    return !strcmp(type, "int") ? "integer" : !strcmp(type, "bool") ? "boolean" : !strcmp(type, "str") ? "string" : type;
+}
+
+/* The member's value if there is one to be checked and it is of that type. */
+static const json_t *check_one(QmpOpen *o, const char *name, const char *type)
+{
+    const json_t *v = o->other || o->e ? NULL : json_object_get(o->check, name);
+
+    if (!v || fits(type, v))
+        return v;
+    o->e = err(ERR_INVALID, "Invalid parameter type for '%s%s%s', expected: %s", o->at, *o->at ? "." : "", name, word_of(type));
+    return NULL;
+}
+
+static void check_value(QmpOpen *o, const char *name, const char *const *values)
+{
+    const json_t *v = check_one(o, name, "str");
+
+    if (json_is_string(v) && qmp_enum(values, json_string_value(v)) < 0)
+        o->e = err(ERR_INVALID, "Parameter '%s%s%s' does not accept value '%s'", o->at, *o->at ? "." : "", name, json_string_value(v));
+}
+
+Err *qmp_check_open(const QmpType *t, const json_t *v, const char *at)
+{
+    QmpOpen o = { .type = t->name, .check = v, .at = at, .tag = t->tag ? json_string_value(json_object_get(v, t->tag)) : NULL };
+
+    t->open(&o);
+    return o.e;
+}
+
+/* ---- the hooks tell */
+
 void qmp_open_case(QmpOpen *o, const char *value)
 {
+    if (o->check) {
+        o->other = g_strcmp0(value, o->tag) != 0;
+        return;
+    }
     g_free(o->prefix);
     o->prefix = g_strdup_printf("%s-%s", o->type, value);
     json_t *members = json_array();
@@ -141,12 +201,18 @@ void qmp_open_case(QmpOpen *o, const char *value)
 
 void qmp_open_member(QmpOpen *o, const char *name, const char *type, bool optional)
 {
-    if (g_hash_table_add(o->taken, g_strdup(name)))
+    if (o->check)
+        check_one(o, name, type);
+    else if (g_hash_table_add(o->taken, g_strdup(name)))
         json_array_append_new(o->members, member_row(name, show_simple(o->shown, type), optional));
 }
 
 void qmp_open_enum(QmpOpen *o, const char *name, const char *const *values, bool optional)
 {
+    if (o->check) {
+        check_value(o, name, values);
+        return;
+    }
     g_autofree char *type = g_strdup_printf("%s-%s", o->prefix, name);
 
     if (!g_hash_table_add(o->taken, g_strdup(name)))
@@ -155,9 +221,30 @@ void qmp_open_enum(QmpOpen *o, const char *name, const char *const *values, bool
     json_array_append_new(o->members, member_row(name, type, optional));
 }
 
+/* A text that may be given again is a list of { "str": text }. */
+static void open_list(QmpOpen *o, const char *name)
+{
+    if (o->check) {
+        check_one(o, name, "array");
+        return;
+    }
+    Shown *s = o->shown;
+    if (!g_hash_table_add(o->taken, g_strdup(name)))
+        return;
+    show_simple(s, "str");
+    if (first_time(s, "String"))
+        json_array_append_new(s->all, json_pack("{s:s, s:s, s:[o]}", "name", "String", "meta-type", "object", "members",
+                                                member_row("str", "str", false)));
+    if (first_time(s, "[String]"))
+        json_array_append_new(s->all, json_pack("{s:s, s:s, s:s}", "name", "[String]", "meta-type", "array", "element-type", "String"));
+    json_array_append_new(o->members, member_row(name, "[String]", true));
+}
+
 static void open_field(QmpOpen *o, const Field *f, const char *name)
 {
-    if (f->names && f->type != FIELD_STR)
+    if (f->names && f->type == FIELD_STR)
+        open_list(o, name);
+    else if (f->names)
         qmp_open_enum(o, name, f->names, true);
     else if (f->type == FIELD_BOOL)
         qmp_open_member(o, name, "bool", true);
@@ -168,8 +255,26 @@ static void open_field(QmpOpen *o, const Field *f, const char *name)
 }
 
 /* "cache.direct": into a struct of its own, which all members that begin so share. */
+static void check_nested(QmpOpen *o, const Field *table, const char *group)
+{
+    g_autofree char *prefix = g_strdup_printf("%s.", group), *at = g_strdup_printf("%s%s%s", o->at, *o->at ? "." : "", group);
+    QmpOpen sub = { .type = o->type, .check = check_one(o, group, "object"), .at = at };
+
+    for (const Field *f = table; sub.check && f && f->role != FIELD_END; f++) {
+        g_autofree char *name = field_name(f);
+
+        if (f->role == FIELD_PROP && g_str_has_prefix(name, prefix) && !strchr(name + strlen(prefix), '.'))
+            open_field(&sub, f, name + strlen(prefix));
+    }
+    o->e = o->e ? o->e : sub.e;
+}
+
 static void open_nested(QmpOpen *o, const Field *table, const char *group)
 {
+    if (o->check) {
+        check_nested(o, table, group);
+        return;
+    }
     g_autofree char *type = g_strdup_printf("%s-%s", o->prefix, group), *prefix = g_strdup_printf("%s.", group);
     json_t *inner = json_array();
     Shown *s = o->shown;

@@ -46,7 +46,7 @@ struct QmpType {
     const char *tag;                    /* STRUCT: the enum member that says which case, or NULL */
     const QmpCase *cases;
     const char *const *features;
-    /* STRUCT: further cases or members come from tables of the program; those are not checked here but by who takes them. */
+    /* STRUCT: further cases or members come from tables of the program. Which there are is checked by who takes them. */
     void (*open)(QmpOpen *to);
 };
 
@@ -93,6 +93,9 @@ void qmp_open_member(QmpOpen *to, const char *name, const char *type /* "str", "
 void qmp_open_enum(QmpOpen *to, const char *name, const char *const *values, bool optional);
 /* Members for all PROPs of a table; dotted names become structs. */
 void qmp_open_fields(QmpOpen *to, const Field *table);
+
+/* Are the members that an open type's hook tells of their types? */
+Err *qmp_check_open(const QmpType *t, const json_t *v, const char *at);
 
 /* query-qmp-schema's answer; new reference. */
 json_t *qmp_introspect(void);

@@ -170,6 +170,17 @@ static Err *obey(QmpMonitor *q, const json_t *v, json_t **ret)
     return qmp_call(&q->m, name, args, ret);
 }
 
+static json_t *parse(const char *text, size_t len, json_error_t *why)
+{
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
+    json_t *v = json_loadb(text, len, flags, why);
+
+    if (v || json_error_code(why) != json_error_numeric_overflow)
+        return v;
+    g_autofree char *wide = split_wide_numbers(text);
+    return json_loads(wide, flags, why);
+}
+
 static void value(void *opaque, const char *text, size_t len, const char *wrong)
 {
     QmpMonitor *q = opaque;
@@ -178,7 +189,7 @@ static void value(void *opaque, const char *text, size_t len, const char *wrong)
     Err *e;
 
     if (text)
-        v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
+        v = parse(text, len, &why);
     if (!v) {
         e = err(ERR_INVALID, "JSON parse error, %s", text ? why.text : wrong);
     } else {

@@ -2,6 +2,8 @@
 /* See monitor/qmp/split.h. What is inside of a value is the JSON parser's affair, but for quotes and brackets. */
 #include "monitor/qmp/split.h"
 
+#include <errno.h>
+#include <math.h>
 #include <string.h>
 
 void split_init(Splitter *s, void (*value)(void *, const char *, size_t, const char *), void *opaque)
@@ -173,4 +175,42 @@ void split_feed(Splitter *s, const uint8_t *buf, size_t n)
             s->quote = deep ? quote : 0;
         }
     }
+}
+
+/* ---- numbers that no int64 or double holds */
+
+static void append_number(GString *out, const char *at, size_t len)
+{
+    g_autofree char *text = g_strndup(at, len);
+
+    errno = 0;
+    if (strpbrk(text, ".eE")) {
+        bool huge = isinf(g_ascii_strtod(text, NULL));
+        g_string_append(out, !huge ? text : *text == '-' ? "-1e308" : "1e308");
+        return;
+    }
+    g_ascii_strtoll(text, NULL, 10);
+    g_string_append_printf(out, "%s%s", text, errno == ERANGE ? ".0" : "");
+}
+
+char *split_wide_numbers(const char *text)
+{
+    GString *out = g_string_new(NULL);
+    bool in_text = false;
+
+    while (*text) {
+        size_t n = in_text ? 0 : strspn(text, "-+.0123456789eE");
+
+        if (n && (*text == '-' || g_ascii_isdigit(*text))) {
+            append_number(out, text, n);
+            text += n;
+            continue;
+        }
+        if (*text == '"')
+            in_text = !in_text;
+        if (in_text && *text == '\\' && text[1])
+            g_string_append_c(out, *text++);
+        g_string_append_c(out, *text++);
+    }
+    return g_string_free(out, FALSE);
 }

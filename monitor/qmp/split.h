@@ -33,4 +33,10 @@ void split_clear(Splitter *s);
 void split_reset(Splitter *s);          /* another peer */
 void split_feed(Splitter *s, const uint8_t *buf, size_t n);
 
+/*
+ * A value's text with whole numbers beyond int64 as doubles, and doubles beyond those as the largest: the parser takes it,
+ * so that the answer has the command's id and names the argument. g_free it.
+ */
+char *split_wide_numbers(const char *text);
+
 #endif

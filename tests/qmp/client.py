@@ -17,6 +17,33 @@ SRC = os.path.abspath(os.environ.get("LYRE_SRC", "."))
 LYRE = os.path.join(BUILD, "lyre-system-riscv64")
 
 
+class Record:
+    """What this program has seen done: commands that succeeded, lines of the console, events. `coverage` reads it."""
+
+    def __init__(self):
+        self.seen, self.on = set(), True
+        self.path = os.path.join(BUILD, "qmp-seen", os.path.basename(sys.argv[0]))
+
+    def add(self, kind, name):
+        self.seen.add(f"{kind} {name}")
+
+    def save(self):
+        if not self.on or not os.path.isdir(BUILD):
+            return
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        with open(self.path + ".new", "w", encoding="utf-8") as f:
+            f.writelines(line + "\n" for line in sorted(self.seen))
+        os.replace(self.path + ".new", self.path)
+
+
+RECORD = Record()
+
+
+def no_record():
+    """For programs that call what comes along: that is no test of what it does."""
+    RECORD.on = False
+
+
 class QmpError(Exception):
     def __init__(self, error):
         super().__init__(f"{error['class']}: {error['desc']}")
@@ -26,7 +53,7 @@ class QmpError(Exception):
 class Client:
     """One connection. Answers and events are told apart; a call waits for its own answer."""
 
-    def __init__(self, path, negotiate=True, timeout=20, pretty=False):
+    def __init__(self, path, negotiate=True, timeout=60, pretty=False):
         self.pretty = pretty
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(timeout)
@@ -85,19 +112,24 @@ class Client:
             raise AssertionError(f"{name}: the answer is to another question: {m}")
         if "error" in m:
             raise QmpError(m["error"])
+        RECORD.add("command", name)
         if self.schema:
             self.schema.check_return(name, m["return"])
         return m["return"]
 
     def hmp(self, line):
-        return self.call("human-monitor-command", command_line=line).replace("\r\n", "\n")
+        said = self.call("human-monitor-command", command_line=line).replace("\r\n", "\n")
+        if not said.startswith(("Error", "unknown command")):
+            RECORD.add("line", line)
+        return said
 
-    def wait_event(self, name, timeout=10, match=lambda data: True):
+    def wait_event(self, name, timeout=60, match=lambda data: True):
         end = time.monotonic() + timeout
         while True:
             for e in self.events:
                 if e["event"] == name and match(e.get("data", {})):
                     self.events.remove(e)
+                    RECORD.add("event", name)
                     if self.schema:
                         self.schema.check_event(e)
                     return e
@@ -109,7 +141,7 @@ class Client:
             except socket.timeout:
                 continue
             finally:
-                self.sock.settimeout(20)
+                self.sock.settimeout(60)
             self.events.append(m)
 
     def close(self):
@@ -188,7 +220,11 @@ class Machine:
         argv = [LYRE, "-M", "virt", "-display", "none", "-serial", "null", "-bios", "none", "-nic", "none",
                 "-qmp", f"unix:{self.path},server=on,wait=off"]
         self.stderr = open(os.path.join(self.dir, "stderr"), "w+", encoding="utf-8", errors="replace")
-        self.process = subprocess.Popen(argv + ([] if start else ["-S"]) + list(args), stdin=subprocess.DEVNULL, cwd=self.dir,
+        supp = os.path.join(self.dir, "lsan")
+        with open(supp, "w", encoding="ascii") as f:
+            f.write("leak:slirp_new\n")         # libslirp forgets the name of its TFTP server
+        env = dict(os.environ, LSAN_OPTIONS=f"suppressions={supp}:print_suppressions=0")
+        self.process = subprocess.Popen(argv + ([] if start else ["-S"]) + list(args), stdin=subprocess.DEVNULL, cwd=self.dir, env=env,
                                         stdout=subprocess.DEVNULL, stderr=self.stderr)
         self.clients = []
         self.qmp = self.connect()
@@ -196,7 +232,7 @@ class Machine:
             self.qmp.schema = Schema(self.qmp.call("query-qmp-schema"))
 
     def connect(self, path=None, **kw):
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while True:
             try:
                 c = Client(path or self.path, **kw)
@@ -220,7 +256,7 @@ class Machine:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            status = self.process.wait(20)
+            status = self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             status = -1
@@ -265,5 +301,7 @@ def main(tests):
             bad += 1
             traceback.print_exc(file=sys.stdout)
             print(f"FAILED {t.__name__}: {type(e).__name__}: {e}")
+    if not only and not bad:
+        RECORD.save()
     print(f"{len(tests) - bad} passed, {bad} failed")
     sys.exit(1 if bad else 0)
