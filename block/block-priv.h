@@ -15,6 +15,7 @@
 struct BlockGraph {
     Loop *loop;
     Objects *objects;
+    struct FdSets *fdsets;
     BlockNode *nodes, **last;       /* in the order of opening */
     Disk *disks;
     unsigned next_id;               /* for "#block000" */

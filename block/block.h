@@ -29,6 +29,7 @@ typedef struct BlockNode BlockNode;
 typedef struct BlockDriver BlockDriver;
 typedef struct Disk Disk;
 typedef struct DirtyBitmap DirtyBitmap;
+struct FdSets;                          /* util/fdset.h */
 typedef struct Objects Objects;         /* block/objects.h: secrets, TLS credentials, throttle groups */
 
 /* No image is longer: offsets plus a cluster never overflow 63 bits. */
@@ -43,6 +44,8 @@ BlockGraph *graph_new(Loop *loop);
 void graph_free(BlockGraph *g);
 Loop *graph_loop(const BlockGraph *g);
 Objects *graph_objects(const BlockGraph *g);
+/* What /dev/fdset/N means in names of files; borrowed. NULL: there are none. */
+void graph_set_fdsets(BlockGraph *g, struct FdSets *s);
 BlockNode *graph_find(BlockGraph *g, const char *node_name);    /* borrowed, or NULL */
 BlockNode *graph_next(BlockGraph *g, BlockNode *after);         /* NULL: the first; in the order of opening */
 

@@ -198,6 +198,9 @@ struct CreateOptions {
 #define BLOCK(name) const BlockDriver block_##name
 extern const BlockDriver *const block_set[];    /* NULL-terminated; written by tools/sets.py */
 
+/* open(2) of a file that is there; /dev/fdset/N is one of that set with such an access mode. -1 and errno. */
+int graph_open_file(BlockGraph *g, const char *path, int flags);
+
 /* ---- for drivers: children */
 
 /*

@@ -20,6 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "util/fdset.h"
 #include "util/path.h"
 
 static const char *const locking_names[] = { "auto", "on", "off", NULL };
@@ -134,9 +135,12 @@ static Err *open_error(const File *f, int errnum)
     if (errnum == EINVAL && f->node.cache_direct)
         return err_hint(err(ERR_UNSUPPORTED, "Could not open '%s': filesystem does not support O_DIRECT", f->path),
                         "cache.direct=off (cache=writeback) goes through the host's cache");
-    if (g_str_has_prefix(f->path, "/dev/fdset/"))
-        return err_hint(err_path(errnum, f->path, "Could not open '%s'", f->path),
-                        "There are no sets of descriptors yet; /dev/fd/N is a descriptor that was inherited");
+    if (fdset_is_name(f->path)) {
+        Err *e = err_errno(errnum, "Could not open '%s'", f->path);
+
+        return errnum == EACCES ? err_hint(e, "The set has no descriptor that is open %s", f->node.read_only ? "for reading alone" : "for writing, too")
+                                : err_hint(e, "add-fd and -add-fd make sets of descriptors");
+    }
     return err_path(errnum, f->path, "Could not open '%s'", f->path);
 }
 
@@ -144,10 +148,10 @@ static Err *open_error(const File *f, int errnum)
 static Err *open_fd(File *f)
 {
     BlockNode *n = &f->node;
-    int fd = open(f->path, open_mode(n, n->read_only, n->cache_direct) | O_NONBLOCK);
+    int fd = graph_open_file(n->graph, f->path, open_mode(n, n->read_only, n->cache_direct) | O_NONBLOCK);
 
     if (fd < 0 && !n->read_only && n->auto_read_only && (errno == EACCES || errno == EROFS || errno == EPERM)) {
-        fd = open(f->path, open_mode(n, true, n->cache_direct) | O_NONBLOCK);
+        fd = graph_open_file(n->graph, f->path, open_mode(n, true, n->cache_direct) | O_NONBLOCK);
         if (fd >= 0) {
             n->read_only = true;
             n->open_flags &= ~(unsigned)OPEN_RW;
@@ -268,11 +272,13 @@ static Err *device_open(BlockNode *n)
     return open_any(n, true);
 }
 
-/* The locks go with the descriptor. */
+/* The locks go with the descriptor, but where the set has another one of the same. */
 static void fnode_close(BlockNode *n)
 {
     File *f = (File *)n;
 
+    if (f->fd >= 0 && f->path && fdset_is_name(f->path))
+        err_free(fnode_take_locks(f, 0, PERM_ALL));
     if (f->fd >= 0)
         close(f->fd);
     f->fd = -1;
@@ -301,9 +307,10 @@ static Err *new_descriptor(File *f, const File *now, bool read_only, int *out)
     if ((is & O_ACCMODE) == (read_only ? O_RDONLY : O_RDWR) && !(is & O_DIRECT) == !direct)
         return NULL;
 
-    int fd = open(self, open_mode(n, read_only, direct));
+    int fd = fdset_is_name(f->path) ? graph_open_file(n->graph, f->path, open_mode(n, read_only, direct))
+                                    : open(self, open_mode(n, read_only, direct));
 
-    if (fd < 0 && errno == ENOENT) {                /* no /proc */
+    if (fd < 0 && errno == ENOENT && !fdset_is_name(f->path)) {     /* no /proc */
         fd = open(f->path, open_mode(n, read_only, direct));
         if (fd >= 0 && (fstat(fd, &a) || fstat(f->fd, &b) || a.st_dev != b.st_dev || a.st_ino != b.st_ino)) {
             close(fd);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "block/bitmap.h"
+#include "util/fdset.h"
 
 /* ---- the graph */
 
@@ -40,6 +41,16 @@ Loop *graph_loop(const BlockGraph *g)
 Objects *graph_objects(const BlockGraph *g)
 {
     return g->objects;
+}
+
+void graph_set_fdsets(BlockGraph *g, FdSets *s)
+{
+    g->fdsets = s;
+}
+
+int graph_open_file(BlockGraph *g, const char *path, int flags)
+{
+    return fdsets_open(g->fdsets, path, flags, 0);
 }
 
 BlockNode *graph_find(BlockGraph *g, const char *name)

@@ -36,6 +36,7 @@ Err *disks_new(Vm *vm, Disks **out)
     Disks *d = g_new0(Disks, 1);
     d->vm = vm;
     d->own = (DiskHome){ t, graph_new(iothread_loop(t)), g_ptr_array_new() };
+    graph_set_fdsets(d->own.graph, vm->fdsets);
     d->places = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     d->objects = g_ptr_array_new_with_free_func(g_free);
     d->preferred = DRIVE_VIRTIO;
@@ -141,6 +142,7 @@ static Err *new_home(Disks *d, IoThread *t, DiskHome **out)
 
     *h = (DiskHome){ t, graph_new(iothread_loop(t)), g_ptr_array_new(), d->homes };
     d->homes = h;
+    graph_set_fdsets(h->graph, d->vm->fdsets);
     for (guint i = 0; i < d->objects->len; i++)
         TRY(add_to_home(h, d->objects->pdata[i]));
     return NULL;

@@ -214,7 +214,7 @@ class Schema:
 class Machine:
     """lyre-system-riscv64 with a monitor, standing (-S) and without a guest."""
 
-    def __init__(self, *args, start=False, check=True):
+    def __init__(self, *args, start=False, check=True, fds=()):
         self.dir = tempfile.mkdtemp(prefix="lyre-qmp-")
         self.path = os.path.join(self.dir, "qmp.sock")
         argv = [LYRE, "-M", "virt", "-display", "none", "-serial", "null", "-bios", "none", "-nic", "none",
@@ -224,7 +224,7 @@ class Machine:
         with open(supp, "w", encoding="ascii") as f:
             f.write("leak:slirp_new\n")         # libslirp forgets the name of its TFTP server
         env = dict(os.environ, LSAN_OPTIONS=f"suppressions={supp}:print_suppressions=0")
-        self.process = subprocess.Popen(argv + ([] if start else ["-S"]) + list(args), stdin=subprocess.DEVNULL, cwd=self.dir, env=env,
+        self.process = subprocess.Popen(argv + ([] if start else ["-S"]) + list(args), stdin=subprocess.DEVNULL, cwd=self.dir, env=env, pass_fds=fds,
                                         stdout=subprocess.DEVNULL, stderr=self.stderr)
         self.clients = []
         self.qmp = self.connect()

@@ -61,5 +61,38 @@ def test_other_threads():
             c.call("blockdev-add", {"driver": "null-co", "node-name": "free", "size": 65536})
 
 
+# ---- descriptors
+
+def test_fdsets():
+    """/dev/fdset/N: the descriptor whose access mode fits, read-only where that is allowed."""
+    with tempfile.TemporaryDirectory() as d:
+        img = os.path.join(d, "a.raw")
+        make(img, "1M", "raw")
+        with open(img, "rb") as ro, open(img, "r+b") as rw:
+            os.set_inheritable(ro.fileno(), True)
+            with Machine("-add-fd", f"set=7,fd={ro.fileno()},opaque=x",
+                         "-drive", "if=none,id=d0,format=raw,read-only=on,file=/dev/fdset/7", fds=[ro.fileno()]) as m:
+                c = m.qmp
+
+                def add(name, number, **kw):
+                    c.call("blockdev-add", {"driver": "file", "node-name": name, "filename": f"/dev/fdset/{number}", **kw})
+                assert by_name(c)
+                fails(add, "n", 7, text="Could not open '/dev/fdset/7'")
+                add("n", 7, **{"auto-read-only": True})
+                assert by_name(c)["n"]["ro"] is True
+                c.call("blockdev-del", {"node-name": "n"})
+                fails(add, "n", 9, text="No such file")
+                c.call("add-fd", {"fdset-id": 9}, fds=[rw.fileno()])
+                fails(add, "n", 9, **{"read-only": True})
+                add("n", 9)
+                n = by_name(c)["n"]
+                assert n["ro"] is False and n["image"]["filename"] == "/dev/fdset/9" and n["image"]["virtual-size"] == 1 << 20
+                c.call("blockdev-del", {"node-name": "n"})
+                # Nothing is locked any more, though the set has the file still.
+                subprocess.run([os.path.join(BUILD, "lyre-io"), "-f", "raw", "-c", "write -q 0 64k", img], check=True)
+                c.call("remove-fd", {"fdset-id": 9})
+                fails(add, "n", 9)
+
+
 if __name__ == "__main__":
     main([v for k, v in list(globals().items()) if k.startswith("test_")])
