@@ -41,6 +41,8 @@ void chr_be_data(Chardev *c, const uint8_t *buf, int n);
 void chr_be_event(Chardev *c, CharEvent what);      /* OPENED and CLOSED set c->open too */
 
 const ChardevHost *chr_host(const Chardev *c);
+/* open(2), without waiting for a terminal's line; /dev/fdset/N is a descriptor of that set. */
+int chr_open_file(const Chardev *c, const char *path, int flags);
 
 /* Sources on the machine's main context; their callbacks run under the machine lock. */
 typedef void ChrFdFn(Chardev *, GIOCondition);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <glib-unix.h>
 
+#include "util/fdset.h"
 #include "util/path.h"
 
 struct Chardevs {
@@ -112,6 +113,11 @@ void chr_unwatch(GSource **src)
 const ChardevHost *chr_host(const Chardev *c)
 {
     return &c->set->host;
+}
+
+int chr_open_file(const Chardev *c, const char *path, int flags)
+{
+    return fdsets_open(chr_host(c)->fdsets, path, flags | O_CLOEXEC | O_NOCTTY, 0666);
 }
 
 int chr_be_room(Chardev *c)
@@ -473,7 +479,7 @@ static Err *open_log(Chardev *c, const Opts *o)
 
     if (!path)
         return NULL;
-    c->log_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | how, 0666);
+    c->log_fd = chr_open_file(c, path, O_WRONLY | O_CREAT | how);
     return c->log_fd < 0 ? err_path(errno, path, "cannot write the log file '%s'", path) : NULL;
 }
 

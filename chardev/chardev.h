@@ -74,6 +74,7 @@ typedef struct ChardevHost {
     void (*quit)(void *opaque);                             /* the user asked for the end (Ctrl-A x) */
     void *opaque;
     int escape;                 /* the mux's escape character; 0: Ctrl-A */
+    struct FdSets *fdsets;      /* for files named /dev/fdset/N; NULL: there are none */
 } ChardevHost;
 
 Chardevs *chardevs_new(const ChardevHost *host);

@@ -56,11 +56,11 @@ static Err *file_open(Chardev *c, const Opts *o)
 
     TRY(need_path(o, &path));
     if (input) {
-        in = open(input, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+        in = chr_open_file(c, input, O_RDONLY | O_NONBLOCK);
         if (in < 0)
             return err_path(errno, input, "cannot read '%s'", input);
     }
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | how, 0666);
+    int fd = chr_open_file(c, path, O_WRONLY | O_CREAT | how);
     if (fd < 0) {
         int why = errno;
 

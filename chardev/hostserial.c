@@ -49,7 +49,7 @@ static Err *port_open(Chardev *c, const Opts *o)
     h->sc.s.ended = port_ended;
     if (!*path)
         return err_hint(err(ERR_INVALID, "it has no path"), "Add path=/dev/ttyS0, or what it is called here.");
-    int fd = open(path, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int fd = chr_open_file(c, path, O_RDWR | O_NONBLOCK);
     if (fd < 0)
         return err_path(errno, path, "cannot open '%s'", path);
     Err *e = port_raw(h, fd, path);

@@ -5,6 +5,8 @@
  */
 #include "util/path.h"
 
+#include "util/fdset.h"
+
 #include <errno.h>
 #include <glib.h>
 #include <pwd.h>
@@ -85,6 +87,9 @@ Err *err_path(int errnum, const char *path, const char *fmt, ...)
     va_end(ap);
     Err *e = err_errno(errnum, "%s", what);
     g_free(what);
+    if (fdset_is_name(path))
+        return err_hint(e, errnum == EACCES ? "No descriptor in that set was opened for this way of access." :
+                        "-add-fd and the command add-fd put descriptors into sets; query-fdsets lists them.");
     switch (errnum) {
     case ENOENT: return *path ? hint_absent(e, path) : err_hint(e, "The path is empty.");
     case EACCES: case EPERM: return hint_refused(e, path);

@@ -5,6 +5,7 @@
  * test_chardev_term's.
  */
 #include "tests/unit/chardev-rig.h"
+#include "util/fdset.h"
 
 static void test_null(void)
 {
@@ -84,6 +85,38 @@ static void test_ringbuf(void)
     CHECK_EQ(chardev_ring_read(null, buf, sizeof(buf)), -1);
     dev_free(d);
     chardevs_free(set);
+}
+
+/* A file that somebody opened for us, as a backend's output and as a log. */
+static void test_fdset(void)
+{
+    FdSets *fds = fdsets_new();
+    ChardevHost h = { .context = ctx, .fdsets = fds };
+    char *path = in_dir("%s", "given"), *log = in_dir("%s", "given-log");
+    Chardev *c = NULL;
+
+    no_err(fdsets_add(fds, 3, open(path, O_WRONLY | O_CREAT, 0600), NULL, NULL));
+    no_err(fdsets_add(fds, 4, open(log, O_WRONLY | O_CREAT | O_APPEND, 0600), NULL, NULL));
+    Chardevs *set = chardevs_new(&h);
+    no_err(chardev_add(set, "file,id=f,path=/dev/fdset/3,append=on,logfile=/dev/fdset/4,logappend=on", &c));
+    Dev *d = new_dev(c, 0);
+    CHECK_EQ(chr_write(&d->port, "given\n", 6), 6);
+    dev_free(d);
+    Err *absent = chardev_add(set, "file,id=g,path=/dev/fdset/5", &c);
+    CHECK(absent && strstr(err_text(absent), "'/dev/fdset/5'") && strstr(err_hint_text(absent), "-add-fd"));
+    err_free(absent);
+    Err *unfit = chardev_add(set, "file,id=g,path=/dev/null,input-path=/dev/fdset/3", &c);
+    CHECK(unfit && strstr(err_hint_text(unfit), "this way of access"));
+    err_free(unfit);
+    chardevs_free(set);
+    char *text = contents(path), *logged = contents(log);
+    CHECK_STR(text, "given\n");
+    CHECK_STR(logged, "given\n");
+    g_free(text);
+    g_free(logged);
+    g_free(path);
+    g_free(log);
+    fdsets_free(fds);
 }
 
 static void test_file_input(void)
@@ -312,6 +345,7 @@ int main(void)
     RUN(test_null);
     RUN(test_file);
     RUN(test_ringbuf);
+    RUN(test_fdset);
     RUN(test_file_input);
     RUN(test_input_flow);
     RUN(test_output_flow);
