@@ -6,6 +6,7 @@ The functions take a run: something with `guest` (guest.py), `args` (guests: the
 tests/guests/make-debian), `port` (forwarded to the guest's ssh, or None), `smp`, and `mark(phase)`.
 Seconds are deadlines, already multiplied by --patience; `t` is that factor.
 """
+import gzip
 import os
 import shutil
 import socket
@@ -52,6 +53,24 @@ def image_tool():
 
 def make_overlay(backing, overlay):
     subprocess.run([image_tool(), "create", "-q", "-f", "qcow2", "-b", backing, "-F", "qcow2", overlay], check=True)
+
+
+def newc(name, data):
+    """An entry of a cpio archive (newc)."""
+    head = "070701" + "".join(f"{v:08X}" for v in (1, 0o100755 if data else 0, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0))
+    out = head.encode() + name.encode() + b"\0"
+    out += b"\0" * (-len(out) % 4) + data
+    return out + b"\0" * (-len(out) % 4)
+
+
+def add_to_initrd(guests, path, *files):
+    """The busybox guest's own initrd, and behind it an archive of these files for its root folder."""
+    with open(need(guests, "riscv64", "initrd.gz"), "rb") as old, open(path, "wb") as new:
+        new.write(old.read())
+        for file in files:
+            with open(file, "rb") as f:
+                new.write(gzip.compress(newc(os.path.basename(file), f.read())))
+        new.write(gzip.compress(newc("TRAILER!!!", b"")))
 
 
 def free_port():

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: MIT
+"""What libvirt is told, and what must come of it. CASES: name -> (function, state it begins in)."""
+import os
+import re
+import time
+
+import probe
+from domain import MIB, NAME
+from rig import Failed
+
+CASES = {}
+
+
+def case(name, state="running", needs=()):
+    """`needs`: QMP commands without which it is left away."""
+    def add(function):
+        CASES[name] = function, state, needs
+        return function
+    return add
+
+
+# --- before there is a machine
+
+
+@case("domcapabilities", "any")
+def domcapabilities(d):
+    """The emulator is taken, and offers disks by virtio and I/O threads."""
+    said = d.virsh("domcapabilities", "--emulatorbin", d.args.emulator, "--arch", "riscv64", "--machine", "virt", "--virttype", "qemu")
+    for what in "<domain>qemu", "<machine>virt", "<arch>riscv64", "<value>virtio<", "<iothreads supported='yes'/>":
+        d.expect("domcapabilities", said, what)
+
+
+@case("capabilities", "any")
+def capabilities(d):
+    """An emulator on PATH is found by its name."""
+    said = d.virsh("capabilities")
+    for what in "<arch name='riscv64'>", "<machine maxCpus='\\d+'>virt<", "<domain type='qemu'/>", "<disksnapshot default='on'":
+        d.expect("capabilities", said, what)
+
+
+@case("probe", "any")
+def probing(d):
+    """What the first look at an emulator cost: commands, bytes, time; under 200 kB."""
+    commands, size, seconds = probe.measure(d)
+    d.note = f"{commands} commands, {size / 1000:.0f} kB of answers, {seconds * 1000:.0f} ms, load {os.getloadavg()[0]:.1f}"
+    if size > 200000 and not d.args.peer:
+        raise Failed(f"the answers have {size} bytes")
+
+
+@case("define", "any")
+def define(d):
+    """The domain is taken, and its XML comes back with addresses."""
+    d.define()
+    said = d.virsh("dumpxml", NAME)
+    d.expect("dumpxml", said, "<address type='pci'")
+    d.expect("list", d.virsh("list", "--all"), f"{NAME} +shut off")
+
+
+@case("start", "any")
+def start(d):
+    """The guest boots to its shell."""
+    d.start()
+    d.want_state("running")
+
+
+@case("console")
+def console(d):
+    """What is typed at `virsh console` reaches the guest, a long line too; the log file has what it said."""
+    d.expect("the guest", d.ask("uname -m"), "riscv64")
+    d.expect("the guest", d.ask("echo " + "0123456789" * 30 + " | wc -c"), "^301$")
+    with open(d.path("serial.log"), errors="replace") as f:
+        d.expect("serial.log", f.read(), "GUEST READY")
+
+
+# --- a running machine
+
+
+@case("suspend")
+def suspend(d):
+    """The guest stands: nothing it prints comes."""
+    d.ask("(while true; do echo =t=; sleep 0.1; done) & echo $! >/tmp/ticks")
+    d.said("=t=")
+    d.virsh("suspend", NAME)
+    d.want_state("paused")
+    for _ in range(5):
+        d.guest._read(0.05)
+    before = len(d.guest.text)
+    d.guest._read(0.5)
+    if len(d.guest.text) != before:
+        raise Failed("the guest goes on")
+
+
+@case("resume")
+def resume(d):
+    """It goes on."""
+    d.virsh("suspend", NAME)
+    d.virsh("resume", NAME)
+    d.want_state("running")
+    d.ask("[ ! -e /tmp/ticks ] || kill $(cat /tmp/ticks)")
+
+
+@case("reset")
+def reset(d):
+    """The guest boots again in the same process."""
+    pid = d.virsh("domid", NAME)
+    d.virsh("reset", NAME)
+    d.said("GUEST READY", 90)
+    d.said("= ready")
+    d.said("# ")
+    if d.virsh("domid", NAME) != pid:
+        raise Failed("it is another domain")
+
+
+@case("info", needs=["query-blockstats"])
+def info(d):
+    """dominfo, domblklist, domblkinfo, domiflist, vcpucount, domdisplay, domtime's kin say what is in the XML."""
+    d.expect("dominfo", d.virsh("dominfo", NAME), "State: +running")
+    d.expect("dominfo", d.virsh("dominfo", NAME), "CPU\\(s\\): +2")
+    d.expect("domblklist", d.virsh("domblklist", NAME), "vda +" + d.disk)
+    d.expect("domblkinfo", d.virsh("domblkinfo", NAME, "vda"), f"Capacity: +{64 * MIB}")
+    d.expect("domiflist", d.virsh("domiflist", NAME), "user +- +virtio +52:54:00:00:00:01")
+    d.expect("vcpucount", d.virsh("vcpucount", NAME, "--live", "--active"), "2")
+
+
+@case("domblkstat", needs=["query-blockstats"])
+def domblkstat(d):
+    """Requests and bytes of the guest are counted."""
+    def writes():
+        said = d.virsh("domblkstat", NAME, "vda")
+        return [int(re.search(rf"vda {key} (\d+)", said)[1]) for key in ("wr_req", "wr_bytes", "flush_operations", "rd_req")]
+    before = writes()
+    d.write(3, "counted")
+    d.read(3)
+    after = writes()
+    if any(a <= b for a, b in zip(after, before)):
+        raise Failed(f"writes, bytes, flushes, reads: {before}, then {after}")
+
+
+@case("domstats", needs=["query-blockstats"])
+def domstats(d):
+    """State, CPUs, balloon, network, disks with their nodes."""
+    said = d.virsh("domstats", NAME)
+    for what in "state.state=1", "vcpu.current=2", "balloon.current=262144", "block.count=1", "block.0.name=vda", "block.0.wr.reqs=\\d+", \
+            f"block.0.capacity={64 * MIB}", "net.count=1":
+        d.expect("domstats", said, what)
+
+
+@case("setmem")
+def setmem(d):
+    """The balloon takes memory from the guest and gives it back; dommemstat says so, with the guest's numbers."""
+    d.virsh("setmem", NAME, "200M", "--live")
+    end = time.monotonic() + 30 * d.t
+    while not re.search("^actual 204800$", d.virsh("dommemstat", NAME), re.M):
+        if time.monotonic() > end:
+            raise Failed("dommemstat: " + d.virsh("dommemstat", NAME))
+        time.sleep(0.1)
+    for what in "^unused \\d+", "^available \\d+", "^usable \\d+", "^rss \\d+", "^last_update [1-9]":
+        d.expect("dommemstat", d.virsh("dommemstat", NAME), what)
+    d.virsh("setmem", NAME, "256M", "--live")
+
+
+@case("agent")
+def agent(d):
+    """The channel is connected, and what is sent there is answered by the guest."""
+    d.expect("dumpxml", d.virsh("dumpxml", NAME), "guest_agent.0' state='connected'")
+    d.expect("guest-ping", d.virsh("qemu-agent-command", NAME, '{"execute":"guest-ping"}'), '"return"')
+
+
+@case("domif-setlink")
+def setlink(d):
+    """The guest's NIC loses its carrier, and has it again."""
+    d.ask("ip link set eth0 up")
+    for state, carrier in ("down", "0"), ("up", "1"):
+        d.virsh("domif-setlink", NAME, "52:54:00:00:00:01", state)
+        d.ask(f"i=0; while [ $(cat /sys/class/net/eth0/carrier) != {carrier} ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; [ $i -lt 100 ]")
+        d.expect("domif-getlink", d.virsh("domif-getlink", NAME, "52:54:00:00:00:01"), state)
+
+
+@case("blockresize", needs=["query-blockstats"])
+def blockresize(d):
+    """The disk grows under the guest, which sees it."""
+    size = 80 * MIB
+    d.virsh("blockresize", NAME, "vda", f"{size}B")
+    d.ask(f"i=0; while [ $(cat /sys/block/vda/size) != {size // 512} ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; [ $i -lt 100 ]")
+    d.expect("domblkinfo", d.virsh("domblkinfo", NAME, "vda"), f"Capacity: +{size}")
+
+
+@case("blkdeviotune", needs=["block_set_io_throttle"])
+def blkdeviotune(d):
+    """Limits are set, read back, and lifted."""
+    d.virsh("blkdeviotune", NAME, "vda", "--total-iops-sec", 500, "--total-bytes-sec", 8 * MIB, "--live")
+    said = d.virsh("blkdeviotune", NAME, "vda")
+    d.expect("blkdeviotune", said, "total_iops_sec: *500$")
+    d.expect("blkdeviotune", said, f"total_bytes_sec: *{8 * MIB}$")
+    d.write(4, "slow")
+    d.virsh("blkdeviotune", NAME, "vda", "--total-iops-sec", 0, "--total-bytes-sec", 0, "--live")
+    d.expect("blkdeviotune", d.virsh("blkdeviotune", NAME, "vda"), "total_iops_sec: *0$")
+
+
+# --- things that come and go
+
+
+@case("attach-disk")
+def attach_disk(d):
+    """A disk is plugged while the guest runs, written to, unplugged: the bytes are in its file; and once more."""
+    image = d.image("vdb", "16M")
+    for n in range(2):
+        d.virsh("attach-disk", NAME, image, "vdb", "--targetbus", "virtio", "--subdriver", "qcow2", "--live")
+        d.said("= on \\d+")
+        d.ask("i=0; while [ ! -b /dev/vdb ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; [ -b /dev/vdb ]")
+        d.expect("domblklist", d.virsh("domblklist", NAME), "vdb +" + image)
+        if n and d.read(5, "/dev/vdb") != "plugged0":
+            raise Failed("what was written before is not there")
+        d.write(5, f"plugged{n}", "/dev/vdb")
+        d.virsh("detach-disk", NAME, "vdb", "--live")
+        d.said("= off \\d+")
+        gone(d, "domblklist", "vdb")
+    if d.raw(image)[5 * 4096:].startswith(b"plugged1") is False:
+        raise Failed("the bytes are not in the file")
+
+
+def gone(d, command, name):
+    end = time.monotonic() + 30 * d.t
+    while re.search(name, d.virsh(command, NAME)):
+        if time.monotonic() > end:
+            raise Failed(f"{command} still lists {name}")
+        time.sleep(0.1)
+
+
+@case("attach-interface")
+def attach_interface(d):
+    """A NIC on the user network is plugged, has a card in the guest, and is unplugged."""
+    xml = "<interface type='user'><mac address='52:54:00:00:00:02'/><model type='virtio'/></interface>"
+    d.lv.define(xml, "attach-device", NAME, "--live")
+    d.said("= on \\d+")
+    d.ask("i=0; while [ ! -d /sys/class/net/eth1 ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; ip link set eth1 up")
+    d.expect("domiflist", d.virsh("domiflist", NAME), "52:54:00:00:00:02")
+    d.virsh("detach-interface", NAME, "user", "--mac", "52:54:00:00:00:02", "--live")
+    d.said("= off \\d+")
+    gone(d, "domiflist", "52:54:00:00:00:02")
+
+
+# --- the end
+
+
+@case("shutdown")
+def shutdown(d):
+    """By the agent the guest powers off, and the domain ends."""
+    d.virsh("shutdown", NAME, "--mode", "agent")
+    d.want_state("shut off")
+
+
+@case("destroy")
+def destroy(d):
+    """It ends at once, and its process with it."""
+    start = time.monotonic()
+    d.virsh("destroy", NAME)
+    d.note = f"{(time.monotonic() - start) * 1000:.0f} ms"
+    d.want_state("shut off")
+
+
+@case("undefine", "any")
+def undefine(d):
+    """Nothing is left."""
+    d.disconnect()
+    if d.state() != "shut off":
+        d.virsh("destroy", NAME)
+    d.virsh("undefine", NAME)
+    if NAME in d.virsh("list", "--all", "--name").split():
+        raise Failed("it is still there")
