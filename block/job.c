@@ -525,6 +525,19 @@ int job_wait(Job *j, Err **why)
     return ret;
 }
 
+void jobs_end(BlockGraph *g)
+{
+    while (g->jobs) {
+        Job *j = g->jobs;
+
+        j->refs++;
+        err_free(job_cancel(j, true));          /* one that does its last step ends by itself */
+        if (j->status != JOB_NULL)
+            job_wait(j, NULL);
+        job_unref(j);
+    }
+}
+
 /* ---- sweeps */
 
 typedef struct Stretch {

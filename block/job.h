@@ -66,7 +66,8 @@ struct Job {
     Job *txn_next;
 };
 
-typedef struct JobConfig {
+typedef struct JobConfig JobConfig;
+struct JobConfig {
     const char *id;                 /* NULL: internal, a name is made up */
     uint64_t speed;
     bool manual_finalize, manual_dismiss;
@@ -76,7 +77,7 @@ typedef struct JobConfig {
     void *opaque;
     struct JobTxn *txn;             /* with others: all or none; may be NULL */
     bool manual_start;              /* job_start is the caller's: of a transaction, when all were made */
-} JobConfig;
+};
 
 struct JobTxn *jobtxn_new(void);
 void jobtxn_unref(struct JobTxn *t);
@@ -133,6 +134,8 @@ MUST_USE Err *job_set_speed(Job *j, uint64_t bytes_per_second);
  * A job that dismisses itself has to be waited for before the caller yields.
  */
 int job_wait(Job *j, Err **why);    /* why may be NULL */
+/* Ends all of them by force, waits, and forgets them: before nodes go. */
+void jobs_end(BlockGraph *g);
 
 /* ---- the jobs */
 

@@ -19,6 +19,12 @@ static json_t *progress(const Job *j)
                      (json_int_t)j->done, "speed", (json_int_t)j->speed);
 }
 
+/* Others have no BLOCK_JOB events, and query-block-jobs does not know them. */
+static bool is_on_disk(const Job *j)
+{
+    return strcmp(j->drv->name, "create") && !g_str_has_prefix(j->drv->name, "snapshot-");
+}
+
 static void tell_concluded(Vm *vm, const Job *j)
 {
     json_t *data = progress(j);
@@ -31,7 +37,7 @@ static void tell_concluded(Vm *vm, const Job *j)
 static void job_changed(void *opaque, Job *j, JobStatus was)
 {
     Vm *vm = opaque;
-    bool on_disk = strcmp(j->drv->name, "create");
+    bool on_disk = is_on_disk(j);
 
     if (j->status == JOB_CONCLUDED && on_disk)
         tell_concluded(vm, j);
@@ -359,7 +365,7 @@ static void list_jobs(void *opaque)
     JobVisit *v = opaque;
 
     for (Job *j = NULL; (j = job_next(v->graph, j)); ) {
-        if (v->blocks && !strcmp(j->drv->name, "create"))
+        if (v->blocks && !is_on_disk(j))
             continue;
         json_t *o = v->blocks ? block_job_json(j) : job_json(j);
         if (j->ret && j->status >= JOB_ABORTING)

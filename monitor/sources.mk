@@ -22,3 +22,4 @@ src += monitor/block_visit.c
 check-scripts += tests/qmp/disks.py
 src += monitor/cmd_dump.c
 check-scripts += tests/qmp/dump.py
+check-scripts += tests/qmp/snapshots.py

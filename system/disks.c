@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "block/objects.h"
+#include "block/job.h"
 #include "system/disks-priv.h"
 #include "util/err.h"
 
@@ -53,6 +54,7 @@ static void let_go(void *arg)
 {
     const LetGo *l = arg;
 
+    jobs_end(l->home->graph);
     for (Drive *dr = l->d->drives; dr; dr = dr->next) {
         if (dr->home == l->home->thread)
             node_unref(dr->node);

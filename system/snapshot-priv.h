@@ -15,7 +15,7 @@ typedef struct SnapDisk {
     IoThread *home;             /* where the disk is at home */
     BlockGraph *graph;
     BlockNode *node;            /* held: the node of the format */
-    Disk *disk;                 /* the device's */
+    Disk *disk;                 /* the device's; NULL: no device has the node (it has internal snapshots) */
     bool internal;
     bool holds;                 /* its image has room for the machine's state: what is a hole there reads as zeroes */
     char *folder;               /* not internal: FILE.snapshots */
@@ -24,6 +24,7 @@ typedef struct SnapDisk {
 typedef struct Snap {
     Vm *vm;
     char *tag;                  /* what disks call it; NULL: none in particular (list) */
+    const SnapshotPlace *place; /* NULL: all writable disks, and a place that is looked for */
     char *path;                 /* the file that the machine's state is in, if no image holds it */
     GArray *disks;              /* of SnapDisk */
     IoThread *holder_home;

@@ -33,9 +33,11 @@ static Err *tag_of(const char *name, char **tag, char **path)
     return err_hint(e, "It has 1 to %d characters and does not begin with a dot.", SNAPSHOT_NAME_MAX);
 }
 
-static Err *snap_open(Snap *s, Vm *vm, const char *name)
+static Err *snap_open(Snap *s, Vm *vm, const char *name, const SnapshotPlace *place)
 {
-    *s = (Snap){ .vm = vm };
+    *s = (Snap){ .vm = vm, .place = place };
+    if (place && strchr(name, '/'))
+        return err(ERR_INVALID, "'%s' cannot be the name of a snapshot", name);
     TRY(tag_of(name, &s->tag, &s->path));
     Err *e = snap_find_disks(s);
     if (e)
@@ -92,19 +94,29 @@ static Err *save(Snap *s)
     return e;
 }
 
-Err *snapshot_save(Vm *vm, const char *name)
+static Err *save_named(Vm *vm, const char *name, const SnapshotPlace *place)
 {
     Snap s;
     bool ran;
 
     TRY(err_in(state_can_save(vm), "snapshot '%s'", name));
-    TRY(err_in(snap_open(&s, vm, name), "snapshot '%s'", name));
+    TRY(err_in(snap_open(&s, vm, name, place), "snapshot '%s'", name));
     stand(vm, &ran);
-    Err *e = save(&s);
+    Err *e = place && snap_count_disks(&s) ? err(ERR_INVALID, "Snapshot '%s' already exists in one or more devices", name) : save(&s);
     snap_close(&s);
     if (ran)
         vm_start(vm);
-    return err_in(e, "snapshot '%s'", name);
+    return place ? e : err_in(e, "snapshot '%s'", name);
+}
+
+Err *snapshot_save(Vm *vm, const char *name)
+{
+    return save_named(vm, name, NULL);
+}
+
+Err *snapshot_save_at(Vm *vm, const char *tag, const SnapshotPlace *at)
+{
+    return save_named(vm, tag, at);
 }
 
 /* ---- load */
@@ -131,12 +143,25 @@ static Err *load_state(Snap *s, int *fd, GBytes **blob)
     return state_store_load(s->vm, &store, *blob);
 }
 
+/* Every disk has its part; QEMU's words for the one that many scripts ask for. */
+static Err *check_disks(Snap *s)
+{
+    Err *e = snap_check_disks(s);
+
+    if (!e || err_class(e) != ERR_NOT_FOUND)
+        return e;
+    Err *known = err(ERR_NOT_FOUND, "Snapshot '%s' does not exist in one or more devices", s->tag);
+    g_autofree char *which = g_strdup(err_text(e));
+    err_free(e);
+    return err_hint(known, "%s.", which);
+}
+
 static Err *load(Snap *s)
 {
     GBytes *blob = NULL;
     int fd = -1;
     bool ran;
-    Err *e = snap_check_disks(s);
+    Err *e = check_disks(s);
 
     stand(s->vm, &ran);
     if (!e)
@@ -161,40 +186,67 @@ static Err *load(Snap *s)
     return e;
 }
 
-Err *snapshot_load(Vm *vm, const char *name)
+static Err *load_named(Vm *vm, const char *name, const SnapshotPlace *place)
 {
     Snap s;
 
-    TRY(err_in(snap_open(&s, vm, name), "snapshot '%s'", name));
+    TRY(err_in(snap_open(&s, vm, name, place), "snapshot '%s'", name));
     Err *e = load(&s);
     snap_close(&s);
-    return err_in(e, "snapshot '%s'", name);
+    return e && err_class(e) == ERR_NOT_FOUND ? e : err_in(e, "snapshot '%s'", name);
+}
+
+Err *snapshot_load(Vm *vm, const char *name)
+{
+    return load_named(vm, name, NULL);
+}
+
+Err *snapshot_load_at(Vm *vm, const char *tag, const SnapshotPlace *at)
+{
+    return load_named(vm, tag, at);
 }
 
 /* ---- delete, list */
 
-Err *snapshot_delete(Vm *vm, const char *name)
+/* The machine's state, where it is no image's: true: it was there. */
+static bool delete_state_file(const Snap *s)
+{
+    if (s->holder || !s->path || unlink(s->path) < 0)
+        return false;
+    g_autofree char *folder = g_path_get_dirname(s->path);
+
+    if (g_str_has_suffix(folder, ".snapshots"))
+        rmdir(folder);                  /* if it was the last of it */
+    return true;
+}
+
+static Err *delete_named(Vm *vm, const char *name, const SnapshotPlace *place)
 {
     Snap s;
     bool ran;
 
-    TRY(err_in(snap_open(&s, vm, name), "snapshot '%s'", name));
+    TRY(err_in(snap_open(&s, vm, name, place), "snapshot '%s'", name));
     stand(vm, &ran);
     unsigned found = snap_count_disks(&s);
     Err *e = snap_delete_disks(&s);
-    if (!e && !s.holder && unlink(s.path) == 0) {
-        g_autofree char *folder = g_path_get_dirname(s.path);
-
-        if (g_str_has_suffix(folder, ".snapshots"))
-            rmdir(folder);              /* if it was the last of it */
-        found++;
-    }
-    if (!e && !found)
+    if (!e)
+        found += delete_state_file(&s);
+    if (!e && !found && !place)
         e = err(ERR_NOT_FOUND, "there is no snapshot of that name");
     snap_close(&s);
     if (ran)
         vm_start(vm);
     return err_in(e, "snapshot '%s'", name);
+}
+
+Err *snapshot_delete(Vm *vm, const char *name)
+{
+    return delete_named(vm, name, NULL);
+}
+
+Err *snapshot_delete_at(Vm *vm, const char *tag, const SnapshotPlace *at)
+{
+    return delete_named(vm, tag, at);
 }
 
 static void info_clear(void *opaque)

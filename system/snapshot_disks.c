@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "system/snapshot-priv.h"
+#include "util/file.h"
 #include "util/iov.h"
 
 enum { COPY_BYTES = 1 << 20 };
@@ -95,15 +96,10 @@ static bool holds(BlockNode *n)
     return yes;
 }
 
-static Err *add_disk(Snap *s, SnapDisk *d, void *arg)
+static Err *add_node(SnapDisk *d, BlockNode *n)
 {
-    DiskPort *p = arg;
-    BlockNode *n = disk_node(p->disk) ? node_skip_filters(disk_node(p->disk)) : NULL;
     Snapshot *list;
     unsigned count;
-
-    if (!n || known(s, n))
-        return NULL;
     Err *no = node_snapshots(n, &list, &count);
     d->internal = !no;
     if (!no) {
@@ -111,10 +107,28 @@ static Err *add_disk(Snap *s, SnapDisk *d, void *arg)
         d->holds = holds(n);
     }
     err_free(no);
+    if (!d->internal && !d->disk)
+        return err_hint(err(ERR_UNSUPPORTED, "Device '%s' is writable but does not support snapshots", node_name(n)),
+                        "One without internal snapshots is copied if a device has it.");
     if (!d->internal)
         TRY(copies_folder(n, &d->folder));
     d->node = node_ref(n);
     return NULL;
+}
+
+static Err *add_disk(Snap *s, SnapDisk *d, void *arg)
+{
+    DiskPort *p = arg;
+    BlockNode *n = disk_node(p->disk) ? node_skip_filters(disk_node(p->disk)) : NULL;
+
+    return n && !known(s, n) ? add_node(d, n) : NULL;
+}
+
+static void set_holder(Snap *s, const SnapDisk *d)
+{
+    s->holder = d->node;
+    s->holder_home = d->home;
+    s->holder_graph = d->graph;
 }
 
 static Err *find_disks(Snap *s)
@@ -132,20 +146,84 @@ static Err *find_disks(Snap *s)
             g_array_append_val(s->disks, d);
     }
     for (guint i = 0; i < disks(s) && !s->holder && !s->path; i++) {
-        const SnapDisk *d = disk_at(s, i);
+        if (disk_at(s, i)->holds)
+            set_holder(s, disk_at(s, i));
+    }
+    return NULL;
+}
 
-        if (d->holds) {
-            s->holder = d->node;
-            s->holder_home = d->home;
-            s->holder_graph = d->graph;
+/* ---- disks by the names of their nodes */
+
+typedef struct Named { Snap *s; SnapDisk d; const char *name; Err *e; } Named;
+
+static void look_for(void *opaque)
+{
+    Named *f = opaque;
+    BlockNode *n = graph_find(f->d.graph, f->name);
+    const GPtrArray *ports = f->s->vm->disks->ports;
+
+    if (!n || known(f->s, node_skip_filters(n)))
+        return;
+    n = node_skip_filters(n);
+    for (guint i = 0; i < ports->len; i++) {
+        const DiskPort *p = ports->pdata[i];
+
+        if (p->home == f->d.home && p->disk && disk_node(p->disk) && node_skip_filters(disk_node(p->disk)) == n)
+            f->d.disk = p->disk;
+    }
+    f->e = node_read_only(n) ? err(ERR_INVALID, "Device '%s' is read-only", f->name) : add_node(&f->d, n);
+}
+
+static Err *add_named(Snap *s, const char *name)
+{
+    Disks *all = s->vm->disks;
+    Named f = { .s = s, .name = name };
+
+    for (unsigned i = 0; !f.d.node && !f.e && (f.d.home = disks_nth_thread(all, i, &f.d.graph)); i++)
+        iothread_run(f.d.home, look_for, &f);
+    TRY(f.e);
+    if (!f.d.node)
+        return err(ERR_NOT_FOUND, "No block device node '%s'", name);
+    g_array_append_val(s->disks, f.d);
+    return NULL;
+}
+
+static Err *find_named(Snap *s)
+{
+    const char *vmstate = s->place->vmstate;
+    bool there = false;
+
+    for (const char *const *name = s->place->devices; *name; name++) {
+        bool twice = false;
+
+        for (const char *const *o = s->place->devices; o < name; o++)
+            twice |= !strcmp(*o, *name);
+        if (twice)
+            continue;
+        TRY(add_named(s, *name));
+        const SnapDisk *d = disk_at(s, disks(s) - 1);
+        if (vmstate && !strcmp(*name, vmstate)) {
+            there = true;
+            if (d->holds)
+                set_holder(s, d);
+            else if (d->folder)
+                s->path = g_strconcat(d->folder, "/", s->tag, ".state", NULL);
+            else
+                return err(ERR_UNSUPPORTED, "vmstate block device '%s' does not support snapshots", vmstate);
         }
     }
+    if (vmstate && !there)
+        return err(ERR_NOT_FOUND, "vmstate block device '%s' does not exist", vmstate);
+    if (!vmstate && disks(s) && disk_at(s, 0)->folder)
+        s->path = g_strconcat(disk_at(s, 0)->folder, "/", s->tag, ".state", NULL);
     return NULL;
 }
 
 Err *snap_find_disks(Snap *s)
 {
     s->disks = g_array_new(false, true, sizeof(SnapDisk));
+    if (s->place)
+        return find_named(s);
     if (s->vm->disks)
         TRY(find_disks(s));
     if (s->path || s->holder)
@@ -192,34 +270,6 @@ static char *copy_path(const Snap *s, const SnapDisk *d, const char *tag)
     return g_strconcat(d->folder, "/", tag ? tag : s->tag, NULL);
 }
 
-static int pwrite_all(int fd, const uint8_t *p, size_t len, uint64_t off)
-{
-    while (len) {
-        ssize_t n = pwrite(fd, p, len, off);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n ? -errno : -ENOSPC;
-        p += n, off += n, len -= n;
-    }
-    return 0;
-}
-
-static int pread_all(int fd, uint8_t *p, size_t len, uint64_t off)
-{
-    while (len) {
-        ssize_t n = pread(fd, p, len, off);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n ? -errno : -EIO;
-        p += n, off += n, len -= n;
-    }
-    return 0;
-}
-
 /* The disk's bytes to the file, but for what reads as zeros. */
 static int copy_out(const SnapDisk *d, int fd, uint8_t *buf)
 {
@@ -239,7 +289,7 @@ static int copy_out(const SnapDisk *d, int fd, uint8_t *buf)
         const IoVec q = iov_buf(&store, buf, n);
         r = disk_read(d->disk, off, &q, 0);
         if (!r)
-            r = pwrite_all(fd, buf, n, off);
+            r = file_pwrite(fd, off, buf, n);
         off += n;
     }
     return r ? r : fdatasync(fd) < 0 ? -errno : 0;
@@ -271,7 +321,7 @@ static int copy_data(const SnapDisk *d, int fd, uint8_t *buf, uint64_t off, uint
         size_t n = MIN(end - off, (uint64_t)COPY_BYTES);
         const IoVec q = iov_buf(&store, buf, n);
 
-        r = pread_all(fd, buf, n, off);
+        r = file_pread(fd, off, buf, n);
         if (!r)
             r = disk_write(d->disk, off, &q, 0);
         off += n;
@@ -602,7 +652,8 @@ static Err *close_look(Snap *s, SnapDisk *d, void *arg)
 
 static Err *flush(Snap *s, SnapDisk *d, void *arg)
 {
-    disk_flush(d->disk);
+    if (d->disk)
+        disk_flush(d->disk);
     return NULL;
 }
 

@@ -6,3 +6,4 @@ src += system/objects.c
 src += system/migrate_uri.c
 src += system/disks_move.c
 src += system/vmcoreinfo.c
+src += system/snapshot_job.c

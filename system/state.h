@@ -34,6 +34,19 @@ MUST_USE Err *snapshot_save(Vm *vm, const char *name);
 MUST_USE Err *snapshot_load(Vm *vm, const char *name);
 MUST_USE Err *snapshot_delete(Vm *vm, const char *name);
 
+/*
+ * The same by names of nodes: `vmstate` holds the machine's state, and the disks in `devices` (NULL-terminated) take part,
+ * no others. None of these replaces a snapshot, and a missing one is deleted already.
+ */
+typedef struct SnapshotPlace { const char *vmstate; const char *const *devices; } SnapshotPlace;
+MUST_USE Err *snapshot_save_at(Vm *vm, const char *tag, const SnapshotPlace *at);
+MUST_USE Err *snapshot_load_at(Vm *vm, const char *tag, const SnapshotPlace *at);
+MUST_USE Err *snapshot_delete_at(Vm *vm, const char *tag, const SnapshotPlace *at);     /* at->vmstate NULL */
+/* A job in the thread "disks" that does it. */
+typedef enum SnapshotVerb { SNAPSHOT_SAVE, SNAPSHOT_LOAD, SNAPSHOT_DELETE } SnapshotVerb;
+struct JobConfig;
+MUST_USE Err *snapshot_job(Vm *vm, SnapshotVerb verb, const char *tag, const SnapshotPlace *at, const struct JobConfig *c);
+
 typedef struct SnapshotInfo {
     char *id, *name;            /* id "" where there are none */
     uint64_t state_bytes;       /* machine state and memory, as stored */

@@ -27,6 +27,7 @@
 #include <zlib.h>
 
 #include "system/state-priv.h"
+#include "util/file.h"
 
 enum {
     STORE_VERSION = 1, RAM_ALIGN = 64 << 10, RUN_MAX = 1 << 20 /* bytes of a write */,
@@ -379,35 +380,13 @@ Err *state_store_load(Vm *vm, const StateStore *s, GBytes *blob)
 
 static int file_write(void *opaque, uint64_t off, const void *data, size_t len)
 {
-    const uint8_t *p = data;
-
-    while (len) {
-        ssize_t n = pwrite(*(int *)opaque, p, len, off);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n ? -errno : -ENOSPC;
-        p += n, off += n, len -= n;
-    }
-    return 0;
+    return file_pwrite(*(int *)opaque, off, data, len);
 }
 
 /* A file that ends too early is damaged. */
 static int file_read(void *opaque, uint64_t off, void *data, size_t len)
 {
-    uint8_t *p = data;
-
-    while (len) {
-        ssize_t n = pread(*(int *)opaque, p, len, off);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n ? -errno : -ENODATA;
-        p += n, off += n, len -= n;
-    }
-    return 0;
+    return file_pread(*(int *)opaque, off, data, len);
 }
 
 StateStore state_file_store(int *fd)
