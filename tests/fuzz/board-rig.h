@@ -87,8 +87,7 @@ BLOCK(mem) = {
     .open = mem_open, .close = mem_close, .read = mem_read, .write = mem_write, .zero = mem_zero, .flush = mem_flush,
 };
 extern const BlockDriver block_raw;
-extern const BlockDriver *const __wrap_block_set[];
-const BlockDriver *const __wrap_block_set[] = { &block_mem, &block_raw, NULL };
+const BlockDriver *const block_set[] = { &block_mem, &block_raw, NULL };
 
 /* ---- what is on the board */
 

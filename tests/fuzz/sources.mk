@@ -20,7 +20,7 @@ fuzz-images := image-raw image-qcow2 image-luks image-vdi image-vhdx image-vmdk 
 fuzz-targets += $(fuzz-images)
 
 # What board.c has instead: time, worker threads, drivers of disks.
-fuzz-board-wraps := clock_gettime timerfd_create timerfd_settime co_offload block_set
+fuzz-board-wraps := clock_gettime timerfd_create timerfd_settime co_offload
 fuzz-flags-board := $(fuzz-board-wraps:%=-Wl,--wrap=%)
 
 fuzz-link = $(CC) $(CFLAGS) -fsanitize=fuzzer $(fuzz-flags-$*) $(if $(fuzz-kind-$*),-DFUZZ_KIND=$(fuzz-kind-$*)) \
