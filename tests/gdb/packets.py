@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 
-from rig import CSR, PRIV, Client, Guest, Machine, run
+from rig import CSR, PRIV, WAIT, Client, Guest, Machine, attach_until, run
 
 folder = tempfile.TemporaryDirectory(prefix="lyre-gdb-")
 guest = Guest(folder.name)
@@ -370,12 +370,12 @@ def clock_in_steps():
         first = c.word(0x0200bff8)
         for _ in range(20):
             c.resume("vCont;s")
-        assert c.word(0x0200bff8) - first < 1000, c.word(0x0200bff8) - first        # 0.1 ms
-        c.send("vCont;c")
-        time.sleep(0.05)
-        c.raw(b"\x03")
-        c.stop()
-        assert c.word(0x0200bff8) - first > 100000
+        assert c.word(0x0200bff8) == first
+        c.run_until(lambda: c.word(0x0200bff8) - first > 100000)        # 10 ms
+        c.ok("Qqemu.sstep=3")
+        first = c.word(0x0200bff8)
+        c.resume("vCont;s")
+        assert c.word(0x0200bff8) > first
 
 
 def threads(engine):
@@ -387,21 +387,15 @@ def threads(engine):
         def beats():
             return [c.word(guest["beats"] + 8 * n) for n in range(4)]
 
-        c.send("vCont;c")
-        time.sleep(0.2)
-        c.raw(b"\x03")
-        c.stop()
+        c.run_until(lambda: all(beats()[1:]))
         for n in range(1, 4):
             c.ok(f"Hgp1.{n + 1}")
             assert c.reg(CSR + 0xf14) == n and guest["others"] <= c.pc() < guest["timer_in"], hex(c.pc())
         # One alone runs; the others stand where they were.
         was = beats()
-        c.send("vCont;c:p1.3")
-        time.sleep(0.1)
-        c.raw(b"\x03")
-        c.stop()
+        c.run_until(lambda: beats()[2] > was[2], "vCont;c:p1.3")
         now = beats()
-        assert now[2] > was[2] and now[1] == was[1] and now[3] == was[3], (was, now)
+        assert now[1] == was[1] and now[3] == was[3], (was, now)
         # One steps while the others run; one steps and all others stand.
         stop = c.resume("vCont;s:p1.4;c")
         assert stop["cpu"] == 3
@@ -412,8 +406,8 @@ def threads(engine):
         assert now[1] > was[1] and now[2:] == was[2:], (was, now)
         # A breakpoint that three of them meet: each says so in its turn, and none twice before it has moved.
         c.ok(f"Z0,{guest['beat_here']:x},2")
-        seen = set()
-        for _ in range(40):
+        seen, until = set(), time.monotonic() + WAIT
+        while seen != {1, 2, 3} and time.monotonic() < until:
             stop = c.resume()
             c.ok(f"Hgp1.{stop['cpu'] + 1}")
             assert c.pc() == guest["beat_here"], stop
@@ -433,18 +427,15 @@ def threads(engine):
 
 def sessions():
     with Machine(guest, start=True) as m:
-        time.sleep(0.2)
-        c = Client(m)                               # attaching stops it
+        c = attach_until(m, lambda c: c.word(guest["counter"]))         # attaching stops it
         assert c.ask("?").startswith("T02"), "interrupted"
         first = c.word(guest["counter"])
-        assert first and c.word(guest["counter"]) == first
+        assert c.word(guest["counter"]) == first
         c.ok(f"Z0,{guest['leaf']:x},2")
         c.ok(f"Z2,{guest['watched']:x},8")
         c.ok("D;1")
-        c.close()
-        time.sleep(0.1)
-        c = Client(m)                               # it ran on, without breakpoints
-        assert c.word(guest["counter"]) > first
+        c.close()                                   # it runs on, without breakpoints: a round has 1000 turns
+        c = attach_until(m, lambda c: c.word(guest["counter"]) > first + 5000)
         # The same connection goes on after D.
         c.ok("D;1")
         assert c.ask("vAttach;1").startswith("T"), "attach"
@@ -453,15 +444,13 @@ def sessions():
         c.ok(f"Z0,{guest['leaf']:x},2")
         c.raw(b"$m8000")
         c.close()
-        time.sleep(0.1)
         c = Client(m)
         assert c.word(guest["counter"]) == first
         # Vanished while it runs: it runs on, and its breakpoint is gone.
         c.ok(f"Z2,{guest['watched']:x},8")
         c.send("vCont;r80001000,80002000")
         c.close()
-        time.sleep(0.2)
-        c = Client(m)
+        c = attach_until(m, lambda c: c.word(guest["counter"]) > first + 5000)
         c.no_ack()
         assert c.ask("?").startswith("T02")
         # Packets for a machine that runs stop it.
@@ -501,9 +490,10 @@ def reset():
         c = Client(m)
         at_start(c)
         c.ok(f"Z0,{guest['ready']:x},2")
-        c.send("R00")
-        time.sleep(0.1)
-        assert c.pc() == 0x1000
+        c.send("R00")                               # has no answer
+        until = time.monotonic() + WAIT
+        while c.pc() != 0x1000:
+            assert time.monotonic() < until, "there is no reset"
         c.resume()
         assert c.pc() == guest["ready"]
 

@@ -18,7 +18,7 @@ CC = next((c for c in ("riscv64-linux-gnu-gcc", "riscv64-unknown-elf-gcc") if sh
 GDB = next((g for g in ("gdb-multiarch", "riscv64-unknown-elf-gdb") if shutil.which(g)), None)
 FLAGS = ["-march=rv64gc", "-mabi=lp64d", "-mcmodel=medany", "-g", "-O1", "-fno-pic", "-no-pie", "-ffreestanding",
          "-nostdlib", "-static", "-Wl,--build-id=none", "-Wl,-Ttext=0x80001000", "-Wl,-z,norelro"]
-WAIT = 10               # seconds after which something is stuck
+WAIT = 60               # seconds after which something is stuck
 
 
 def skip(why):
@@ -127,7 +127,10 @@ class Client:
         said = int(self.byte() + self.byte(), 16)
         assert said == sum(body) & 0xff, "checksum"
         if self.acks:
-            self.raw(b"+")
+            try:
+                self.raw(b"+")
+            except OSError:     # it was the last packet, and the machine has ended
+                pass
         return re.sub(rb"}(.)", lambda m: bytes([m[1][0] ^ 0x20]), body, flags=re.S).decode("latin1")
 
     def ask(self, body, wait=WAIT):
@@ -158,6 +161,18 @@ class Client:
         self.send(body)
         return self.stop()
 
+    def run_until(self, seen, how="vCont;c"):
+        """Lets it run for moments until seen() holds: how long that takes is the host's affair."""
+        until = time.monotonic() + WAIT
+        while True:
+            self.send(how)
+            time.sleep(0.01)
+            self.raw(b"\x03")
+            stop = self.stop()
+            if seen():
+                return stop
+            assert time.monotonic() < until, "it never came to that"
+
     def reg(self, n):
         return int.from_bytes(bytes.fromhex(self.ask(f"p{n:x}")), "little")
 
@@ -186,6 +201,19 @@ class Client:
 
     def close(self):
         self.socket.close()
+
+
+def attach_until(machine, seen):
+    """Debuggers that come and leave the machine running, until one of them sees that."""
+    until = time.monotonic() + WAIT
+    while True:
+        c = Client(machine)
+        if seen(c):
+            return c
+        assert time.monotonic() < until, "it never came to that"
+        c.ok("D;1")
+        c.close()
+        time.sleep(0.01)
 
 
 CSR, PRIV = 65, 65 + 4096       # gdb's numbers

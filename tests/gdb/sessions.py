@@ -26,7 +26,7 @@ def session(m, commands, *shows, attach="target remote", elf=None):
     with open(path, "w", encoding="utf-8") as f:
         f.write(f"set confirm off\nset pagination off\nset width 0\nset osabi none\n{attach} {m.path}\n")
         f.write("".join(line.strip() + "\n" for line in commands.strip().split("\n")))
-    p = subprocess.run([GDB, "-nx", "-q", "-batch", "-x", path, elf or guest.elf], capture_output=True, text=True, timeout=60,
+    p = subprocess.run([GDB, "-nx", "-q", "-batch", "-x", path, elf or guest.elf], capture_output=True, text=True, timeout=180,
                        stdin=subprocess.DEVNULL)
     text, at = p.stdout + p.stderr, 0
     for want in shows:
@@ -148,9 +148,12 @@ def threads(engine):
             thread 2
             set scheduler-locking on
             print $mhartid
-            set variable $before = beats[1] + beats[2]
-            stepi 20
-            print beats[1] > 0 || beats[2] > 0
+            set variable $before = beats[2]
+            set variable $goal = beats[1] + 3
+            while beats[1] < $goal
+              stepi 10
+            end
+            print beats[1] >= $goal && beats[2] == $before
             set scheduler-locking off
             thread apply all print $mhartid
             """, r"Breakpoint 1, ready", r"\* 1 +Thread 1.1 \"CPU#0\" .*ready", r"Thread 1.2 \"CPU#1\"", r"Thread 1.4 \"CPU#3\"", "Switching to thread 3",
