@@ -23,6 +23,8 @@ typedef struct Watchpoint {
     bool own;                   /* the stub's own, not gdb's */
 } Watchpoint;
 
+typedef struct DebugDma DebugDma;
+
 typedef struct DebugSet {
     uint64_t serial;            /* younger ones have greater numbers */
     int nbreaks, nwatches;
@@ -40,6 +42,20 @@ bool debug_set_breaks(const DebugSet *s, uint64_t pc);
 void debug_set_use(Vm *vm, DebugSet *set /* NULL: nowhere */);
 /* Can this machine's vCPUs be debugged? If not, says why. */
 Err *debug_possible(const Vm *vm);
+
+/*
+ * Stores that no vCPU makes. Places are physical: bytes pa..last, which the debugger calls addr.. Under the machine
+ * lock. Once one of them was stored to, VM_DEBUG is asked for, and debug_dma_met tells the first such store, once.
+ */
+typedef struct DebugPlace { uint64_t pa, last, addr; uint32_t id; } DebugPlace;
+typedef struct DebugDmaHit {
+    uint64_t addr;              /* the first watched byte, as the debugger calls it */
+    uint64_t pa, len;           /* all that was stored, or may have been */
+    uint32_t id;
+} DebugDmaHit;
+void debug_dma_use(Vm *vm, const DebugPlace *places, int n);
+bool debug_dma_met(Vm *vm, DebugDmaHit *out);
+void debug_dma_quiet(Vm *vm, bool quiet);       /* this thread's stores are the debugger's own */
 
 /* ---- for run.c; in v's thread */
 /* v leaves the engine with VCPU_DEBUG: why, if nobody has said so yet. */

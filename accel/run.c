@@ -582,6 +582,7 @@ AccelVm *accel_vm_new(Vm *vm)
 void accel_vm_free(AccelVm *a)
 {
     timer_del(&a->errand_timer);
+    debug_dma_free(a);
     pthread_mutex_destroy(&a->gate.lock);
     pthread_cond_destroy(&a->gate.cond);
     g_free(a);

@@ -32,6 +32,7 @@ typedef struct AccelVm {
     Timer errand_timer;
     _Atomic int awaiting;       /* how many vCPUs await answers */
     uint64_t debug_serial;      /* of the last DebugSet; machine lock */
+    struct DebugDma *dma;       /* debug_dma.c's; NULL: no debugger ever asked */
 } AccelVm;
 
 static inline AccelVm *accel_vm(const Vm *vm) { return vm->accel_state; }
@@ -62,6 +63,7 @@ void vcpu_nap(Vcpu *v, int64_t ns);
 /* Makes the AccelVm, without vCPUs or an engine; for accel_start and for tests. */
 AccelVm *accel_vm_new(Vm *vm);
 void accel_vm_free(AccelVm *a);
+void debug_dma_free(AccelVm *a);
 /* A Vcpu with its lock and condition, standing and without a thread. */
 Vcpu *vcpu_new(Vm *vm, int index);
 void vcpu_free(Vcpu *v);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 src += accel/accel.c accel/run.c accel/errand.c
+src += accel/debug_dma.c
 src += accel/debug.c accel/tcg/watch.c accel/jit/breaks.c
 src += accel/state.c
 src += accel/tcg/l2.c accel/tcg/mmu.c accel/tcg/atomic.c accel/tcg/flush.c accel/tcg/tcg.c

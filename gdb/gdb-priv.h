@@ -29,6 +29,8 @@ typedef struct Gdb {
     GByteArray *in, *out;           /* from and to the other end, not yet dealt with */
     GByteArray *last;               /* the last packet as sent, for a NAK */
     bool called;                    /* serve has been called for */
+    bool serving;                   /* it runs now: the stub stays */
+    bool own_chardev;               /* made for it, not one that -chardev made */
     bool opened, closed;            /* it has not heard of that yet */
     bool keeps;                     /* -no-shutdown: a machine that ended stays to be looked at */
     /* the session */
@@ -45,6 +47,8 @@ typedef struct Gdb {
     GArray *breaks, *watches;       /* Breakpoint, Watchpoint */
     uint32_t last_watch;
     bool breaks_changed, watches_changed;
+    bool dma_met;                   /* a device stored to watched memory, and that is not told yet */
+    DebugDmaHit dma;
     GString *target;                /* target.xml, once it was asked for */
 } Gdb;
 
@@ -93,6 +97,11 @@ const Breakpoint *break_at(const Gdb *g, uint64_t pc);
 const Watchpoint *watch_of(const Gdb *g, uint32_t id);
 uint32_t watchpoint_add(Gdb *g, Watchpoint w);           /* its number */
 bool watchpoint_delete(Gdb *g, uint64_t id);             /* one of the stub's own */
+
+/* ---- dma.c */
+void dma_apply(Gdb *g);                                 /* the watchpoints, for devices */
+bool dma_pending(Gdb *g);
+void dma_tell(Gdb *g, GString *stop);                   /* in words, and as a stop reply's reason. It is pending */
 
 void handle_query(Gdb *g, PacketText *t);
 void handle_set(Gdb *g, PacketText *t);

@@ -79,7 +79,10 @@ static uint64_t access_memory(Gdb *g, uint64_t addr, uint8_t *buf, uint64_t n, b
         if (!r)
             break;
         here = MIN(here - 1, r->last - pa) + 1;
-        if (physical(g, pa, buf + done, here, write) != MEM_OK)
+        debug_dma_quiet(g->vm, write);
+        MemResult result = physical(g, pa, buf + done, here, write);
+        debug_dma_quiet(g->vm, false);
+        if (result != MEM_OK)
             break;
         done += here;
     }

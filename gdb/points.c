@@ -150,5 +150,7 @@ void points_apply(Gdb *g, bool steps_only)
         pcs[i] = g_array_index(g->breaks, Breakpoint, i).addr;
     debug_set_use(g->vm, debug_set_new(pcs, g->breaks->len, (const Watchpoint *)g->watches->data, g->watches->len));
     g_free(pcs);
+    if (g->watches_changed)
+        dma_apply(g);
     g->breaks_changed = g->watches_changed = false;
 }

@@ -156,7 +156,10 @@ void handle_query(Gdb *g, PacketText *t)
     } else if (take_word(t, "Rcmd,")) {
         monitor(g, t);
     } else if (take_word(t, "Attached")) {
-        reply(g, "1");
+        uint64_t id;
+        bool us = text_over(t) || (take_char(t, ':') && take_hex(t, &id) && id == 1 && text_over(t));
+
+        reply(g, us ? "1" : "E16");
     } else if (take_word(t, "Symbol:")) {
         reply(g, "OK");
     } else if (take_word(t, "qemu.sstepbits")) {

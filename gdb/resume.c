@@ -57,6 +57,10 @@ static void go(Gdb *g, const Action *actions)
         return;
     }
     points_apply(g, steps_only);
+    if (dma_pending(g)) {
+        send_stop(g);
+        return;
+    }
     for (int i = 0; i < vm->nvcpus; i++)
         prepare(g, gdb_vcpu(g, i), &actions[i]);
     atomic_fetch_and(&vm->request, ~VM_DEBUG);      /* of a stop that was told already */

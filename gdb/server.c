@@ -13,6 +13,8 @@
 #include "system/vmconfig.h"
 #include "util/err.h"
 
+#define CHARDEV_ID "gdb"
+
 enum { IN_MAX = 64 * 1024, OUT_MAX = 1024 * 1024 };
 
 /* ---- out */
@@ -147,8 +149,20 @@ static void attach(Gdb *g)
     g->physical = false;
 }
 
+/* ";1": the process that the machine is. */
+static bool take_process(PacketText *t)
+{
+    uint64_t id;
+
+    return take_char(t, ';') && take_hex(t, &id) && id == 1 && text_over(t);
+}
+
 static void detach(Gdb *g, PacketText *t)
 {
+    if (!text_over(t) && !take_process(t)) {
+        reply_error(g, 22);
+        return;
+    }
     reply(g, "OK");
     let_go(g, true);
 }
@@ -183,11 +197,17 @@ static void handle_v(Gdb *g, PacketText *t)
         reply(g, "vCont;c;C;s;S;t;r");
     } else if (take_word(t, "Cont")) {
         handle_vcont(g, t);
-    } else if (take_word(t, "Attach;")) {
-        send_stop(g);               /* the machine was stopped by this packet */
+    } else if (take_word(t, "Attach")) {
+        if (take_process(t))
+            send_stop(g);           /* the machine was stopped by this packet */
+        else
+            reply_error(g, 22);
     } else if (take_word(t, "Kill")) {
-        reply(g, "OK");
-        quit(g);
+        bool us = text_over(t) || take_process(t);
+
+        reply(g, us ? "OK" : "E16");
+        if (us)
+            quit(g);
     } else {
         reply(g, "");               /* vMustReplyEmpty too */
     }
@@ -286,6 +306,7 @@ static void serve(void *opaque)
     Gdb *g = opaque;
 
     g->called = false;
+    g->serving = true;
     if (g->closed) {
         g->closed = false;
         gone(g);
@@ -304,6 +325,7 @@ static void serve(void *opaque)
     if (at < end)
         g_byte_array_prepend(g->in, at, end - at);
     chr_accept_input(&g->port);
+    g->serving = false;
 }
 
 static void call(Gdb *g)
@@ -390,6 +412,8 @@ static void gdb_free(Gdb *g)
     vm_off_state(g->vm, g);
     vm_forget_calls(g->vm, g);
     chr_unbind(&g->port);
+    if (g->own_chardev)
+        err_free(chardev_remove(g->vm->chardevs, CHARDEV_ID));
     packet_parser_clear(&g->parser);
     g_byte_array_free(g->in, true);
     g_byte_array_free(g->out, true);
@@ -406,7 +430,8 @@ static Err *listen_at(Gdb *g, const char *where)
     g_autofree char *line = as_server(where);
 
     TRY(debug_possible(g->vm));
-    TRY(chardev_add_line(g->vm->chardevs, line, "gdb", &g->port.chr));
+    TRY(chardev_add_line(g->vm->chardevs, line, CHARDEV_ID, &g->port.chr));
+    g->own_chardev = g->port.chr && !strcmp(chardev_id(g->port.chr), CHARDEV_ID) && !g_str_has_prefix(where, "chardev:");
     return chr_bind(&g->port, &chr_events, g);
 }
 
@@ -414,6 +439,8 @@ Err *gdb_start(Vm *vm, const char *where)
 {
     Gdb *g = vm->gdb;
 
+    if (g && g->serving)
+        return err_hint(err(ERR_BUSY, "the debugger that asks is served by this stub"), "The machine's own console can end and move it.");
     if (g) {
         if (g->attached)
             let_go(g, true);

@@ -91,16 +91,21 @@ static void tell_own_watch(Gdb *g, const Vcpu *v)
 
 void send_stop(Gdb *g)
 {
-    int met = who(g), index = met < 0 ? busy_one(g) : met;
+    bool dma = dma_pending(g);
+    int met = dma ? -1 : who(g), index = met < 0 ? busy_one(g) : met;
     Vcpu *v = gdb_vcpu(g, index);
     GString *s = g_string_new(NULL);
 
-    tell_own_watch(g, v);
-    g_string_append_printf(s, "T%02xthread:", met < 0 ? signal_of(g->vm->state) : GDB_SIGTRAP);
+    g_string_append_printf(s, "T%02xthread:", met < 0 && !dma ? signal_of(g->vm->state) : GDB_SIGTRAP);
     put_thread(g, s, index);
     g_string_append_printf(s, ";core:%x;", index);
-    put_reason(g, s, v);
-    v->debug.what = DEBUG_NOTHING;
+    if (dma) {
+        dma_tell(g, s);         /* what a vCPU met is told when that goes on */
+    } else {
+        tell_own_watch(g, v);
+        put_reason(g, s, v);
+        v->debug.what = DEBUG_NOTHING;
+    }
     g->stopped = g->thread = index;
     g->waits = false;
     reply_bytes(g, s->str, s->len);

@@ -24,6 +24,7 @@ enum PageFlags {
     PAGE_CODE = 1,          /* holds bytes that were translated: stores must be seen */
     PAGE_DISPLAY = 2, PAGE_MIGRATE = 4,     /* a dirty watcher waits for the first store */
     PAGE_WRITTEN = 8,       /* some vCPU may hold a write tag for it */
+    PAGE_DEBUG = 16,        /* a debugger waits for stores that are no vCPU's */
     PAGE_WATCH = PAGE_CODE | PAGE_DISPLAY | PAGE_MIGRATE,
 };
 typedef struct RamBlock {
@@ -34,6 +35,7 @@ typedef struct RamBlock {
     bool in_core_dumps, mergeable;      /* ram_advise's */
     _Atomic uint8_t *pages; /* PageFlags of each page */
     void *code;             /* accel/jit's per-page records; NULL until code is translated from it */
+    struct DebugDma *debug; /* accel/debug_dma.c's, of the pages with PAGE_DEBUG */
     struct RamBlock *next;
 } RamBlock;
 Err *ram_new(Vm *vm, const char *name, uint64_t size, RamBlock **out);    /* zeroed, lazily */
@@ -47,6 +49,8 @@ void ram_touch(RamBlock *b, uint64_t off, uint64_t len);
 extern void (*ram_revoke_stores)(Vm *vm);
 /* accel/jit's hook, called by ram_touch for pages with PAGE_CODE. */
 extern void (*ram_code_touched)(RamBlock *b, uint64_t off, uint64_t len);
+/* accel/debug_dma.c's hook, called by ram_touch for pages with PAGE_DEBUG. */
+extern void (*ram_debug_touched)(RamBlock *b, uint64_t off, uint64_t len);
 
 /* ---- regions */
 typedef struct IoOps {

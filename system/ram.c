@@ -22,6 +22,7 @@
 #define RAM_MAX (UINT64_C(1) << 46)     /* what a host process can map, with room for the rest */
 
 void (*ram_code_touched)(RamBlock *b, uint64_t off, uint64_t len);
+void (*ram_debug_touched)(RamBlock *b, uint64_t off, uint64_t len);
 void (*ram_revoke_stores)(Vm *vm);
 
 /* `size` bytes at a multiple of HUGE_PAGE; NULL with errno. */
@@ -115,7 +116,7 @@ void ram_touch(RamBlock *b, uint64_t off, uint64_t len)
     if (!len)
         return;
     uint64_t first = off >> PAGE_BITS, last = (off + len - 1) >> PAGE_BITS;
-    bool code = false;
+    bool code = false, debug = false;
 
     /*
      * The bytes were stored before the flags are looked at: whoever sets a flag
@@ -128,7 +129,10 @@ void ram_touch(RamBlock *b, uint64_t off, uint64_t len)
         if (flags & (PAGE_DISPLAY | PAGE_MIGRATE))
             atomic_fetch_and(&b->pages[i], (uint8_t)~(PAGE_DISPLAY | PAGE_MIGRATE));
         code |= flags & PAGE_CODE;
+        debug |= flags & PAGE_DEBUG;
     }
     if (code && ram_code_touched)
         ram_code_touched(b, off, len);
+    if (debug && ram_debug_touched)
+        ram_debug_touched(b, off, len);
 }

@@ -212,7 +212,9 @@ Err *hmp_gdbserver(Monitor *m, const HmpGdbserverArgs *args, GString *out)
     const char *where = args->where ? args->where : GDB_DEFAULT;
 
     TRY(gdb_start(m->vm, where));
-    if (strcmp(where, "none"))
+    if (!strcmp(where, "none"))
+        g_string_append(out, "Disabled gdbserver\n");
+    else
         g_string_append_printf(out, "Waiting for gdb connection on device '%s'\n", where);
     return NULL;
 }

@@ -2,7 +2,8 @@
 /*
  * The guest that gdb is tried on: no operating system, machine and supervisor
  * mode, one function for each thing that a debugger does. Hart 0 runs main,
- * the others count. Device: the test finisher of the board `virt`.
+ * the others count. Devices of the board `virt`: the test finisher, the timer,
+ * and virtio-rng by MMIO (virtio 1.2, 4.2) where there is one.
  */
 typedef unsigned long u64;
 
@@ -182,7 +183,82 @@ __attribute__((noinline)) void round_of_all(int n)
     real = real * 2 / add(n, 1);
 }
 
-volatile int mode;      /* a test sets it: 1 faults, 2 wfi, 3 supervisor, 4 the end */
+/* Code that the guest writes: li a0, n; ret. A breakpoint in it outlives each writing. */
+asm("       .pushsection .text\n"
+    "       .balign 4\n"
+    "       .globl  rewritten\n"
+    "rewritten: .skip 8, 0\n"
+    "       .popsection\n");
+extern unsigned short rewritten[];
+volatile u64 sum;
+
+__attribute__((noinline)) void rewrite(int n)
+{
+    int (*code)(void) = (int (*)(void))rewritten;
+
+    *(volatile unsigned short *)&rewritten[0] = 0x4501 | (n & 15) << 2;
+    *(volatile unsigned short *)&rewritten[1] = 0x8082;
+    asm volatile("fence.i" ::: "memory");
+    sum += code();
+}
+
+/* A device that stores to memory: random bytes to random[], without interrupts. */
+typedef struct Desc { u64 addr; unsigned len; unsigned short flags, next; } Desc;
+struct { Desc desc[1]; unsigned short avail[4]; unsigned used[4]; } ring __attribute__((aligned(16)));
+volatile unsigned char random[64];
+enum { SLOTS = 0x10001000, ID = 2, STATUS = 28, FEATURES = 8, SELECT = 9, QUEUE = 12, SIZE = 14, READY = 17, NOTIFY = 20, ADDRS = 32 };
+
+static volatile unsigned *find_rng(void)
+{
+    volatile unsigned *r = (volatile unsigned *)SLOTS;
+
+    for (int i = 0; i < 8; i++, r += PAGE / 4)
+        if (r[ID] == 4)
+            return r;
+    return 0;
+}
+
+static void start_rng(volatile unsigned *r)
+{
+    u64 at[] = { (u64)ring.desc, (u64)ring.avail, (u64)ring.used };
+
+    r[STATUS] = 0;
+    r[STATUS] = 3;
+    r[SELECT] = 1;
+    r[FEATURES] = 1;        /* VERSION_1 */
+    r[STATUS] = 11;
+    r[QUEUE] = 0;
+    r[SIZE] = 1;
+    for (int i = 0; i < 3; i++) {
+        r[ADDRS + 4 * i] = at[i];
+        r[ADDRS + 4 * i + 1] = at[i] >> 32;
+    }
+    r[READY] = 1;
+    r[STATUS] = 15;
+}
+
+__attribute__((noinline)) void random_in(void)
+{
+    volatile unsigned *r = find_rng();
+    volatile unsigned short *used = (volatile unsigned short *)ring.used;
+    unsigned short before;
+
+    if (!r)
+        return;
+    if (r[STATUS] != 15)
+        start_rng(r);
+    before = used[1];
+    ring.desc[0] = (Desc){ (u64)random, sizeof(random), 2, 0 };
+    ring.avail[2] = 0;
+    asm volatile("fence" ::: "memory");
+    *(volatile unsigned short *)&ring.avail[1] = before + 1;
+    asm volatile("fence" ::: "memory");
+    r[NOTIFY] = 0;
+    while (used[1] == before)
+        ;
+}
+
+volatile int mode;      /* a test sets it: 1 faults, 2 wfi, 3 supervisor, 4 the end, 5 a device stores, 6 code is rewritten */
 volatile u64 turns;     /* a measurement sets it: that many, and then the end */
 
 asm(".globl unused\nunused: .skip 256, 1\n");       /* nobody calls it */
@@ -209,6 +285,10 @@ void main(void)
             enter_supervisor();
         if (mode == 4)
             FINISHER = 0x3333 | 7 << 16;
+        if (mode == 5)
+            random_in();
+        if (mode == 6)
+            rewrite(n);
     }
 }
 

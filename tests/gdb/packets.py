@@ -6,19 +6,10 @@ import sys
 import tempfile
 import time
 
-from rig import CSR, PRIV, WAIT, Client, Guest, Machine, attach_until, run
+from rig import CSR, PRIV, WAIT, Client, Guest, Machine, at_start, attach_until, run
 
 folder = tempfile.TemporaryDirectory(prefix="lyre-gdb-")
 guest = Guest(folder.name)
-
-
-def at_start(c, name="ready"):
-    """Goes on to a function."""
-    c.ok(f"Z0,{guest[name]:x},2")
-    stop = c.resume()
-    c.ok(f"z0,{guest[name]:x},2")
-    assert stop["signal"] == 5 and "swbreak" in stop and c.pc() == guest[name], stop
-    return stop
 
 
 def framing():
@@ -92,7 +83,7 @@ def features():
 def registers(engine):
     with Machine(guest, engine=engine) as m:
         c = Client(m)
-        at_start(c)
+        at_start(c, guest)
         every = bytes.fromhex(c.ask("g"))
         assert len(every) == 33 * 8 and int.from_bytes(every[-8:], "little") == guest["ready"]
         every = bytearray(every)
@@ -133,7 +124,7 @@ def registers(engine):
 def memory(engine):
     with Machine(guest, engine=engine) as m:
         c = Client(m)
-        at_start(c)
+        at_start(c, guest)
         where = guest["bytes"]
         data = bytes(range(256)) * 40                       # across pages, with all bytes
         c.write(where + 100, data)
@@ -170,10 +161,10 @@ def virtual(engine):
     alias = 0x3000000000 - 0x80000000
     with Machine(guest, engine=engine) as m:
         c = Client(m)
-        at_start(c)
+        at_start(c, guest)
         c.write(guest["mode"], b"\3\0\0\0")
         assert c.ask(f"m{guest['watched'] + alias:x},8") == "E0e"
-        at_start(c, "supervisor")
+        at_start(c, guest, "supervisor")
         assert c.reg(PRIV) == 1 and c.reg(CSR + 0x180) >> 60 == 8
         c.write(guest["watched"] + alias, b"\x11" * 8)
         assert c.word(guest["watched"]) == 0x1111111111111111
@@ -187,9 +178,9 @@ def virtual(engine):
         c.ok(f"z2,{guest['watched'] + alias:x},8")
     with Machine(guest, engine=engine) as m:
         c = Client(m)
-        at_start(c)
+        at_start(c, guest)
         c.write(guest["mode"], b"\3\0\0\0")
-        at_start(c, "supervisor")
+        at_start(c, guest, "supervisor")
         c.ok("Qqemu.PhyMemMode:1")
         c.ok(f"Z2,{guest['watched']:x},8")
         for value in (0x55, 0x66):
@@ -197,12 +188,12 @@ def virtual(engine):
             assert int(stop["watch"], 16) == guest["watched"] and c.word(guest["watched"]) == value, (stop, value)
         c.ok("Qqemu.PhyMemMode:0")
         c.ok(f"z2,{guest['watched']:x},8")
-        at_start(c, "turn")
+        at_start(c, guest, "turn")
     with Machine(guest, engine=engine) as m:
         c = Client(m)
-        at_start(c)
+        at_start(c, guest)
         c.write(guest["mode"], b"\3\0\0\0")
-        at_start(c, "supervisor")
+        at_start(c, guest, "supervisor")
         for bad in ("pwatch x", "pwatch 1 0", "pwatch 1 2 z", "pwatch -d", "pwatch -d 7", "pwatch 0xffffffffffffffff 2"):
             assert "pwatch " in c.monitor(bad), bad
         assert "no physical" in c.monitor("pwatch")
@@ -214,7 +205,7 @@ def virtual(engine):
             assert text[0] == "O" and f"virtual {va:#x}" in bytes.fromhex(text[1:]).decode(), text
             assert "watch" not in c.stop()
         assert c.monitor("pwatch -d 1") == "" and "no physical" in c.monitor("pwatch")
-        at_start(c, "turn")
+        at_start(c, guest, "turn")
 
 
 def breakpoints(engine):
@@ -256,8 +247,8 @@ def watchpoints(engine):
     with Machine(guest, engine=engine) as m:
         c = Client(m)
         c.no_ack()
-        at_start(c)
-        at_start(c, "leaf")             # other was written: its page has been used
+        at_start(c, guest)
+        at_start(c, guest, "leaf")             # other was written: its page has been used
         watched = guest["watched"]
 
         def met(kind, at, n=8, addr=None):
@@ -292,7 +283,7 @@ def watchpoints(engine):
             assert guest["misaligned"] <= c.pc() < guest["misaligned"] + 40
             c.ok(f"z2,{addr:x},{n:x}")
         # In a step too: to the store itself, then over it.
-        at_start(c, "store")
+        at_start(c, guest, "store")
         c.ok(f"Z2,{watched:x},8")
         for _ in range(8):
             stop = c.resume("vCont;s")
@@ -311,25 +302,25 @@ def steps(engine):
     with Machine(guest, engine=engine) as m:
         c = Client(m)
         c.no_ack()
-        at_start(c)
+        at_start(c, guest)
         # Into an exception: the first instruction of its handler; and out of it.
         c.write(guest["mode"], b"\1\0\0\0")
-        at_start(c, "fault_here")
+        at_start(c, guest, "fault_here")
         c.resume("vCont;s")
         assert c.pc() == guest["trap_entry"] and c.reg(CSR + 0x342) == 5 and c.reg(CSR + 0x341) == guest["fault_here"]
         # A range: all of a function but what it calls.
-        at_start(c, "middle")
+        at_start(c, guest, "middle")
         stop = c.resume(f"vCont;r{guest['middle']:x},{guest['turn']:x}:p1.1")
         assert c.pc() == guest["leaf"], hex(c.pc())
         # .. and a breakpoint in it.
-        at_start(c, "middle")
+        at_start(c, guest, "middle")
         c.ok(f"Z0,{guest['leaf'] + 4:x},2")
         stop = c.resume(f"vCont;r{guest['leaf'] - 64:x},{guest['turn']:x}:p1.1")
         assert c.pc() == guest["leaf"] + 4, hex(c.pc())
         c.ok(f"z0,{guest['leaf'] + 4:x},2")
         # wfi takes one step; the timer is due, and waits until interrupts are wanted.
         c.write(guest["mode"], b"\2\0\0\0")
-        at_start(c, "wait_here")
+        at_start(c, guest, "wait_here")
         c.resume("vCont;s")
         assert c.pc() == guest["wait_here"] + 4
         c.write(0x2004000, bytes(8))
@@ -347,12 +338,12 @@ def steps(engine):
         assert c.stop()["signal"] == 2
         # sret.
         c.write(guest["mode"], b"\3\0\0\0")
-        at_start(c, "sret_here")
+        at_start(c, guest, "sret_here")
         assert c.reg(PRIV) == 3
         c.resume("vCont;s")
         assert c.pc() == guest["supervisor"] and c.reg(PRIV) == 1
         # s and c by their old names, from an address.
-        at_start(c, "turn")
+        at_start(c, guest, "turn")
         c.ok("Hcp1.1")
         stop = c.resume("s")
         assert stop["signal"] == 5
@@ -366,7 +357,7 @@ def clock_in_steps():
     """The guest's clock stands while it is stepped, unless it shall not."""
     with Machine(guest) as m:
         c = Client(m)
-        at_start(c)
+        at_start(c, guest)
         first = c.word(0x0200bff8)
         for _ in range(20):
             c.resume("vCont;s")
@@ -382,7 +373,7 @@ def threads(engine):
     with Machine(guest, cpus=4, engine=engine) as m:
         c = Client(m)
         c.no_ack()
-        at_start(c)
+        at_start(c, guest)
 
         def beats():
             return [c.word(guest["beats"] + 8 * n) for n in range(4)]
@@ -468,13 +459,13 @@ def sessions():
 def the_end():
     with Machine(guest) as m:
         c = Client(m)
-        at_start(c)
+        at_start(c, guest)
         c.write(guest["mode"], b"\4\0\0\0")
         c.send("vCont;c")
         assert c.packet() == "W07;process:1" and m.ends() == 7
     with Machine(guest, "-no-shutdown") as m:
         c = Client(m, "swbreak+")
-        at_start(c)
+        at_start(c, guest)
         c.write(guest["mode"], b"\4\0\0\0")
         c.send("vCont;c")
         assert c.packet().startswith("T03thread:1;")
@@ -488,7 +479,7 @@ def reset():
     """A breakpoint outlives a reset of the machine."""
     with Machine(guest) as m:
         c = Client(m)
-        at_start(c)
+        at_start(c, guest)
         c.ok(f"Z0,{guest['ready']:x},2")
         c.send("R00")                               # has no answer
         until = time.monotonic() + WAIT

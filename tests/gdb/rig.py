@@ -44,20 +44,38 @@ class Guest:
 class Machine:
     """The emulator with the guest, and a socket for its stub."""
 
-    def __init__(self, guest, *args, cpus=1, engine="jit", start=False):
+    def __init__(self, guest, *args, cpus=1, engine="jit", start=False, stub=True):
         self.folder = tempfile.mkdtemp(prefix="lyre-gdb-")
         self.path = os.path.join(self.folder, "gdb")
         self.process = subprocess.Popen(
             [LYRE, "-M", "virt", "-m", "64M", "-smp", str(cpus), "-bios", "none", "-kernel", guest.elf, "-display", "none",
-             "-serial", "null", "-nic", "none", "-accel", f"tcg,engine={engine}", "-gdb", f"unix:{self.path}",
+             "-serial", "null", "-nic", "none", "-accel", f"tcg,engine={engine}",
+             *(["-gdb", f"unix:{self.path}"] if stub else ["-monitor", f"unix:{self.path}.mon,server=on,wait=off"]),
              *([] if start else ["-S"]), *args], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
-    def connect(self):
+    def console(self):
+        """A function that has the console do a line, and returns what it said. Of a machine without the stub."""
+        s = self.connect(self.path + ".mon")
+
+        def until_prompt():
+            text = b""
+            while not text.endswith(b"(lyre) "):
+                assert select.select([s], [], [], WAIT)[0], f"the console says nothing behind {text!r}"
+                text += s.recv(65536)
+            return text.decode()
+
+        def line(what):
+            s.sendall(what.encode() + b"\n")
+            return until_prompt()
+        until_prompt()
+        return line
+
+    def connect(self, path=None):
         until = time.monotonic() + WAIT
         while True:
             s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
-                s.connect(self.path)
+                s.connect(path or self.path)
                 return s
             except OSError:
                 s.close()
@@ -201,6 +219,17 @@ class Client:
 
     def close(self):
         self.socket.close()
+
+
+def at_start(c, guest, name="ready"):
+    """Goes on to a function, to its next call if it stands there."""
+    if c.pc() == guest[name]:
+        c.resume("vCont;s")
+    c.ok(f"Z0,{guest[name]:x},2")
+    stop = c.resume()
+    c.ok(f"z0,{guest[name]:x},2")
+    assert stop["signal"] == 5 and "swbreak" in stop and c.pc() == guest[name], stop
+    return stop
 
 
 def attach_until(machine, seen):

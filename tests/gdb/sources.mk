@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: MIT
+check-scripts += tests/gdb/points.py
 check-scripts += tests/gdb/packets.py tests/gdb/sessions.py
