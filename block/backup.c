@@ -213,14 +213,12 @@ static const JobDriver backup_driver = {
 /* ---- making */
 
 /* Drained: the moment that the backup is of. */
-static Err *put_filter(Backup *b)
+static Err *put_filter(Backup *b, const char *name)
 {
     json_t *o = json_pack("{s:s, s:s, s:s}", "driver", "copy-before-write", "file", node_name(b->source),
                           "target", node_name(b->target));
-    Err *e = node_insert_above(b->source, o, &b->filter);
 
-    json_decref(o);
-    TRY(e);
+    TRY(job_insert_filter(b->source, o, name, &b->filter));
     b->cbw = cbw_of(b->filter);
     if (b->c.compress)
         cbw_compress(b->cbw, true);
@@ -233,7 +231,7 @@ static Err *check(BlockNode *n, const BackupConfig *c)
 {
     const BlockNode *t = c->target ? node_skip_filters(c->target) : NULL;
 
-    if (!t || node_reaches(n, c->target) || node_reaches(c->target, n))
+    if (!t || node_reaches(n, c->target) || (node_reaches(c->target, n) && !job_in_chain(c->target, n)))
         return err(ERR_INVALID, "Source and target cannot be the same");
     if (c->target->read_only)
         return err(ERR_INVALID, "the target '%s' is read-only", node_path(c->target));
@@ -260,12 +258,13 @@ Err *job_backup(BlockNode *n, const BackupConfig *config, const JobConfig *c, Jo
     *out = NULL;
     TRY(check(n, config));
     TRY(job_new(n->graph, &backup_driver, c, &j));
+    j->node = n;
     b = (Backup *)j;
     b->c = *config;
     b->source = node_ref(n);
     b->target = node_ref(config->target);
     node_drain_begin(n);
-    e = put_filter(b);
+    e = put_filter(b, c->filter_name);
     node_drain_end(n);
     if (e) {
         backup_clean(j);

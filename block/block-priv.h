@@ -112,7 +112,6 @@ int node_read(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags);
 int node_write(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags);
 int node_zero(BlockNode *n, uint64_t off, uint64_t len, unsigned flags);
 int node_discard(BlockNode *n, uint64_t off, uint64_t len);
-int node_flush(BlockNode *n);
 int node_copy(BlockNode *from, uint64_t from_off, BlockNode *to, uint64_t to_off, uint64_t len);
 uint64_t node_size_now(BlockNode *n);
 bool node_grows(const BlockNode *n);

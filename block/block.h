@@ -85,6 +85,7 @@ void node_unref(BlockNode *n);
 bool node_in_use(const BlockNode *n);
 /* Changes options of an open node (read-only, cache.*, detect-zeroes, driver's own). Nothing changed when it fails. */
 MUST_USE Err *node_reopen(BlockNode *n, const json_t *options);
+MUST_USE Err *node_set_read_only(BlockNode *n, bool on);        /* the same for that option alone */
 
 /* How the node was opened: a plain file name if that says all, else json:{..}. Owned by the node. */
 const char *node_filename(BlockNode *n);
@@ -108,6 +109,7 @@ MUST_USE Err *node_set_backing(BlockNode *n, BlockNode *backing);   /* NULL: non
 MUST_USE Err *node_insert_above(BlockNode *n, const json_t *options, BlockNode **filter);
 /* The header's backing file: what the next opening follows. format may be NULL. */
 MUST_USE Err *node_change_backing_file(BlockNode *n, const char *name, const char *format, bool require_format);
+int node_flush(BlockNode *n);               /* what was written to it is on stable storage; 0 or -errno. May yield */
 void node_drain_begin(BlockNode *n);        /* no new request starts, all have ended: the node and all below */
 void node_drain_end(BlockNode *n);
 void disk_drain(Disk *d);                    /* both, of what it holds: all has ended, throttled requests at once. Empty: nothing */

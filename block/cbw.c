@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "block/bitmap.h"
+#include "block/block-priv.h"
 #include "block/copy.h"
 #include "block/filter/pass.h"
 
@@ -63,6 +64,11 @@ static Err *make_copy(Cbw *c, bool compress)
     k.to_child = c->target;
     k.workers = 16;
     k.zero_flags = REQ_UNMAP;
+    if (node_reaches(c->target->node, c->node.file->node)) {
+        /* Fleecing: who reads the target, and so the node below, has ended before the guest's write goes there. */
+        k.zero_flags |= REQ_SERIALISING;
+        k.write_flags = REQ_SERIALISING;
+    }
     k.compress = compress;
     return copy_new(&k, &c->copy);
 }
@@ -116,7 +122,7 @@ static void cbw_child_perm(BlockNode *n, const char *role, unsigned perm, unsign
         *cshared = PERM_ALL;
     } else if (!strcmp(role, "target")) {
         *cperm = PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE;
-        *cshared = PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED;
+        *cshared = PERM_ALL & ~(unsigned)PERM_RESIZE;   /* the guest's writes, where the target lies over its disk */
     } else {
         *cperm = perm | PERM_CONSISTENT_READ;
         *cshared = shared & ~(unsigned)(PERM_WRITE | PERM_RESIZE);

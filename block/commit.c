@@ -149,15 +149,13 @@ static const JobDriver commit_driver = {
     .name = "commit", .size = sizeof(Commit), .run = commit_run, .prepare = commit_prepare, .clean = commit_clean,
 };
 
-static Err *set_up(Commit *t)
+static Err *set_up(Commit *t, const char *filter_name)
 {
     const unsigned others = PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED;
     const char *id = t->job.id;
     json_t *o = json_pack("{s:s, s:s}", "driver", "commit-top", "file", node_name(t->top));
-    Err *e = node_insert_above(t->top, o, &t->filter);
 
-    json_decref(o);
-    TRY(e);
+    TRY(job_insert_filter(t->top, o, filter_name, &t->filter));
     TRY(job_make_writable(t->base, &t->reopened));
     TRY(disk_new(t->top, PERM_CONSISTENT_READ, PERM_ALL, id, &t->from));
     TRY(disk_new(t->base, PERM_WRITE | PERM_RESIZE, others, id, &t->to));
@@ -192,12 +190,13 @@ Err *job_commit(BlockNode *active, BlockNode *top, BlockNode *base, const char *
         return job_commit_active(active, base, c, out);
     }
     TRY(job_new(active->graph, &commit_driver, c, &j));
+    j->node = active;
     t = (Commit *)j;
     t->active = node_ref(active);
     t->top = node_ref(b);
     t->base = node_ref(base);
     t->backing_name = g_strdup(backing_name);
-    e = set_up(t);
+    e = set_up(t, c->filter_name);
     if (e) {
         commit_clean(j);
         job_drop(j);

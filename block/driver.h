@@ -72,6 +72,7 @@ struct BlockNode {
     BlockChild *children, *parents;
     char *backing_name, *backing_format;    /* what the image's header says, or NULL; open sets it */
     bool no_backing_open;           /* a driver opens its backing itself, or the header's is not to be followed */
+    bool implicit;                  /* a job's filter that the user has not named: query-block shows what is below */
     bool probed;                    /* nobody said the format: it was guessed */
     uint64_t written_to;            /* highest byte written, for "info" of block jobs */
     DirtyBitmap *bitmaps;           /* block/bitmap.h */

@@ -18,6 +18,19 @@
 #define JOB_CHUNK (UINT64_C(1) << 20)
 #define JOB_WORKERS 8
 
+/* Puts a job's filter (options are given away) over n, under that name, or one that nobody needs to know. */
+static inline Err *job_insert_filter(BlockNode *n, json_t *options, const char *name, BlockNode **filter)
+{
+    if (name)
+        json_object_set_new(options, "node-name", json_string(name));
+    Err *e = node_insert_above(n, options, filter);
+
+    json_decref(options);
+    if (!e)
+        (*filter)->implicit = !name;
+    return e;
+}
+
 /* Takes a filter out again, when it is in: its parents get what it lies above. NULL is fine. Gives the hold back. */
 static inline Err *job_remove_filter(BlockNode **filter)
 {
@@ -35,25 +48,19 @@ static inline Err *job_remove_filter(BlockNode **filter)
 /* Opens a read-only node for writing; *changed says whether that was needed. */
 static inline Err *job_make_writable(BlockNode *n, bool *changed)
 {
-    json_t *o;
     Err *e;
 
     *changed = false;
     if (!n->read_only)
         return NULL;
-    o = json_pack("{s:b}", "read-only", 0);
-    e = node_reopen(n, o);
-    json_decref(o);
+    e = node_set_read_only(n, false);
     *changed = !e;
     return err_in(e, "'%s' cannot be opened for writing", node_path(n));
 }
 
 static inline void job_make_read_only(BlockNode *n)
 {
-    json_t *o = json_pack("{s:b}", "read-only", 1);
-
-    err_free(node_reopen(n, o));        /* it stays writable then, which nobody has to know */
-    json_decref(o);
+    err_free(node_set_read_only(n, true));      /* it stays writable then, which nobody has to know */
 }
 
 /* Is `below` n itself or in its chain of backing files? Filters do not count. */

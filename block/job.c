@@ -134,6 +134,8 @@ Err *job_new(BlockGraph *g, const JobDriver *drv, const JobConfig *c, Job **out)
         ;
     *at = j;
     *out = j;
+    if (j->event)
+        j->event(j->opaque, j, JOB_NULL);
     return NULL;
 }
 
@@ -250,17 +252,24 @@ static bool stops(OnError how, int error)
     return how == ON_ERROR_STOP || ((how == ON_ERROR_ENOSPC || how == ON_ERROR_AUTO) && error == ENOSPC);
 }
 
-bool job_io_error(Job *j, bool read, int error, bool *ignore)
+OnError job_error_action(const Job *j, bool read, int error)
 {
     OnError how = read ? j->on_read_error : j->on_write_error;
+
+    return stops(how, error) ? ON_ERROR_STOP : how == ON_ERROR_IGNORE ? ON_ERROR_IGNORE : ON_ERROR_REPORT;
+}
+
+bool job_io_error(Job *j, bool read, int error, bool *ignore)
+{
+    OnError action = job_error_action(j, read, error);
 
     *ignore = false;
     if (job_cancelled(j))
         return false;
     if (j->io_error)
         j->io_error(j->opaque, j, read, error);
-    *ignore = how == ON_ERROR_IGNORE;
-    if (!stops(how, error))
+    *ignore = action == ON_ERROR_IGNORE;
+    if (action != ON_ERROR_STOP)
         return false;
     if (!j->io_status)
         j->io_status = error;
@@ -281,7 +290,7 @@ static void conclude(Job *j)
     txn_part(j);
     set_status(j, JOB_CONCLUDED);
     co_queue_wake_all(&j->finished);
-    if (j->auto_dismiss)
+    if (j->auto_dismiss || !j->started)
         bury(j);
 }
 
@@ -409,6 +418,23 @@ void job_start(Job *j)
 }
 
 /* ---- users */
+
+Err *job_node_free(BlockNode *n)
+{
+    const BlockNode *bare = node_skip_filters(n);
+
+    for (Job *j = n->graph->jobs; j; j = j->next) {
+        if (j->node && j->status < JOB_CONCLUDED && (j->node == n || node_skip_filters(j->node) == bare))
+            return err(ERR_BUSY, "Node '%s' is busy: block device is in use by block job: %s", node_name(n), j->drv->name);
+    }
+    return NULL;
+}
+
+void job_abandon(Job *j)
+{
+    j->force = j->cancelled = j->run_over = true;
+    txn_abort(j->txn);
+}
 
 static Err *wrong_state(const Job *j, const char *verb)
 {

@@ -39,6 +39,7 @@ typedef enum OnError { ON_ERROR_REPORT, ON_ERROR_IGNORE, ON_ERROR_ENOSPC, ON_ERR
 struct Job {
     const JobDriver *drv;
     BlockGraph *graph;
+    BlockNode *node;                /* whose job it is: no other may work on it; NULL: nobody's. Held by the kind */
     char *id;
     JobStatus status;
     int ret;                        /* 0, -ECANCELED, or why it failed */
@@ -51,7 +52,7 @@ struct Job {
     OnError on_read_error, on_write_error;
     int io_status;                  /* errno it stands still for (ON_ERROR_STOP), or 0 */
     void (*event)(void *opaque, Job *, JobStatus was);      /* each change of state; may be NULL */
-    void (*io_error)(void *opaque, Job *, bool read, int error);
+    void (*io_error)(void *opaque, Job *, bool read, int error);    /* of job_error_action */
     void *opaque;
     struct JobTxn *txn;
     Job *next;                      /* of the graph */
@@ -69,6 +70,7 @@ struct Job {
 typedef struct JobConfig JobConfig;
 struct JobConfig {
     const char *id;                 /* NULL: internal, a name is made up */
+    const char *filter_name;        /* of the filter that it puts over its node; NULL: one is made up, and it is not shown */
     uint64_t speed;
     bool manual_finalize, manual_dismiss;
     OnError on_read_error, on_write_error;
@@ -100,6 +102,8 @@ void job_fail(Job *j, Err *why);    /* what run or prepare will return an error 
  * a stop perhaps, which is waited for here; false: give up, or go on (*ignore).
  */
 bool job_io_error(Job *j, bool read, int error, bool *ignore);
+/* What becomes of such an error: REPORT, IGNORE or STOP. */
+OnError job_error_action(const Job *j, bool read, int error);
 /* job_new's other half for the kinds below: gives up a job whose making failed after job_new. */
 void job_drop(Job *j);
 
@@ -120,6 +124,10 @@ struct JobSweep {
 int job_sweep(JobSweep *s, uint64_t off, uint64_t end);
 
 /* For users. */
+/* Why no job or change of the graph may begin at that node: one runs there. Filters do not count. */
+MUST_USE Err *job_node_free(BlockNode *n);
+/* One that was made with manual_start, and shall not start: it and its transaction are gone. */
+void job_abandon(Job *j);
 Job *job_find(BlockGraph *g, const char *id);
 Job *job_next(BlockGraph *g, Job *after);
 MUST_USE Err *job_pause(Job *j);

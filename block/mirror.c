@@ -459,16 +459,14 @@ static uint32_t choose_granularity(const Mirror *m)
     return m->c.granularity ? m->c.granularity : cluster ? CLAMP(cluster, 4096, 1u << 20) : 65536;
 }
 
-static Err *put_filter(Mirror *m)
+static Err *put_filter(Mirror *m, const char *name)
 {
     json_t *o = json_pack("{s:s, s:s, s:s}", "driver", "mirror-top", "file", node_name(m->source),
                           "target", node_name(m->target));
-    Err *e = node_insert_above(m->source, o, &m->filter);
-    MirrorTop *top = (MirrorTop *)m->filter;
+    MirrorTop *top;
 
-    json_decref(o);
-    if (e)
-        return e;
+    TRY(job_insert_filter(m->source, o, name, &m->filter));
+    top = (MirrorTop *)m->filter;
     top->in_chain = m->commits;
     top->blocking = m->c.write_blocking;
     top->dirty = m->dirty;
@@ -487,7 +485,7 @@ static Err *fit_sizes(Mirror *m)
     return child_resize(((MirrorTop *)m->filter)->target, want, false, (Preallocation){ PREALLOC_OFF });
 }
 
-static Err *set_up(Mirror *m)
+static Err *set_up(Mirror *m, const char *filter_name)
 {
     MirrorTop *top;
 
@@ -496,7 +494,7 @@ static Err *set_up(Mirror *m)
     TRY(bitmap_new(m->source, NULL, choose_granularity(m), &m->dirty));
     if (m->c.sync != SYNC_NONE)
         bitmap_mark(m->dirty, 0, m->source->size);
-    TRY(put_filter(m));
+    TRY(put_filter(m, filter_name));
     TRY(fit_sizes(m));
     TRY(disk_new(m->filter, 0, PERM_ALL, m->job.id, &m->gate));
     top = (MirrorTop *)m->filter;
@@ -515,6 +513,7 @@ static Err *start(BlockNode *n, const MirrorConfig *config, BlockNode *base, boo
     Err *e;
 
     TRY(job_new(n->graph, commits ? &commit_active_driver : &mirror_driver, c, &j));
+    j->node = n;
     m = (Mirror *)j;
     m->c = *config;
     m->c.replaces = g_strdup(config->replaces);
@@ -523,7 +522,7 @@ static Err *start(BlockNode *n, const MirrorConfig *config, BlockNode *base, boo
     m->source = node_ref(n);
     m->target = node_ref(config->target);
     m->base = base;
-    e = set_up(m);
+    e = set_up(m, c->filter_name);
     if (e) {
         mirror_clean(j);
         job_drop(j);

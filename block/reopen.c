@@ -365,3 +365,12 @@ Err *node_reopen(BlockNode *n, const json_t *options)
     json_decref(o);
     return e;
 }
+
+Err *node_set_read_only(BlockNode *n, bool on)
+{
+    json_t *o = json_pack("{s:b}", "read-only", on);
+    Err *e = node_reopen(n, o);
+
+    json_decref(o);
+    return e;
+}

@@ -108,16 +108,13 @@ static BlockNode *lowest(BlockNode *n, BlockNode *base)
     return n;
 }
 
-static Err *put_filter(Stream *t, const char *who)
+static Err *put_filter(Stream *t, const char *who, const char *name)
 {
     BlockNode *bottom = lowest(t->node, t->base);
     json_t *o = json_pack("{s:s, s:s, s:s*}", "driver", "copy-on-read", "file", node_name(t->node),
                           "bottom", bottom ? node_name(bottom) : NULL);
-    Err *e = node_insert_above(t->node, o, &t->filter);
 
-    json_decref(o);
-    if (e)
-        return e;
+    TRY(job_insert_filter(t->node, o, name, &t->filter));
     return disk_new(t->filter, PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED, PERM_ALL, who, &t->disk);
 }
 
@@ -136,6 +133,7 @@ Err *job_stream(BlockNode *n, BlockNode *base, const char *backing_name, const J
     if (n->read_only)
         return err(ERR_INVALID, "Block node is read-only");
     TRY(job_new(n->graph, &stream_driver, c, &j));
+    j->node = n;
     t = (Stream *)j;
     t->node = node_ref(n);
     t->base = base ? node_ref(base) : NULL;
@@ -143,7 +141,7 @@ Err *job_stream(BlockNode *n, BlockNode *base, const char *backing_name, const J
         t->backing_name = g_strdup(backing_name ? backing_name : node_filename(base));
         t->backing_format = g_strdup(node_format(node_skip_filters(base)));
     }
-    e = put_filter(t, j->id);
+    e = put_filter(t, j->id, c->filter_name);
     if (e) {
         stream_clean(j);
         job_drop(j);

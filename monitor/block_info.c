@@ -12,7 +12,7 @@ static void put_int(json_t *o, const char *key, uint64_t v)
     json_object_set_new(o, key, json_integer((json_int_t)v));
 }
 
-static json_t *snapshot_json(const Snapshot *s)
+json_t *block_snapshot_info(const Snapshot *s)
 {
     json_t *o = json_pack("{s:o, s:o}", "id", text_json(s->id), "name", text_json(s->name));
 
@@ -36,7 +36,7 @@ static void put_snapshots(json_t *o, BlockNode *n)
         json_t *all = json_array();
 
         for (unsigned i = 0; i < count; i++)
-            json_array_append_new(all, snapshot_json(&list[i]));
+            json_array_append_new(all, block_snapshot_info(&list[i]));
         json_object_set_new(o, "snapshots", all);
     }
     if (!e)

@@ -8,6 +8,7 @@
 /* BlockDeviceInfo; `flat`: without the images below. */
 json_t *block_device_info(BlockNode *n, bool flat, bool writethrough);
 json_t *block_image_info(BlockNode *n, bool flat);      /* ImageInfo */
+json_t *block_snapshot_info(const Snapshot *s);         /* SnapshotInfo */
 json_t *block_bitmaps(BlockNode *n);                    /* a list; NULL: there are none */
 
 #endif

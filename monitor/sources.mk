@@ -17,9 +17,12 @@ $(B)/gen/monitor/schema_gen.h $(B)/gen/monitor/schema_gen.c &: $(monitor-schema)
 qmp-doc:
 	$(PYTHON) $(S)/tools/gensch --doc $(S)/docs/qmp.md $(monitor-schema)
 check-scripts += tests/qmp/basics.py tests/qmp/args.py tests/qmp/jobs.py tests/qmp/probe.py
+check-scripts += tests/qmp/transaction.py
 src += monitor/cmd_migration.c
 src += monitor/block_visit.c
 check-scripts += tests/qmp/disks.py
 src += monitor/cmd_dump.c
 check-scripts += tests/qmp/dump.py
 check-scripts += tests/qmp/snapshots.py
+src += monitor/cmd_bitmaps.c monitor/cmd_overlays.c monitor/cmd_backup.c monitor/cmd_copies.c monitor/cmd_create.c
+src += monitor/cmd_transaction.c monitor/job_start.c monitor/target.c monitor/hmp/qemu_io.c

@@ -1,61 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Block jobs, overlays, bitmaps, sizes, and snapshots of the machine, as libvirt asks for them; no guest."""
-import os
-import subprocess
-import tempfile
-
-from client import BUILD, Machine, fails, main
-
-IMG, IO = os.path.join(BUILD, "lyre-img"), os.path.join(BUILD, "lyre-io")
-
-
-def make(path, size="4M", *more):
-    subprocess.run([IMG, "create", "-q", "-f", "qcow2", *more, path, *([size] if size else [])], check=True)
-
-
-def put(path, pattern, at, length):
-    subprocess.run([IO, "-f", "qcow2", "-c", f"write -q -P {pattern} {at} {length}", path], check=True, stdout=subprocess.DEVNULL)
-
-
-def same(a, b, *fmt):
-    return subprocess.run([IMG, "compare", *fmt, a, b], stdout=subprocess.DEVNULL, check=False).returncode == 0
-
-
-def node(c, name, path, driver="qcow2", **more):
-    c.call("blockdev-add", {"driver": driver, "node-name": name, "file": {"driver": "file", "filename": path}, **more})
-
-
-class Disk:
-    """A machine with base <- top on a virtio disk, node "top"."""
-
-    def __init__(self, *args):
-        self.dir = tempfile.TemporaryDirectory()
-        self.base, self.top = self.path("base.qcow2"), self.path("top.qcow2")
-        make(self.base)
-        put(self.base, 1, 0, "1M")
-        make(self.top, None, "-b", self.base, "-F", "qcow2")
-        put(self.top, 2, "512k", "1M")
-        self.whole = self.path("whole.qcow2")
-        subprocess.run([IMG, "convert", "-O", "qcow2", self.top, self.whole], check=True)
-        self.m = Machine("-blockdev", f"driver=qcow2,node-name=base,file.driver=file,file.filename={self.base}",
-                         "-blockdev", f"driver=qcow2,node-name=top,file.driver=file,file.filename={self.top},backing=base",
-                         "-device", "virtio-blk-device,drive=top,id=vda", *args)
-        self.c = self.m.qmp
-
-    def path(self, name):
-        return os.path.join(self.dir.name, name)
-
-    def status(self, job, what):
-        return self.c.wait_event("JOB_STATUS_CHANGE", match=lambda d: d["id"] == job and d["status"] == what)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, value, tb):
-        ended = self.m.close()
-        self.dir.cleanup()
-        assert ended or kind
+from client import fails, main
+from blockrig import Disk, make, node, same
 
 
 def test_mirror_pivot():
@@ -91,9 +38,9 @@ def test_mirror_cancel():
         assert same(d.path("copy.qcow2"), d.whole, "-U")
         fails(d.c.call, "block-job-cancel", device="j0", cls="DeviceNotActive", text="not found")
         fails(d.c.call, "job-cancel", id="j0", text="Job not found")
-        fails(d.c.call, "blockdev-mirror", {"device": "nope", "target": "top", "sync": "full"}, text="nope")
-        fails(d.c.call, "blockdev-mirror", {"device": "top", "target": "nope", "sync": "full"}, text="nope")
-        fails(d.c.call, "blockdev-mirror", {"device": "top", "target": "base", "sync": "bitmap"}, text="not supported")
+        fails(d.c.call, "blockdev-mirror", {"device": "nope", "target": "top", "sync": "full", "job-id": "j"}, text="nope")
+        fails(d.c.call, "blockdev-mirror", {"device": "top", "target": "nope", "sync": "full", "job-id": "j"}, text="nope")
+        fails(d.c.call, "blockdev-mirror", {"device": "top", "target": "base", "sync": "bitmap", "job-id": "j"}, text="not supported")
 
 
 def test_create_and_snapshot():
@@ -147,7 +94,7 @@ def test_backup_incremental():
         assert same(d.path("full.qcow2"), d.whole)
         make(d.path("inc.qcow2"))
         node(d.c, "inc", d.path("inc.qcow2"))
-        fails(d.c.call, "blockdev-backup", {"device": "top", "target": "inc", "sync": "incremental"}, text="bitmap")
+        fails(d.c.call, "blockdev-backup", {"device": "top", "target": "inc", "sync": "incremental", "job-id": "b"}, text="bitmap")
         d.c.call("blockdev-backup", {"device": "top", "target": "inc", "sync": "incremental", "bitmap": "b0", "job-id": "b"})
         d.c.wait_event("BLOCK_JOB_COMPLETED")
         maps = [b for b in d.c.call("query-block") if b["qdev"].endswith("vda")][0]["inserted"]["dirty-bitmaps"]
