@@ -34,6 +34,7 @@ struct Disk {
     bool writethrough, growing, told_drain;
     const DiskOps *ops;             /* never NULL */
     void *opaque;
+    DiskStats *stats;               /* the owner's, or NULL */
     CoQueue idle;                   /* disk_free waits for in_flight */
     CoQueue resumed;                /* requests that a drain holds back */
     Disk *next;                     /* of the graph */

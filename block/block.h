@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "block/stats.h"
 #include "util/co.h"
 #include "util/err.h"
 #include "util/iov.h"
@@ -155,6 +156,7 @@ MUST_USE Err *disk_open(BlockGraph *g, const json_t *options, unsigned flags, co
 void disk_free(Disk *d);                    /* drains, flushes if it wrote. NULL is fine. May yield. */
 void disk_set_ops(Disk *d, const DiskOps *ops, void *opaque);
 void disk_set_writethrough(Disk *d, bool on);       /* every write is followed by a flush */
+void disk_set_stats(Disk *d, DiskStats *s);         /* counts there, the owner's; NULL: nowhere */
 void disk_set_growing(Disk *d, bool on);            /* writes beyond the end make the node longer: for making images */
 MUST_USE Err *disk_set_perm(Disk *d, unsigned perm, unsigned shared);
 MUST_USE Err *disk_set_node(Disk *d, BlockNode *n); /* another medium, or NULL: ejected */

@@ -77,6 +77,11 @@ void disk_set_writethrough(Disk *d, bool on)
     d->writethrough = on;
 }
 
+void disk_set_stats(Disk *d, DiskStats *s)
+{
+    d->stats = s;
+}
+
 void disk_set_growing(Disk *d, bool on)
 {
     d->growing = on;
@@ -153,6 +158,19 @@ static int leave(Disk *d, int ret)
     return ret;
 }
 
+/* When a request came, if anybody wants to know. */
+static int64_t began(const Disk *d)
+{
+    return d->stats ? loop_now() : 0;
+}
+
+static int end(Disk *d, DiskOp op, uint64_t bytes, int64_t since, int ret)
+{
+    if (d->stats)
+        disk_stats_add(d->stats, op, bytes, since, ret);
+    return leave(d, ret);
+}
+
 void disk_hold(Disk *const *d, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
@@ -207,36 +225,40 @@ static int check_write(const Disk *d, BlockNode *n, uint64_t off, uint64_t len, 
 
 int disk_read(Disk *d, uint64_t off, const IoVec *q, unsigned flags)
 {
+    int64_t since = began(d);
     BlockNode *n = enter(d);
     int ret = n ? check_read(n, off, q->len) : -ENOMEDIUM;
 
     if (!ret)
         ret = node_read(n, off, q, flags);
-    return leave(d, ret);
+    return end(d, DISK_OP_READ, q->len, since, ret);
 }
 
 int disk_write(Disk *d, uint64_t off, const IoVec *q, unsigned flags)
 {
+    int64_t since = began(d);
     BlockNode *n = enter(d);
     int ret = n ? check_write(d, n, off, q->len, &flags) : -ENOMEDIUM;
 
     if (!ret)
         ret = node_write(n, off, q, flags | (d->writethrough ? REQ_FUA : 0));
-    return leave(d, ret);
+    return end(d, DISK_OP_WRITE, q->len, since, ret);
 }
 
 int disk_zero(Disk *d, uint64_t off, uint64_t len, unsigned flags)
 {
+    int64_t since = began(d);
     BlockNode *n = enter(d);
     int ret = n ? check_write(d, n, off, len, &flags) : -ENOMEDIUM;
 
     if (!ret)
         ret = node_zero(n, off, len, flags | (d->writethrough ? REQ_FUA : 0));
-    return leave(d, ret);
+    return end(d, DISK_OP_WRITE, len, since, ret);
 }
 
 int disk_discard(Disk *d, uint64_t off, uint64_t len)
 {
+    int64_t since = began(d);
     BlockNode *n = enter(d);
     unsigned flags = 0;
     int ret = n ? check_write(d, n, off, len, &flags) : -ENOMEDIUM;
@@ -245,14 +267,15 @@ int disk_discard(Disk *d, uint64_t off, uint64_t len)
         ret = -EIO;
     if (!ret)
         ret = node_discard(n, off, len);
-    return leave(d, ret);
+    return end(d, DISK_OP_UNMAP, len, since, ret);
 }
 
 int disk_flush(Disk *d)
 {
+    int64_t since = began(d);
     BlockNode *n = enter(d);
 
-    return leave(d, n ? node_flush(n) : -ENOMEDIUM);
+    return end(d, DISK_OP_FLUSH, 0, since, n ? node_flush(n) : -ENOMEDIUM);
 }
 
 /* Where the bytes lie plain in one piece in a file, that file's bytes. */

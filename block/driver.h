@@ -152,6 +152,7 @@ struct BlockDriver {
     uint64_t (*size_now)(BlockNode *);          /* protocols whose size others change; NULL: node->size */
 
     Err *(*info)(BlockNode *, NodeInfo *);
+    json_t *(*stats)(BlockNode *);              /* BlockStatsSpecific's members but for "driver"; NULL: none */
     int (*check)(BlockNode *, CheckResult *, unsigned fix);
     Err *(*change_backing)(BlockNode *, const char *name, const char *format);
     Err *(*make_empty)(BlockNode *);            /* commit: all back to the backing file */

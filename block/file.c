@@ -385,6 +385,14 @@ static Err *fnode_info(BlockNode *n, NodeInfo *out)
     return NULL;
 }
 
+static json_t *fnode_stats(BlockNode *n)
+{
+    const File *f = (File *)n;
+
+    return json_pack("{s:I, s:I, s:I}", "discard-nb-ok", (json_int_t)f->discards, "discard-nb-failed", (json_int_t)f->discards_failed,
+                     "discard-bytes-ok", (json_int_t)f->discarded);
+}
+
 /* A name that nobody said the driver of: is it a device's? */
 static int device_probe(const uint8_t *head, size_t len, const char *filename)
 {
@@ -399,7 +407,7 @@ BLOCK(file) = {
     .open = fnode_open, .close = fnode_close, .reopen = fnode_reopen, .take_perm = fnode_take_perm,
     .read = fnode_read, .write = fnode_write, .zero = fnode_zero, .discard = fnode_discard, .flush = fnode_flush,
     .extent = fnode_extent, .copy = fnode_copy, .resize = fnode_resize,
-    .allocated = fnode_allocated, .size_now = fnode_size_now, .info = fnode_info,
+    .allocated = fnode_allocated, .size_now = fnode_size_now, .info = fnode_info, .stats = fnode_stats,
     .create_fields = file_create_fields, .create_size = sizeof(FileCreate), .create = fnode_create,
     .remove = fnode_remove,
 };
@@ -410,12 +418,12 @@ BLOCK(host_device) = {
     .open = device_open, .close = fnode_close, .reopen = fnode_reopen, .take_perm = fnode_take_perm,
     .read = fnode_read, .write = fnode_write, .zero = fnode_zero, .discard = fnode_discard, .flush = fnode_flush,
     .extent = fnode_extent, .resize = fnode_resize,
-    .allocated = fnode_allocated, .size_now = fnode_size_now, .info = fnode_info,
+    .allocated = fnode_allocated, .size_now = fnode_size_now, .info = fnode_info, .stats = fnode_stats,
 };
 
 BLOCK(host_cdrom) = {
     .name = "host_cdrom", .doc = "a CD drive of the host", .kind = DRIVER_PROTOCOL,
     .size = sizeof(File), .fields = fnode_fields,
     .open = device_open, .close = fnode_close, .reopen = fnode_reopen, .take_perm = fnode_take_perm,
-    .read = fnode_read, .allocated = fnode_allocated, .size_now = fnode_size_now, .info = fnode_info,
+    .read = fnode_read, .allocated = fnode_allocated, .size_now = fnode_size_now, .info = fnode_info, .stats = fnode_stats,
 };

@@ -36,6 +36,7 @@ typedef struct File {
      * also before a small write would make the loop's thread wait for a long one's worker.
      */
     WorkLane lane;                  /* of what changes it */
+    uint64_t discards, discards_failed, discarded;      /* how many; bytes */
     int flush_error;                /* a flush that failed: what was cached may be gone, so all later ones fail */
     unsigned perm, unshared;        /* whose bytes are locked on fd */
     /* The host's last word on holes: [start, end) is data, or a hole. */

@@ -256,6 +256,12 @@ int fnode_discard(BlockNode *n, uint64_t off, uint64_t len)
         }
     }
     fnode_changed(f, off, len);
+    if (ret) {
+        f->discards_failed++;
+    } else {
+        f->discards++;
+        f->discarded += len;
+    }
     return ret;
 }
 

@@ -199,6 +199,8 @@ int node_read(BlockNode *n, uint64_t off, const IoVec *q, unsigned flags)
 
 /* ---- writing */
 
+enum { REQ_GIVEN_BACK = 1 << 17 };          /* a discard: nothing is stored there */
+
 /* What every change leaves behind it, before its request ends. */
 static void wrote(BlockNode *n, uint64_t off, uint64_t len, unsigned flags, int ret)
 {
@@ -211,7 +213,8 @@ static void wrote(BlockNode *n, uint64_t off, uint64_t len, unsigned flags, int 
     }
     if (ret)
         return;
-    n->written_to = MAX(n->written_to, off + len);
+    if (!(flags & REQ_GIVEN_BACK))
+        n->written_to = MAX(n->written_to, off + len);
     if (off + len > n->size) {
         n->size = off + len;
         node_resized(n);
@@ -463,7 +466,7 @@ int node_discard(BlockNode *n, uint64_t off, uint64_t len)
     int ret = -EIO;                     /* the node has become shorter while the request waited */
     if (last <= up(n->size, align)) {
         ret = discard_aligned(n, first, last - first);
-        wrote(n, first, MIN(last, n->size) - first, 0, ret);
+        wrote(n, first, MIN(last, n->size) - first, REQ_GIVEN_BACK, ret);
     }
     range_leave(&n->tracked, &r);
     node_idle(n);

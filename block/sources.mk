@@ -33,3 +33,4 @@ $(B)/gen/block_set.c: $(wildcard $(S)/block/*.c $(S)/block/*/*.c) $(S)/tools/set
 	$(call say,SETS,$(@F))
 	@mkdir -p $(@D)
 	$(Q)$(PYTHON) $(S)/tools/sets.py $@ BLOCK $(block-sources)
+src += block/stats.c

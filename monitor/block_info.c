@@ -53,8 +53,7 @@ static void put_driver_info(json_t *o, BlockNode *n)
         err_free(e);
         return;
     }
-    if (!info.unknown && n->drv->kind == DRIVER_FORMAT)
-        json_object_set_new(o, "dirty-flag", json_boolean(info.dirty));
+    json_object_set_new(o, "dirty-flag", json_boolean(info.dirty));
     if (info.cluster_size)
         put_int(o, "cluster-size", info.cluster_size);
     if (info.encrypted)

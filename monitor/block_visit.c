@@ -51,6 +51,69 @@ DiskPort *block_port(Vm *vm, const char *name)
     return NULL;
 }
 
+/* ---- all of them */
+
+void block_each(Vm *vm, void (*fn)(void *, const BlockEnd *), void *opaque)
+{
+    for (Drive *dr = NULL; (dr = disks_next(vm->disks, dr)); ) {
+        BlockEnd b = { .drive = dr };
+
+        for (Device *d = machine_of(vm)->devices; d && dr->taken && !b.port; d = d->next) {
+            DiskPort *p = d->outer ? NULL : block_port_of(d, &b.device);
+
+            b.port = p && p->drive == dr ? p : NULL;
+        }
+        if (!b.port)
+            b.device = NULL;
+        fn(opaque, &b);
+    }
+    for (Device *d = machine_of(vm)->devices; d; d = d->next) {
+        BlockEnd b = { 0 };
+
+        b.port = d->outer ? NULL : block_port_of(d, &b.device);
+        if (b.port && !b.port->drive)
+            fn(opaque, &b);
+    }
+}
+
+char *block_qdev(const BlockEnd *b)
+{
+    return !b->device ? NULL : b->device->id ? g_strdup(b->device->id) : view_device_path(b->device);
+}
+
+bool block_removable(const BlockEnd *b, DiskTray *tray, bool *has_tray)
+{
+    const DiskPort *p = b->port;
+
+    *has_tray = p && p->ops && p->ops->tray && p->removable;
+    *tray = *has_tray ? p->ops->tray(p->dev) : (DiskTray){ 0 };
+    return !p || *has_tray;
+}
+
+typedef struct Look { const BlockEnd *b; void (*fn)(void *, BlockNode *); void *opaque; } Look;
+
+static void look(void *opaque)
+{
+    const Look *l = opaque;
+    const DiskPort *p = l->b->port;
+    BlockNode *n = p ? (p->disk ? disk_node(p->disk) : NULL) : l->b->drive->node;
+
+    if (n)
+        node_ref(n);
+    l->fn(l->opaque, n);
+    node_unref(n);
+}
+
+void block_look(const BlockEnd *b, void (*fn)(void *, BlockNode *), void *opaque)
+{
+    IoThread *t = b->port ? disk_port_thread(b->port) : b->drive->home;
+
+    if (t)
+        iothread_run(t, look, &(Look){ b, fn, opaque });
+    else
+        fn(opaque, NULL);
+}
+
 /* ---- visits */
 
 static void visit_node(void *opaque)
@@ -129,14 +192,9 @@ Err *block_at_either(Vm *vm, const char *device, const char *node, Err *(*fn)(Bl
 {
     Err *e;
 
-    if (device && node)
-        return err(ERR_INVALID, "Can't specify both 'device' and 'node-name'");
-    if (!device && !node)
-        return err(ERR_INVALID, "Either 'device' or 'node-name' must be specified");
-    if (block_visit(vm, device ? device : node, device ? BLOCK_DEVICE : BLOCK_NODE, fn, args, &e))
+    if ((device && block_visit(vm, device, BLOCK_DEVICE, fn, args, &e)) || (node && block_visit(vm, node, BLOCK_NODE, fn, args, &e)))
         return e;
-    return device ? err(ERR_NO_DEVICE, "Device '%s' not found", device)
-                  : err(ERR_NOT_FOUND, "Cannot find device='' nor node-name='%s'", node);
+    return err(ERR_NOT_FOUND, "Cannot find device='%s' nor node-name='%s'", device ? device : "", node ? node : "");
 }
 
 Err *block_other(const BlockVisit *v, const char *name, BlockNode **out)

@@ -48,4 +48,19 @@ DiskPort *block_port(Vm *vm, const char *name);
 /* A device's own; NULL: it is no disk. *whose: it or its inner device. */
 DiskPort *block_port_of(Device *d, Device **whose);
 
+/* A disk of the machine: a drive, a device, or both. */
+typedef struct BlockEnd {
+    Drive *drive;                   /* NULL: a device with a node of -blockdev, or without any */
+    DiskPort *port;                 /* NULL: no device has the drive */
+    Device *device;                 /* whose it is */
+} BlockEnd;
+/* Each of them, drives first. Main thread. */
+void block_each(Vm *vm, void (*fn)(void *opaque, const BlockEnd *), void *opaque);
+/* The device's name to clients: its id, else its path; g_free it. NULL: none. */
+char *block_qdev(const BlockEnd *b);
+/* Can its medium be changed? *tray as it is now, where it has one. */
+bool block_removable(const BlockEnd *b, DiskTray *tray, bool *has_tray);
+/* Runs fn in the thread of its node, which is held; without one, in the main thread, with NULL. */
+void block_look(const BlockEnd *b, void (*fn)(void *opaque, BlockNode *), void *opaque);
+
 #endif

@@ -5,11 +5,9 @@
  */
 #include <string.h>
 
-#include "hw/core/board.h"
 #include "monitor/block_info.h"
+#include "monitor/block_visit.h"
 #include "monitor/monitor-priv.h"
-#include "monitor/view.h"
-#include "system/disks.h"
 
 /* ---- what there is */
 
@@ -36,82 +34,46 @@ void qmp_open_blocks(QmpOpen *to)
 
 typedef struct Ask {
     BlockGraph *graph;
-    const Disk *disk;           /* a device's, */
-    const Drive *drive;         /* or what no device has */
+    const DiskPort *port;
     bool flat, writethrough;
     json_t *out;
-    Err *e;
 } Ask;
 
-static void ask_node(void *opaque)
+static void ask_node(void *opaque, BlockNode *n)
 {
     Ask *a = opaque;
-    BlockNode *n = a->disk ? disk_node(a->disk) : a->drive ? a->drive->node : NULL;
 
-    if (!n)
-        return;
-    node_ref(n);
-    a->out = block_device_info(n, a->flat, a->writethrough);
-    node_unref(n);
+    if (n)
+        a->out = block_device_info(n, a->flat, a->writethrough);
 }
-
-typedef struct Listing { Vm *vm; json_t *list; Device *device; } Listing;
 
 /* A disk of the machine: its drive's name, its device, what is in it. */
-static json_t *block_json(IoThread *home, Ask a, const char *drive, const char *path, bool removable)
+static void block_json(void *opaque, const BlockEnd *b)
 {
-    json_t *o = json_pack("{s:s, s:s, s:b, s:b}", "device", drive, "type", "unknown", "removable", removable, "locked", 0);
+    Ask a = { .port = b->port, .writethrough = b->port ? b->port->writethrough : b->drive->writethrough };
+    bool has_tray;
+    DiskTray tray;
+    bool removable = block_removable(b, &tray, &has_tray);
+    json_t *o = json_pack("{s:s, s:s, s:b, s:b}", "device", b->drive ? b->drive->id : "", "type", "unknown", "removable", removable,
+                          "locked", tray.locked);
+    g_autofree char *qdev = block_qdev(b);
 
-    if (path)
-        json_object_set_new(o, "qdev", json_string(path));
-    if (home)
-        iothread_run(home, ask_node, &a);
+    if (qdev)
+        json_object_set_new(o, "qdev", json_string(qdev));
+    block_look(b, ask_node, &a);
     if (a.out)
         json_object_set_new(o, "inserted", a.out);
-    if (removable)
-        json_object_set_new(o, "tray_open", json_false());
-    json_object_set_new(o, "io-status", json_string("ok"));
-    return o;
-}
-
-static bool is_cd(const Device *d)
-{
-    return strstr(d->cls->name, "-cd") != NULL;
-}
-
-static void device_disk(void *opaque, const Field *f)
-{
-    Listing *l = opaque;
-    Device *whose;
-    const Field *found;
-    g_autofree char *name = field_name(f);
-
-    if (f->type != FIELD_DISK || !device_prop(l->device, name, &whose, &found))
-        return;
-    const DiskPort *p = field_at(whose, found, 0);
-    g_autofree char *path = view_device_path(whose);
-    if (!p->disk && !is_cd(whose))
-        return;
-    Ask a = { .disk = p->disk, .writethrough = p->writethrough };
-    json_array_append_new(l->list, block_json(p->disk ? disk_port_thread(p) : NULL, a, p->drive ? p->drive->id : "", path, is_cd(whose)));
+    if (has_tray)
+        json_object_set_new(o, "tray_open", json_boolean(tray.open));
+    if (b->port)
+        json_object_set_new(o, "io-status", json_string("ok"));
+    json_array_append_new(opaque, o);
 }
 
 Err *qmp_query_block(Monitor *m, const QueryBlockArgs *args, json_t **ret)
 {
-    Listing l = { m->vm, json_array(), NULL };
-
-    *ret = l.list;
-    for (Device *d = machine_of(m->vm)->devices; d; d = d->next) {
-        l.device = d;
-        if (!d->outer)
-            device_class_props(d->cls, device_disk, &l);
-    }
-    for (Drive *dr = NULL; (dr = disks_next(m->vm->disks, dr)); ) {
-        Ask a = { .drive = dr, .writethrough = dr->writethrough };
-
-        if (!dr->taken)
-            json_array_append_new(l.list, block_json(dr->home, a, dr->id, NULL, dr->cdrom));
-    }
+    *ret = json_array();
+    block_each(m->vm, block_json, *ret);
     return NULL;
 }
 

@@ -26,3 +26,4 @@ check-scripts += tests/qmp/dump.py
 check-scripts += tests/qmp/snapshots.py
 src += monitor/cmd_bitmaps.c monitor/cmd_overlays.c monitor/cmd_backup.c monitor/cmd_copies.c monitor/cmd_create.c
 src += monitor/cmd_transaction.c monitor/job_start.c monitor/target.c monitor/hmp/qemu_io.c
+src += monitor/cmd_blockstats.c monitor/hmp/print_block.c

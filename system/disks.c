@@ -316,6 +316,7 @@ static Err *bind_node(Bind *b, BlockNode *n)
     p->writethrough = b->drive && b->drive->writethrough;
     disk_set_writethrough(p->disk, p->writethrough);
     disk_set_ops(p->disk, &port_disk_ops, p);
+    disk_set_stats(p->disk, &p->stats);
     p->size = disk_size(p->disk);
     return NULL;
 }
@@ -347,8 +348,12 @@ Err *disk_port_bind(Vm *vm, DiskPort *p, const DiskPortOps *ops, void *dev, bool
     p->vm = vm;
     p->ops = ops;
     p->dev = dev;
-    if (!p->name && removable)
+    p->removable = removable;
+    if (!p->name && removable) {
+        p->werror = p->werror ? p->werror : IO_ERROR_ENOSPC;
+        p->rerror = p->rerror ? p->rerror : IO_ERROR_REPORT;
         return NULL;
+    }
     if (!p->name)
         return err_hint(err(ERR_INVALID, "drive property not set"),
                         "Add drive=ID, and -drive if=none,id=ID,format=qcow2,file=FILE");
@@ -391,6 +396,7 @@ void disk_port_unbind(DiskPort *p)
     p->disk = NULL;
     p->drive = NULL;
     p->size = 0;
+    disk_stats_clear(&p->stats);
 }
 
 static void flush(void *arg)

@@ -75,9 +75,10 @@ Drive *disks_find_unit(Disks *d, DriveInterface i, int unit);       /* or NULL *
 
 /* ---- a device's end */
 
+typedef struct DiskTray { bool open, locked; } DiskTray;
 typedef struct DiskPortOps {
     void (*resized)(void *dev);             /* in the disk's thread */
-    void (*medium)(void *dev, bool there);  /* cdrom: changed; main thread, machine lock */
+    DiskTray (*tray)(void *dev);            /* its medium can be changed; main thread. NULL: it cannot */
 } DiskPortOps;
 /* Embedded in the device, zeroed at start; a PROP of it is set by a drive's id or a node's name. */
 typedef struct DiskPort {
@@ -94,8 +95,10 @@ typedef struct DiskPort {
     const DiskPortOps *ops;
     void *dev;
     bool in_memory;                 /* all of it is in memory of the machine as well, which writes it again when it is loaded (flash) */
+    bool removable;                 /* its medium may be missing, or another one */
     bool read_only, writethrough;   /* writethrough: a write ends when it is on stable storage */
     _Atomic uint64_t size;          /* bytes */
+    DiskStats stats;                /* of all its media; its home's */
 } DiskPort;
 
 /* At realize: opens the disk for the device. read_only: it never writes. May be without a medium if `removable`. */

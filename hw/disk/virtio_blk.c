@@ -214,6 +214,7 @@ static void run_ranges(Req *r)
     int ret = 0;
 
     if (status != S_OK) {
+        disk_stats_invalid(&r->b->conf.port.stats, r->type == T_DISCARD ? DISK_OP_UNMAP : DISK_OP_WRITE);
         conclude(r, status, false);
         return;
     }
@@ -260,6 +261,8 @@ static void run_data(void *opaque)
     Req *r = opaque;
     int ret = r->joined ? run_joined(r) : read_or_write(r, &r->data);
 
+    if (!ret && r->joined)
+        disk_stats_merged(&r->b->conf.port.stats, r->type == T_OUT ? DISK_OP_WRITE : DISK_OP_READ, r->n_joined - 1);
     if (!ret || !r->joined) {
         finish_run(r, ret);
         return;
@@ -364,6 +367,7 @@ static Req *take_data(VirtioBlk *b, Req *run, Req *r)
     bool write = r->type == T_OUT;
 
     if ((write && b->conf.port.read_only) || !fits(b, r->off, r->data.len)) {
+        disk_stats_invalid(&b->conf.port.stats, write ? DISK_OP_WRITE : DISK_OP_READ);
         finish(r, S_IOERR);
         return run;
     }

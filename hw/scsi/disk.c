@@ -83,8 +83,10 @@ ScsiEnd scsi_disk_read(ScsiDisk *s, ScsiRequest *r, uint64_t lba, uint64_t block
 {
     uint64_t bytes = blocks * s->conf.logical;      /* blocks: 32 bits at most */
 
-    if (!fits(s, lba, blocks))
+    if (!fits(s, lba, blocks)) {
+        disk_stats_invalid(&s->conf.port.stats, DISK_OP_READ);
         return scsi_check(r, SENSE_BAD_LBA);
+    }
     if (bytes > r->in.len || bytes > BLOCK_MAX_REQUEST) {
         r->overrun = true;
         return scsi_good(r);
@@ -102,8 +104,10 @@ static ScsiEnd do_write(ScsiDisk *s, ScsiRequest *r, uint64_t lba, uint64_t bloc
 
     if (s->conf.port.read_only)
         return scsi_check(r, SENSE_PROTECTED);
-    if (!fits(s, lba, blocks))
+    if (!fits(s, lba, blocks)) {
+        disk_stats_invalid(&s->conf.port.stats, DISK_OP_WRITE);
         return scsi_check(r, SENSE_BAD_LBA);
+    }
     if (bytes > r->out.len || bytes > BLOCK_MAX_REQUEST) {
         r->overrun = true;
         return scsi_good(r);
@@ -391,7 +395,24 @@ static void resized(void *dev)
     loop_call(iothread_loop(((ScsiUnit *)dev)->bus->thread), new_size, dev);
 }
 
-static const DiskPortOps port_ops = { .resized = resized };
+typedef struct LookTray { const ScsiDisk *s; DiskTray tray; } LookTray;
+
+static void look_tray(void *opaque)
+{
+    LookTray *l = opaque;
+
+    l->tray = (DiskTray){ l->s->open, l->s->locked };
+}
+
+static DiskTray tray(void *dev)
+{
+    LookTray l = { .s = dev };
+
+    iothread_run(l.s->unit.bus->thread, look_tray, &l);
+    return l.tray;
+}
+
+static const DiskPortOps port_ops = { .resized = resized, .tray = tray };
 
 static Err *check_text(const char *name, const char *text, unsigned most)
 {

@@ -108,56 +108,6 @@ void print_qom_get(GString *out, const json_t *v)
     add_json(out, v);
 }
 
-/* ---- disks */
-
-static void add_image(GString *out, const json_t *i)
-{
-    const json_t *image = json_object_get(i, "image");
-
-    g_string_append_printf(out, "%s (%s%s)\n", str(i, "file"), str(i, "drv"), is(i, "ro") ? ", read-only" : "");
-    g_string_append_printf(out, "    Size:             %" JSON_INTEGER_FORMAT " bytes\n", num(image, "virtual-size"));
-    if (json_object_get(i, "backing_file"))
-        g_string_append_printf(out, "    Backing file:     %s (chain depth: %d)\n", str(i, "backing_file"), (int)num(i, "backing_file_depth"));
-    const json_t *cache = json_object_get(i, "cache");
-    g_string_append_printf(out, "    Cache mode:       %s%s%s\n", is(cache, "writeback") ? "writeback" : "writethrough",
-                           is(cache, "direct") ? ", direct" : "", is(cache, "no-flush") ? ", ignore flushes" : "");
-}
-
-void print_block(GString *out, const json_t *v)
-{
-    const json_t *b;
-    size_t i;
-
-    json_array_foreach((json_t *)v, i, b) {
-        const json_t *in = json_object_get(b, "inserted");
-        const char *name = *str(b, "device") ? str(b, "device") : str(b, "qdev");
-
-        g_string_append_printf(out, "%s%s", i ? "\n" : "", name);
-        if (in) {
-            g_string_append_printf(out, " (%s): ", str(in, "node-name"));
-            add_image(out, in);
-        } else {
-            g_string_append(out, ": [not inserted]\n");
-        }
-        if (json_object_get(b, "qdev"))
-            g_string_append_printf(out, "    Attached to:      %s\n", str(b, "qdev"));
-        if (is(b, "removable"))
-            g_string_append_printf(out, "    Removable device: %slocked, tray %s\n", is(b, "locked") ? "" : "not ",
-                                   is(b, "tray_open") ? "open" : "closed");
-    }
-}
-
-void print_block_nodes(GString *out, const json_t *v)
-{
-    const json_t *n;
-    size_t i;
-
-    json_array_foreach((json_t *)v, i, n) {
-        g_string_append_printf(out, "%s%s: ", i ? "\n" : "", str(n, "node-name"));
-        add_image(out, n);
-    }
-}
-
 void print_jobs(GString *out, const json_t *v)
 {
     const json_t *j;

@@ -305,7 +305,7 @@ def test_nodes():
         c = m.qmp
         disks = c.call("query-block")
         assert [(d["device"], d["qdev"]) for d in disks] == [
-            ("d0", "/machine/peripheral/disk0"), ("", "/machine/peripheral/disk1")], disks
+            ("d0", "disk0"), ("", "disk1")], disks
         assert disks[1]["inserted"]["image"]["virtual-size"] == 2 << 20
         assert c.call("blockdev-add", {"driver": "null-co", "node-name": "n0", "size": 65536}) == {}
         fails(c.call, "blockdev-add", {"driver": "null-co", "node-name": "n0"}, text="Duplicate nodes with node-name='n0'")

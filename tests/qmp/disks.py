@@ -36,7 +36,7 @@ def test_other_threads():
             c.call("block_resize", {"node-name": "top", "size": 5 << 20})
             c.call("block_resize", {"device": "vda", "size": 6 << 20})
             assert by_name(c)["top"]["image"]["virtual-size"] == 6 << 20
-            fails(c.call, "block_resize", {"device": "top", "size": 1 << 20}, cls="DeviceNotFound")
+            fails(c.call, "block_resize", {"device": "top", "size": 1 << 20}, text="Cannot find device='top' nor node-name=''")
             fails(c.call, "block_resize", {"node-name": "vda", "size": 1 << 20}, text="node-name='vda'")
             fails(c.call, "block_resize", {"size": 1 << 20})
             # A copy: the target is added in another thread than it is used in.
@@ -54,7 +54,7 @@ def test_other_threads():
             c.call("blockdev-add", {"driver": "file", "node-name": "over-file", "filename": over})
             c.call("blockdev-add", {"driver": "qcow2", "node-name": "over", "file": "over-file", "backing": None})
             c.call("blockdev-snapshot", node="top", overlay="over")
-            disk = [b for b in c.call("query-block") if b["qdev"].endswith("vda")][0]["inserted"]
+            disk = [b for b in c.call("query-block") if b["qdev"] == "vda"][0]["inserted"]
             assert disk["node-name"] == "over" and disk["image"]["backing-image"]["filename"] == top, disk
             fails(c.call, "blockdev-del", {"node-name": "over"}, text="in use")
             # A node above one that is in use there.
@@ -92,6 +92,60 @@ def test_fdsets():
                 subprocess.run([os.path.join(BUILD, "lyre-io"), "-f", "raw", "-c", "write -q 0 64k", img], check=True)
                 c.call("remove-fd", {"fdset-id": 9})
                 fails(add, "n", 9)
+
+
+# ---- queries
+
+def test_queries():
+    with tempfile.TemporaryDirectory() as d:
+        a, b = os.path.join(d, "a.qcow2"), os.path.join(d, "b.qcow2")
+        make(a)
+        subprocess.run([IMG, "create", "-q", "-f", "qcow2", "-b", a, "-F", "qcow2", b], check=True)
+        with Machine("-blockdev", f"driver=file,node-name=libvirt-1-storage,filename={b}",
+                     "-blockdev", "driver=qcow2,node-name=libvirt-1-format,file=libvirt-1-storage",
+                     "-device", "virtio-blk-pci,drive=libvirt-1-format,id=virtio-disk0",
+                     "-device", "virtio-scsi-pci,id=scsi0", "-device", "scsi-cd,id=cd1",
+                     "-drive", "if=none,id=cd0", "-device", "scsi-cd,drive=cd0", "-drive", "if=none,id=free,driver=null-co,size=1M") as m:
+            c = m.qmp
+            disks = {(x["device"], x.get("qdev")): x for x in c.call("query-block")}
+            assert list(disks) == [("cd0", "/machine/peripheral-anon/device[0]"), ("free", None),
+                                   ("", "/machine/peripheral/virtio-disk0/virtio-backend"), ("", "cd1")], list(disks)
+            cd, disk, free = disks["", "cd1"], disks["", "/machine/peripheral/virtio-disk0/virtio-backend"], disks["free", None]
+            assert cd["removable"] and cd["tray_open"] is False and "inserted" not in cd and cd["io-status"] == "ok"
+            assert not disk["removable"] and "tray_open" not in disk and disk["inserted"]["image"]["backing-image"]["filename"] == a
+            assert free["removable"] and "io-status" not in free
+            flat = by_name(c, flat=True)["libvirt-1-format"]["image"]
+            assert "backing-image" not in flat and flat["backing-filename"] == a and flat["dirty-flag"] is False, flat
+            stats = {(x["device"], x.get("qdev")): x for x in c.call("query-blockstats")}
+            assert list(stats) == list(disks)
+            s = stats["", "/machine/peripheral/virtio-disk0/virtio-backend"]
+            assert s["node-name"] == "libvirt-1-format" and s["parent"]["node-name"] == "libvirt-1-storage"
+            assert s["parent"]["driver-specific"]["driver"] == "file" and s["backing"]["parent"]["stats"]["rd_bytes"] == 0
+            assert s["stats"]["account_failed"] and "idle_time_ns" not in s["stats"] and not s["parent"]["stats"]["account_failed"]
+            assert "node-name" not in stats["", "cd1"]
+            nodes = {x["node-name"]: x for x in c.call("query-blockstats", {"query-nodes": True})}
+            assert set(nodes) == set(by_name(c)) and "device" not in nodes["libvirt-1-format"]
+            # Histograms.
+            c.call("block-latency-histogram-set", {"id": "virtio-disk0", "boundaries": [10, 100], "boundaries-flush": [7]})
+
+            def rows():
+                return [x for x in c.call("query-blockstats") if x.get("node-name") == "libvirt-1-format"][0]["stats"]
+            assert rows()["rd_latency_histogram"] == {"boundaries": [10, 100], "bins": [0, 0, 0]}
+            assert rows()["flush_latency_histogram"]["boundaries"] == [7]
+            for bad in ([], [0], [5, 5], [5, 4]):
+                fails(c.call, "block-latency-histogram-set", {"id": "virtio-disk0", "boundaries": bad}, text="boundaries")
+            fails(c.call, "block-latency-histogram-set", {"id": "nope"}, cls="DeviceNotFound")
+            c.call("block-latency-histogram-set", {"id": "virtio-disk0"})
+            assert "rd_latency_histogram" not in rows()
+            # The console.
+            text = c.hmp("info block")
+            assert "cd0: [not inserted]\n    Attached to:      /machine/peripheral-anon/device[0]\n" in text
+            assert f"libvirt-1-format: {b} (qcow2)\n    Attached to:      /machine/peripheral/virtio-disk0/virtio-backend\n" in text, text
+            assert c.hmp("info block cd1") == "cd1: [not inserted]\n    Attached to:      cd1\n" \
+                "    Removable device: not locked, tray closed\n"
+            assert f"libvirt-1-storage: {b} (file)" in c.hmp("info block -n")
+            assert "virtual size: 4 MiB (4194304 bytes)" in c.hmp("info block -v libvirt-1-format")
+            assert c.hmp("info block nope") == "" and "cd1: rd_bytes=0 wr_bytes=0" in c.hmp("info blockstats")
 
 
 if __name__ == "__main__":

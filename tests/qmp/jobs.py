@@ -112,7 +112,7 @@ def test_resize():
         d.c.call("block_resize", {"node-name": "top", "size": 8 << 20})
         inserted = [b for b in d.c.call("query-block") if b["qdev"].endswith("vda")][0]["inserted"]
         assert inserted["image"]["virtual-size"] == 8 << 20
-        fails(d.c.call, "block_resize", {"device": "nope", "size": 1 << 20}, cls="DeviceNotFound")
+        fails(d.c.call, "block_resize", {"device": "nope", "size": 1 << 20}, text="Cannot find device")
         fails(d.c.call, "block_resize", {"size": 1 << 20})
 
 
