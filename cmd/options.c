@@ -110,13 +110,13 @@ static Err *choose(const char *what, const char *arg, const char *const *names, 
         if (!strcmp(arg, names[*out]))
             return NULL;
     g_autofree char *all = g_strjoinv(", ", (char **)names);
-    return err_hint(err(strcmp(arg, "inject-nmi") ? ERR_INVALID : ERR_UNSUPPORTED, "'%s' is no action for %s", arg, what),
+    return err_hint(err(ERR_INVALID, "'%s' is no action for %s", arg, what),
                     "There are: %s", all);
 }
 
 static Err *set_watchdog_action(EmuConfig *c, const char *arg)
 {
-    static const char *const names[] = { "reset", "shutdown", "poweroff", "pause", "debug", "none", NULL };
+    static const char *const names[] = { "reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi", NULL };
     int n;
 
     TRY(choose("a watchdog", arg, names, &n));
@@ -323,7 +323,7 @@ static const Option running_options[] = {
     { "action", NULL, "EVENT=ACTION[,...]", CALL(set_action),
       .doc = "reboot=reset|shutdown shutdown=poweroff|pause panic=shutdown|pause|exit-failure|none watchdog=ACTION" },
     { "watchdog-action", NULL, "ACTION", CALL(set_watchdog_action),
-      .doc = "an expired watchdog: reset, shutdown, poweroff, pause, debug, none" },
+      .doc = "an expired watchdog: reset, shutdown, poweroff, pause, debug, none, inject-nmi" },
     { "S", NULL, NULL, OPTION_FLAG, "do not start the CPUs", AT(vm.start_paused) },
     { "loadvm", NULL, "NAME", OPTION_TEXT, "go on from that snapshot; a PATH with a slash: from that file", AT(vm.loadvm) },
     { "incoming", NULL, "URI", OPTION_TEXT, "wait for a machine that is migrated: tcp:HOST:PORT, unix:PATH, fd:N, exec:COMMAND, file:PATH, defer",

@@ -42,6 +42,7 @@ Err *qmp_human_monitor_command(Monitor *m, const HumanMonitorCommandArgs *args, 
 {
     if (args->has_cpu_index && (args->cpu_index < 0 || args->cpu_index >= m->vm->nvcpus))
         return err(ERR_INVALID, "Parameter 'cpu-index' expects a CPU number");
+    m->set->nobody->cpu = args->has_cpu_index ? (int)args->cpu_index : 0;
     g_autofree char *text = hmp_run(m->vm, args->command_line);
     /* A console's lines, as QEMU's: CR LF. */
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);

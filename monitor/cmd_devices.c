@@ -12,8 +12,22 @@ void qmp_open_devices(QmpOpen *to)
 {
 }
 
+/* A CPU is no device that this machine takes. */
+static Err *pluggable(Vm *vm, const char *driver)
+{
+    for (const char *const *c = vm->isa ? vm->isa->cpu_names : NULL; c && *c && driver; c++) {
+        g_autofree char *type = view_cpu_type(vm->isa, *c);
+
+        if (!strcmp(type, driver))
+            return err_hint(err(ERR_UNSUPPORTED, "Parameter 'driver' expects a pluggable device type"),
+                            "This machine takes no CPUs while it runs: -smp says how many there are.");
+    }
+    return NULL;
+}
+
 Err *qmp_device_add(Monitor *m, const DeviceAddArgs *args, json_t **ret)
 {
+    TRY(pluggable(m->vm, json_string_value(json_object_get(args->all, "driver"))));
     return device_add_json(m->vm, args->all);
 }
 
@@ -21,6 +35,9 @@ Err *hmp_device_add(Monitor *m, const HmpDeviceAddArgs *args, GString *out)
 {
     char *help = NULL;
 
+    g_autofree char *driver = g_strndup(args->args, strcspn(args->args, ","));
+
+    TRY(pluggable(m->vm, driver));
     TRY(device_help(args->args, &help));
     if (help) {
         g_string_append(out, help);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "hw/core/board.h"
+#include "hw/nic/nic.h"
 #include "monitor/monitor-priv.h"
 #include "monitor/view.h"
 #include "net/net.h"
@@ -119,5 +120,126 @@ Err *qmp_set_link(Monitor *m, const SetLinkArgs *args, json_t **ret)
         err_free(e);
         return no_device(args->name);
     }
+    return e;
+}
+
+/* ---- what NICs take */
+
+static json_t *macs(const GArray *list)
+{
+    json_t *out = json_array();
+
+    for (guint i = 0; i < list->len; i++) {
+        const uint8_t *a = g_array_index(list, Mac, i).a;
+        g_autofree char *text = g_strdup_printf("%02x:%02x:%02x:%02x:%02x:%02x", a[0], a[1], a[2], a[3], a[4], a[5]);
+
+        json_array_append_new(out, json_string(text));
+    }
+    return out;
+}
+
+static json_t *filter_json(const char *name, const NicFilter *f)
+{
+    static const char *const takes[] = { [NIC_TAKES_NORMAL] = "normal", [NIC_TAKES_NONE] = "none", [NIC_TAKES_ALL] = "all" };
+    g_autoptr(GArray) own = g_array_new(FALSE, FALSE, sizeof(Mac));
+    json_t *vlans = json_array();
+
+    g_array_append_val(own, f->own);
+    json_t *mac = macs(own);
+    for (guint i = 0; i < f->vlans->len; i++)
+        json_array_append_new(vlans, json_integer(g_array_index(f->vlans, uint16_t, i)));
+    json_t *v = json_pack("{s:s, s:b, s:s, s:s, s:s, s:b, s:b, s:b, s:O, s:o, s:o, s:o}", "name", name, "promiscuous", f->promiscuous,
+                          "multicast", takes[f->multicast], "unicast", takes[f->unicast], "vlan", takes[f->vlan], "broadcast-allowed",
+                          f->broadcast, "multicast-overflow", f->multicast_overflow, "unicast-overflow", f->unicast_overflow,
+                          "main-mac", json_array_get(mac, 0), "vlan-table", vlans, "unicast-table", macs(f->unicast_table),
+                          "multicast-table", macs(f->multicast_table));
+    json_decref(mac);
+    return v;
+}
+
+/* Appends what it is; false: it is no NIC that can tell. */
+static bool add_filter(Device *d, json_t *list)
+{
+    g_autofree char *path = view_device_path(d->inner ? d->inner : d);
+    NicFilter f;
+
+    if (!virtio_net_filter(d, path, &f))
+        return false;
+    json_array_append_new(list, filter_json(d->id ? d->id : d->cls->name, &f));
+    nic_filter_clear(&f);
+    return true;
+}
+
+static void is_backend(void *opaque)
+{
+    Task *t = opaque;
+
+    t->e = net_exists(t->vm->net, t->arg) ? err(ERR_INVALID, "net client(%s) isn't a NIC", t->arg)
+                                          : err(ERR_NOT_FOUND, "invalid net client name: %s", t->arg);
+}
+
+static Err *no_nic(Monitor *m, const char *name)
+{
+    if (device_find(m->vm, name))
+        return err(ERR_INVALID, "net client(%s) isn't a NIC", name);
+    return m->vm->net ? in_net(m, is_backend, (Task){ .arg = name }) : err(ERR_NOT_FOUND, "invalid net client name: %s", name);
+}
+
+Err *qmp_query_rx_filter(Monitor *m, const QueryRxFilterArgs *args, json_t **ret)
+{
+    json_t *list = json_array();
+
+    for (Device *d = machine_of(m->vm)->devices; d; d = d->next) {
+        if (!d->outer && (!args->name || !strcmp(d->id ? d->id : d->cls->name, args->name)))
+            add_filter(d, list);
+    }
+    if (args->name && !json_array_size(list)) {
+        json_decref(list);
+        return no_nic(m, args->name);
+    }
+    *ret = list;
+    return NULL;
+}
+
+/* ---- announcements: the driver does it, once or more often */
+
+static bool is_listed(const json_t *names, const Device *d)
+{
+    json_t *n;
+    size_t i;
+
+    json_array_foreach((json_t *)names, i, n) {
+        if (d->id && !strcmp(json_string_value(n), d->id))
+            return true;
+    }
+    return !names;
+}
+
+Err *qmp_announce_self(Monitor *m, const AnnounceSelfArgs *args, json_t **ret)
+{
+    const json_t *names = json_object_get(args->all, "interfaces");
+
+    for (Device *d = machine_of(m->vm)->devices; d; d = d->next) {
+        if (!d->outer && d->realized && d->inner && !strcmp(d->inner->cls->name, "virtio-net-device") && is_listed(names, d))
+            virtio_net_announce(d);
+    }
+    return NULL;
+}
+
+Err *hmp_announce_self(Monitor *m, const HmpAnnounceSelfArgs *args, GString *out)
+{
+    json_t *all = json_object(), *none = NULL;
+    AnnounceSelfArgs a = { .all = all };
+
+    if (args->interfaces) {
+        g_auto(GStrv) names = g_strsplit(args->interfaces, ",", -1);
+        json_t *list = json_array();
+
+        for (char **n = names; *n; n++)
+            json_array_append_new(list, text_json(*n));
+        json_object_set_new(all, "interfaces", list);
+    }
+    Err *e = qmp_announce_self(m, &a, &none);
+    json_decref(all);
     return e;
 }

@@ -7,6 +7,7 @@
 #include "monitor/monitor-priv.h"
 #include "monitor/view.h"
 #include "system/vmconfig.h"
+#include "util/str.h"
 
 Err *qmp_query_cpu_definitions(Monitor *m, const QueryCpuDefinitionsArgs *args, json_t **ret)
 {
@@ -24,7 +25,7 @@ Err *qmp_query_cpu_definitions(Monitor *m, const QueryCpuDefinitionsArgs *args, 
 
 Err *qmp_query_hotpluggable_cpus(Monitor *m, const QueryHotpluggableCpusArgs *args, json_t **ret)
 {
-    return err(ERR_UNSUPPORTED, "machine does not support hot-plugging CPUs");
+    return err(ERR_UNSUPPORTED, "The feature 'query-hotpluggable-cpus' is not enabled");
 }
 
 Err *qmp_query_tpm_models(Monitor *m, const QueryTpmModelsArgs *args, json_t **ret)
@@ -101,4 +102,15 @@ Err *qmp_balloon(Monitor *m, const BalloonArgs *args, json_t **ret)
     if (args->value <= 0)
         return err(ERR_INVALID, "Parameter 'target' expects a size");
     return balloon_set(m->vm, (uint64_t)args->value);
+}
+
+Err *hmp_balloon(Monitor *m, const HmpBalloonArgs *args, GString *out)
+{
+    BalloonArgs a = { 0 };
+    uint64_t bytes = 0;
+    json_t *none = NULL;
+
+    TRY(parse_size(args->value, 1 << 20, &bytes));
+    a.value = (int64_t)MIN(bytes, (uint64_t)INT64_MAX);
+    return qmp_balloon(m, &a, &none);
 }

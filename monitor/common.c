@@ -48,3 +48,11 @@ json_t *field_json(const void *obj, const Field *f)
         return NULL;
     return f->names ? json_string(text) : number(f, text);
 }
+
+Err *monitor_vcpu(Monitor *m, Vcpu **out)
+{
+    if (!m->vm->nvcpus)
+        return err(ERR_UNSUPPORTED, "No CPU available");
+    *out = m->vm->vcpus[m->cpu < m->vm->nvcpus ? m->cpu : 0];
+    return NULL;
+}

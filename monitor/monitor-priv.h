@@ -33,6 +33,7 @@ struct Monitor {
     GByteArray *out;                    /* what the backend has not taken yet */
     bool opened;                        /* it was told of its peer */
     bool dropped;                       /* events were, for want of a reader */
+    int cpu;                            /* the one that is looked at; `cpu N` chooses */
     Monitor *next;
 };
 
@@ -45,6 +46,7 @@ struct Monitors {
     GHashTable *rates;                  /* monitor/events.c: "EVENT" or "EVENT key" -> Rate */
     GAsyncQueue *posted;                /* monitor/events.c: raised by other threads */
     GHashTable *fds;                    /* getfd's: name -> descriptor */
+    struct DirtyRate *dirty_rate;       /* monitor/cmd_stats.c; NULL: never measured */
 };
 
 void monitor_write(Monitor *m, const char *text, size_t len);
@@ -55,6 +57,9 @@ void events_clear(Monitors *set);
 
 /* monitor/cmd_fds.c: the descriptor of that number, or of that name at getfd: it is the caller's from now on. */
 MUST_USE Err *monitor_take_fd(Monitor *m, const char *name, int *fd);
+
+/* monitor/cmd_stats.c */
+void dirty_rate_free(Monitors *set);
 
 /* monitor/qmp/session.c */
 /* One command as JSON: *ret is its answer; {"execute":..} is checked already. */
@@ -67,6 +72,7 @@ void hmp_line(Monitor *m, const char *line, GString *out);
 
 /* ---- what handlers share (monitor/common.c) */
 MUST_USE Err *no_device(const char *name);              /* DeviceNotFound */
+MUST_USE Err *monitor_vcpu(Monitor *m, Vcpu **out);     /* the one that is looked at; machines without CPUs: an error */
 json_t *field_json(const void *obj, const Field *f);    /* a property's value; NULL: it has none */
 const char *field_json_type(const Field *f);            /* "str", "bool", "uint32" .. */
 json_t *text_json(const char *text);                    /* a string, also of bytes that are no UTF-8 */

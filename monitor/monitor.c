@@ -146,6 +146,7 @@ void monitors_free(Vm *vm)
     if (!set)
         return;
     dump_free(vm);
+    dirty_rate_free(set);
     events_clear(set);
     vm->monitor_line = NULL;
     vm->monitors = NULL;

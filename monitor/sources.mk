@@ -27,3 +27,6 @@ check-scripts += tests/qmp/snapshots.py
 src += monitor/cmd_bitmaps.c monitor/cmd_overlays.c monitor/cmd_backup.c monitor/cmd_copies.c monitor/cmd_create.c
 src += monitor/cmd_transaction.c monitor/job_start.c monitor/target.c monitor/hmp/qemu_io.c
 src += monitor/cmd_blockstats.c monitor/hmp/print_block.c
+src += monitor/cmd_actions.c monitor/cmd_cpus.c monitor/cmd_display.c monitor/cmd_memory.c monitor/cmd_pci.c monitor/cmd_postcopy.c
+src += monitor/cmd_stats.c monitor/memory.c
+check-scripts += tests/qmp/parts.py

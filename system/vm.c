@@ -294,6 +294,17 @@ void vm_request_by(Vm *vm, VmRequest what, int status, const char *cause)
     g_main_context_wakeup(vm->main_context);
 }
 
+void vm_request_stop(Vm *vm, RunState as)
+{
+    vm->stop_as = as;
+    vm_request(vm, VM_STOP, 0);
+}
+
+static bool chosen(int action, bool config)
+{
+    return action ? action - 1 : config;
+}
+
 /* SHUTDOWN and RESET: who it came from. */
 static void tell_cause(Vm *vm, const char *event)
 {
@@ -323,7 +334,7 @@ static bool obey(Vm *vm)
         tell_cause(vm, "SHUTDOWN");
         return false;
     }
-    if (asked & VM_RESET && vm->config->no_reboot) {
+    if (asked & VM_RESET && chosen(vm->actions.no_reboot, vm->config->no_reboot)) {
         vm->exit_status = 0;
         asked = (asked & ~VM_RESET) | VM_POWEROFF;
     }
@@ -334,12 +345,15 @@ static bool obey(Vm *vm)
     if (asked & VM_POWEROFF) {
         tell_cause(vm, "SHUTDOWN");
         vm_stop(vm, RUN_SHUTDOWN);
-        return vm->config->no_shutdown;
+        return chosen(vm->actions.no_shutdown, vm->config->no_shutdown);
     }
     if (asked & VM_RESET)
         do_reset(vm);
-    if (asked & VM_STOP)
-        vm_stop(vm, RUN_PAUSED);
+    if (asked & VM_STOP) {
+        RunState as = atomic_exchange(&vm->stop_as, RUN_PRELAUNCH);
+
+        vm_stop(vm, as == RUN_PRELAUNCH ? RUN_PAUSED : as);
+    }
     if (asked & VM_DEBUG)
         vm_stop(vm, RUN_DEBUG);
     return true;

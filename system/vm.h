@@ -24,8 +24,11 @@ typedef struct Accel Accel;
 typedef struct VmConfig VmConfig;
 
 typedef enum RunState {
-    RUN_PRELAUNCH, RUN_RUNNING, RUN_PAUSED, RUN_SHUTDOWN, RUN_DEBUG, RUN_INTERNAL_ERROR,
+    RUN_PRELAUNCH, RUN_RUNNING, RUN_PAUSED, RUN_SHUTDOWN, RUN_DEBUG, RUN_INTERNAL_ERROR, RUN_WATCHDOG, RUN_GUEST_PANICKED,
 } RunState;
+
+/* What set-action has chosen, each one more than its value in VmConfig; 0: as the configuration has it. Machine lock. */
+typedef struct VmActions { int no_reboot, no_shutdown, panic, watchdog; } VmActions;
 
 typedef struct Vm {
     const VmConfig *config;
@@ -43,6 +46,8 @@ typedef struct Vm {
     struct MsiClaim *_Atomic msis;              /* system/msi.c: who takes message-signalled interrupts */
     GPtrArray *resets;                          /* system/reset: what system_reset calls, in order */
     void (*power_button)(struct Vm *);
+    void (*nmi)(struct Vm *);                   /* the board's; NULL: it has no such interrupt */
+    VmActions actions;
     GPtrArray *state_hooks;                     /* vm_on_state's */
     /* cmd/ owns: what -chardev and -serial made; the board binds serials[i] to its i-th port. Set before board_make */
     struct Chardevs *chardevs; struct Chardev **serials; int nserials;
@@ -65,6 +70,7 @@ typedef struct Vm {
     const char *_Atomic cause;                  /* of the latest request, as SHUTDOWN and RESET tell it; a constant */
     /* asked for by any thread (vm_request); carried out in the main thread by vm_main */
     _Atomic int request, exit_status;
+    _Atomic RunState stop_as;                   /* what a machine is that VM_STOP has stopped; RUN_PRELAUNCH: RUN_PAUSED */
     struct Call *_Atomic calls;                 /* of vm_call_main, the latest first */
     struct Call *due;                           /* those being made, the oldest first; machine lock */
 } Vm;
@@ -88,6 +94,9 @@ void vm_stop(Vm *vm, RunState why);
 /* What a guest or a user asks of the whole machine; any thread, never waits. */
 typedef enum VmRequest { VM_QUIT = 1, VM_RESET = 2, VM_POWEROFF = 4, VM_PANIC = 8, VM_DEBUG = 16, VM_STOP = 32 } VmRequest;
 void vm_request(Vm *vm, VmRequest what, int status /* exit status of QUIT, POWEROFF */);
+
+/* VM_STOP, and what the machine is then: RUN_WATCHDOG .. */
+void vm_request_stop(Vm *vm, RunState as);
 
 /* The same, with a reason for events: "host-qmp-quit", "host-signal" .. (a constant). vm_request: the guest's, or the user's. */
 void vm_request_by(Vm *vm, VmRequest what, int status, const char *cause);

@@ -10,7 +10,7 @@
 typedef enum Engine { ENGINE_JIT, ENGINE_INTERP, ENGINE_LOCKSTEP } Engine;
 
 /* -action: what an expired watchdog, and a guest that says it panicked, mean. The first is the default. */
-typedef enum WatchdogAction { WATCHDOG_RESET, WATCHDOG_SHUTDOWN, WATCHDOG_POWEROFF, WATCHDOG_PAUSE, WATCHDOG_DEBUG, WATCHDOG_NONE } WatchdogAction;
+typedef enum WatchdogAction { WATCHDOG_RESET, WATCHDOG_SHUTDOWN, WATCHDOG_POWEROFF, WATCHDOG_PAUSE, WATCHDOG_DEBUG, WATCHDOG_NONE, WATCHDOG_INJECT_NMI } WatchdogAction;
 typedef enum PanicAction { PANIC_SHUTDOWN, PANIC_PAUSE, PANIC_EXIT_FAILURE, PANIC_NONE } PanicAction;
 
 struct VmConfig {

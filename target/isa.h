@@ -98,6 +98,8 @@ struct Isa {
     void  (*vcpu_free)(Vcpu *);
     void  (*reset)(Vcpu *);
     char *(*cpu_help)(void);        /* -cpu help */
+    /* Each property of a CPU model with those options ("zba=off,.."): is it on? For NULL as `fn` it is only checked. */
+    Err  *(*cpu_props)(const char *cpu, const char *opts, void (*fn)(void *opaque, const char *name, bool on), void *opaque);
     /* translation */
     StepResult (*step)(Tr *);       /* one instruction into IR (illegal ones raise at run time). Emits its mark first */
     unsigned (*fetch_ctx)(uint64_t mode);   /* MMU context that fetches use in this mode */

@@ -417,6 +417,7 @@ static void net_unrealize(Device *d)
     if (n->pairs)
         nic_run(d->vm, nothing, NULL);      /* what was due there (tell_rx) is done */
     virtio_clear(&n->v);
+    g_clear_pointer(&n->asked, g_free);
     g_clear_pointer(&n->pairs, g_free);
 }
 

@@ -56,6 +56,7 @@ struct VirtioNet {
     bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
     MacTable uni, multi;
     uint8_t vlans[4096 / 8];
+    char *asked;                /* the path under which its filter was asked for; NULL: nobody waits for news */
 };
 
 extern const VirtioOps virtio_net_ops;

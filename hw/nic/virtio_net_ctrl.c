@@ -135,6 +135,65 @@ static bool set_offloads(VirtioNet *n, unsigned cmd, Cmd *c)
     return true;
 }
 
+/* The filter is another: who has asked for it hears of that once. */
+static bool told(VirtioNet *n, bool done)
+{
+    const Device *d = n->v.dev.outer ? n->v.dev.outer : &n->v.dev;
+
+    if (done && n->asked) {
+        json_t *data = json_pack("{s:s}", "path", n->asked);
+
+        if (d->id)
+            json_object_set_new(data, "name", json_string(d->id));
+        g_clear_pointer(&n->asked, g_free);
+        vm_event(d->vm, "NIC_RX_FILTER_CHANGED", data);
+    }
+    return done;
+}
+
+typedef struct FilterQuery { VirtioNet *n; const char *path; NicFilter *out; } FilterQuery;
+
+static NicTakes takes(bool none, bool all)
+{
+    return none ? NIC_TAKES_NONE : all ? NIC_TAKES_ALL : NIC_TAKES_NORMAL;
+}
+
+static void show_filter(void *opaque)
+{
+    const FilterQuery *q = opaque;
+    VirtioNet *n = q->n;
+    bool vlan = virtio_has(&n->v, VIRTIO_NET_F_CTRL_VLAN);
+
+    *q->out = (NicFilter){
+        .promiscuous = n->promisc, .broadcast = !n->nobcast, .multicast_overflow = n->multi.all, .unicast_overflow = n->uni.all,
+        .multicast = takes(n->nomulti, n->allmulti), .unicast = takes(n->nouni, n->alluni),
+        .vlan = vlan ? NIC_TAKES_NORMAL : NIC_TAKES_ALL, .own = virtio_net_mac(n),
+        .unicast_table = g_array_new(FALSE, FALSE, sizeof(Mac)), .multicast_table = g_array_new(FALSE, FALSE, sizeof(Mac)),
+        .vlans = g_array_new(FALSE, FALSE, sizeof(uint16_t)),
+    };
+    g_array_append_vals(q->out->unicast_table, n->uni.list, n->uni.n);
+    g_array_append_vals(q->out->multicast_table, n->multi.list, n->multi.n);
+    for (int id = 4095; id >= 0; id--) {
+        uint16_t v = (uint16_t)id;
+
+        if (vlan && n->vlans[id / 8] >> id % 8 & 1)
+            g_array_append_val(q->out->vlans, v);
+    }
+    g_free(n->asked);
+    n->asked = g_strdup(q->path);
+}
+
+bool virtio_net_filter(Device *d, const char *path, NicFilter *out)
+{
+    VirtioNet *n = (VirtioNet *)(d->inner ? d->inner : d);
+    FilterQuery q = { n, path, out };
+
+    if (g_strcmp0(n->v.dev.cls->name, "virtio-net-device") || n->v.ops != &virtio_net_ops)
+        return false;
+    nic_run(d->vm, show_filter, &q);
+    return true;
+}
+
 static bool obey(VirtioNet *n, VirtElem *e)
 {
     uint8_t bytes[CTRL_MOST];
@@ -146,9 +205,9 @@ static bool obey(VirtioNet *n, VirtElem *e)
     iov_read(&out, 0, bytes, out.len);
     c.len = out.len - 2;
     switch (bytes[0]) {
-    case CTRL_RX:             return set_rx(n, bytes[1], &c);
-    case CTRL_MAC:            return set_mac(n, bytes[1], &c);
-    case CTRL_VLAN:           return set_vlan(n, bytes[1], &c);
+    case CTRL_RX:             return told(n, set_rx(n, bytes[1], &c));
+    case CTRL_MAC:            return told(n, set_mac(n, bytes[1], &c));
+    case CTRL_VLAN:           return told(n, set_vlan(n, bytes[1], &c));
     case CTRL_MQ:             return set_pairs(n, bytes[1], &c);
     case CTRL_GUEST_OFFLOADS: return set_offloads(n, bytes[1], &c);
     case CTRL_ANNOUNCE:

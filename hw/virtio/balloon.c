@@ -241,12 +241,24 @@ static void read_config(VirtioDevice *v)
     put(v->config + C_POISON, b->poison, 4);
 }
 
+/* Bytes that the guest has. */
+static uint64_t left(const Balloon *b)
+{
+    uint64_t all = b->v.dev.vm->config->ram_size;
+
+    return all - MIN((uint64_t)b->actual << 12, all);
+}
+
 static void write_config(VirtioDevice *v, unsigned off, unsigned len)
 {
     Balloon *b = (Balloon *)v;
 
+    uint32_t was = b->actual;
+
     b->actual = get(v->config + C_ACTUAL, 4);
     b->poison = get(v->config + C_POISON, 4);
+    if (b->actual != was)
+        vm_event(v->dev.vm, "BALLOON_CHANGE", json_pack("{s:I}", "actual", (json_int_t)left(b)));
 }
 
 static const VirtioOps ops = {
@@ -285,10 +297,9 @@ Err *balloon_set(Vm *vm, uint64_t bytes)
 Err *balloon_get(Vm *vm, uint64_t *bytes)
 {
     Balloon *b = NULL;
-    uint64_t all = vm->config->ram_size;
 
     TRY(find(vm, &b));
-    *bytes = all - MIN((uint64_t)b->actual << 12, all);
+    *bytes = left(b);
     return NULL;
 }
 

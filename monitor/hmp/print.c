@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Answers of commands, as people read them. */
+#include <inttypes.h>
+#include <string.h>
+
 #include "monitor/monitor-priv.h"
 
 static const char *str(const json_t *o, const char *key)
@@ -147,4 +150,115 @@ void print_dump(GString *out, const json_t *v)
     g_string_append_printf(out, "Status: %s\n", str(v, "status"));
     if (!g_strcmp0(str(v, "status"), "active"))
         g_string_append_printf(out, "Finished: %.2f %%\n", num(v, "total") ? 100.0 * (double)num(v, "completed") / (double)num(v, "total") : 0.0);
+}
+
+void print_mice(GString *out, const json_t *v)
+{
+    if (!json_array_size(v))
+        g_string_append(out, "No mouse devices connected\n");
+}
+
+void print_vnc(GString *out, const json_t *v)
+{
+    g_string_append(out, is(v, "enabled") ? "Server: enabled\n" : "None\n");
+}
+
+void print_dirty_rate(GString *out, const json_t *v)
+{
+    g_string_append_printf(out, "Status: %s\nStart Time: %" JSON_INTEGER_FORMAT " (s)\nSample Pages: %" JSON_INTEGER_FORMAT
+                           " (per GB)\nPeriod: %" JSON_INTEGER_FORMAT " (sec)\nMode: %s\n", str(v, "status"), num(v, "start-time"),
+                           num(v, "sample-pages"), num(v, "calc-time"), str(v, "mode"));
+    if (json_object_get(v, "dirty-rate"))
+        g_string_append_printf(out, "Dirty rate: %" JSON_INTEGER_FORMAT " (MB/s)\n", num(v, "dirty-rate"));
+    else
+        g_string_append(out, "Dirty rate: (not ready)\n");
+}
+
+void print_memdev(GString *out, const json_t *v)
+{
+    const json_t *d;
+    size_t i;
+
+    json_array_foreach((json_t *)v, i, d)
+        g_string_append_printf(out, "memory backend: %s\n  size:  %" JSON_INTEGER_FORMAT "\n  merge: %s\n  dump: %s\n  prealloc: %s\n"
+                               "  share: %s\n  policy: %s\n", str(d, "id"), num(d, "size"), is(d, "merge") ? "true" : "false",
+                               is(d, "dump") ? "true" : "false", is(d, "prealloc") ? "true" : "false",
+                               is(d, "share") ? "true" : "false", str(d, "policy"));
+}
+
+/* ---- PCI */
+
+static void add_functions(GString *out, const json_t *list);
+
+static void add_region(GString *out, const json_t *r)
+{
+    bool io = !strcmp(str(r, "type"), "io");
+    uint64_t at = (uint64_t)num(r, "address"), size = (uint64_t)num(r, "size");
+
+    g_string_append_printf(out, "      BAR%d: ", (int)num(r, "bar"));
+    if (io)
+        g_string_append_printf(out, "I/O at 0x%04" PRIx64 " [0x%04" PRIx64 "].\n", at, at + size - 1);
+    else
+        g_string_append_printf(out, "%d bit%s memory at 0x%08" PRIx64 " [0x%08" PRIx64 "].\n", is(r, "mem_type_64") ? 64 : 32,
+                               is(r, "prefetch") ? " prefetchable" : "", at, at + size - 1);
+}
+
+static void add_bridge(GString *out, const json_t *b)
+{
+    const json_t *bus = json_object_get(b, "bus");
+    static const struct { const char *name, *key; } ranges[] = {
+        { "IO", "io_range" }, { "memory", "memory_range" }, { "prefetchable memory", "prefetchable_range" },
+    };
+
+    g_string_append_printf(out, "      BUS %d.\n      secondary bus %d.\n      subordinate bus %d.\n", (int)num(bus, "number"),
+                           (int)num(bus, "secondary"), (int)num(bus, "subordinate"));
+    for (size_t i = 0; i < G_N_ELEMENTS(ranges); i++) {
+        const json_t *r = json_object_get(bus, ranges[i].key);
+
+        g_string_append_printf(out, "      %s range [0x%08" PRIx64 ", 0x%08" PRIx64 "]\n", ranges[i].name, (uint64_t)num(r, "base"),
+                               (uint64_t)num(r, "limit"));
+    }
+}
+
+static void add_function(GString *out, const json_t *d)
+{
+    const json_t *class = json_object_get(d, "class_info"), *id = json_object_get(d, "id"), *r;
+    const json_t *bridge = json_object_get(d, "pci_bridge");
+    size_t i;
+
+    g_string_append_printf(out, "  Bus %2d, device %3d, function %d:\n    ", (int)num(d, "bus"), (int)num(d, "slot"), (int)num(d, "function"));
+    if (json_object_get(class, "desc"))
+        g_string_append(out, str(class, "desc"));
+    else
+        g_string_append_printf(out, "Class %04x", (unsigned)num(class, "class"));
+    g_string_append_printf(out, ": PCI device %04x:%04x\n", (unsigned)num(id, "vendor"), (unsigned)num(id, "device"));
+    if (json_object_get(id, "subsystem"))
+        g_string_append_printf(out, "      PCI subsystem %04x:%04x\n", (unsigned)num(id, "subsystem-vendor"), (unsigned)num(id, "subsystem"));
+    if (json_object_get(d, "irq"))
+        g_string_append_printf(out, "      IRQ %d, pin %c\n", (int)num(d, "irq"), (char)('A' + num(d, "irq_pin") - 1));
+    if (bridge)
+        add_bridge(out, bridge);
+    json_array_foreach(json_object_get(d, "regions"), i, r)
+        add_region(out, r);
+    g_string_append_printf(out, "      id \"%s\"\n", str(d, "qdev_id"));
+    if (bridge)
+        add_functions(out, json_object_get(bridge, "devices"));
+}
+
+static void add_functions(GString *out, const json_t *list)
+{
+    const json_t *d;
+    size_t i;
+
+    json_array_foreach((json_t *)list, i, d)
+        add_function(out, d);
+}
+
+void print_pci(GString *out, const json_t *v)
+{
+    const json_t *b;
+    size_t i;
+
+    json_array_foreach((json_t *)v, i, b)
+        add_functions(out, json_object_get(b, "devices"));
 }

@@ -248,6 +248,16 @@ char *riscv_cpu_help(void)
     return g_string_free(out, FALSE);
 }
 
+Err *riscv_cpu_props(const char *cpu, const char *opts, void (*fn)(void *opaque, const char *name, bool on), void *opaque)
+{
+    g_autofree RiscvState *s = g_new0(RiscvState, 1);
+
+    TRY(riscv_cpu_configure(s, cpu, opts));
+    for (unsigned i = 0; fn && i < G_N_ELEMENTS(ext_rows); i++)
+        fn(opaque, ext_rows[i].name, riscv_has(s, ext_rows[i].ext));
+    return NULL;
+}
+
 uint64_t riscv_misa(const RiscvState *s)
 {
     uint64_t v = 2ull << 62;

@@ -149,6 +149,7 @@ const Isa isa_riscv64 = {
     .vcpu_free = vcpu_free,
     .reset = reset,
     .cpu_help = riscv_cpu_help,
+    .cpu_props = riscv_cpu_props,
     .step = riscv_step,
     .fetch_ctx = fetch_ctx,
     .max_insn = 4,

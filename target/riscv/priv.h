@@ -91,6 +91,7 @@ Err *riscv_loaded(Vcpu *v);
 Err *riscv_cpu_configure(RiscvState *s, const char *cpu, const char *opts);
 extern const char *const riscv_cpu_names[];
 char *riscv_cpu_help(void);
+Err *riscv_cpu_props(const char *cpu, const char *opts, void (*fn)(void *opaque, const char *name, bool on), void *opaque);
 uint64_t riscv_misa(const RiscvState *s);
 
 #endif

@@ -2,6 +2,7 @@
 /* virtio-balloon by its rings: pages given back and told, wrong ones, statistics, free pages, management. */
 #define RIG_HARTS 1
 #include "hw/virtio/balloon.h"
+#include "tests/dev/events.h"
 #include "tests/dev/vdriver.h"
 
 enum { STATS = 1 << 1, POISON = 1 << 4, REPORTING = 1 << 5, PAGE = 4096 };
@@ -86,7 +87,13 @@ static void test_manage(void)
     rig_must(balloon_set(b.r.vm, 48 << 20));
     CHECK_EQ(b.d.config_changes, before + 1);
     CHECK_EQ(virtio_config_read(b.d.v, 0, 4), (16 << 20) / PAGE);
+    Events ev;
+    events_listen(&ev, b.r.vm);
     virtio_config_write(b.d.v, 4, 1000, 4);
+    virtio_config_write(b.d.v, 4, 1000, 4);     /* the same again is no news */
+    g_autofree char *told = events_take(&ev);
+    CHECK_STR(told, "BALLOON_CHANGE {\"actual\":63012864}\n");
+    events_end(&ev, b.r.vm);
     rig_must(balloon_get(b.r.vm, &bytes));
     CHECK_EQ(bytes, (64u << 20) - 1000 * PAGE);
     virtio_config_write(b.d.v, 4, 0xffffffff, 4);

@@ -7,6 +7,7 @@
  * The other side of its cable is a port of the test's, in the network's thread.
  */
 #include "hw/nic/virtio_net.h"
+#include "tests/dev/events.h"
 #include "tests/dev/virtio-driver.h"
 #include "tests/unit/net-rig.h"
 
@@ -375,18 +376,32 @@ static void control(void)
 {
     static const uint8_t other[6] = { 2, 0, 0, 0, 0, 9 }, group[6] = { 1, 0, 0x5e, 0, 0, 1 }, all[6] = { 255, 255, 255, 255, 255, 255 };
     uint8_t table[20] = { 1, 0, 0, 0, 2, 0, 0, 0, 0, 9, 1, 0, 0, 0, 1, 0, 0x5e, 0, 0, 1 };
+    Events ev;
     Net1 t;
 
     start(&t, "status=on");
     go(&t, ~(VD_BIT(VIRTIO_F_RING_PACKED) | VD_BIT(VIRTIO_F_IN_ORDER) | VD_BIT(VIRTIO_NET_F_CTRL_VLAN)));
+    events_listen(&ev, t.r.vm);
     for (int i = 0; i < 8; i++)
         vd_add(t.rx, (VdBuf[]){ { VD_RAM + 0x300000, 2048 } }, 0, 1);
     vd_kick(t.rx);
     CHECK(comes(&t, other, -1) && comes(&t, group, -1) && comes(&t, mac, 5));
     CHECK_EQ(command(&t, 0, 0, "\0", 1), 0);
     CHECK(comes(&t, mac, -1) && comes(&t, all, -1) && !comes(&t, other, -1) && !comes(&t, group, -1));
+    /* Who asks hears of the next change, once. */
+    NicFilter f;
+    CHECK(virtio_net_filter(&t.n->v.dev, "/path", &f));
+    CHECK(!f.promiscuous && f.broadcast && f.vlan == NIC_TAKES_ALL && !f.unicast_table->len && !f.vlans->len);
+    nic_filter_clear(&f);
     CHECK_EQ(command(&t, 1, 0, table, 20), 0);
     CHECK(comes(&t, other, -1) && comes(&t, group, -1));
+    CHECK_EQ(command(&t, 0, 5, "\0", 1), 0);
+    g_autofree char *told = events_take(&ev);
+    CHECK_STR(told, "NIC_RX_FILTER_CHANGED {\"path\":\"/path\"}\n");
+    CHECK(virtio_net_filter(&t.n->v.dev, "/path", &f));
+    CHECK(f.unicast_table->len == 1 && f.multicast_table->len == 1 && !memcmp(f.unicast_table->data, other, 6));
+    nic_filter_clear(&f);
+    events_end(&ev, t.r.vm);
     CHECK_EQ(command(&t, 0, 5, "\1", 1), 0);
     CHECK(!comes(&t, all, -1));
     CHECK_EQ(command(&t, 0, 3, "\1", 1), 0);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* i6300esb and pvpanic-pci: registers as drivers use them, and what -action makes of it. */
 #define RIG_HARTS 1
+#include "tests/dev/events.h"
 #include "tests/dev/rig.h"
 
 #include "hw/board/riscv_virt.h"
+#include "hw/misc/misc.h"
 
 #define F (VIRT_ECAM | 1 << 15)
 #define BAR VIRT_PCI_MMIO
@@ -135,9 +137,48 @@ static void test_pvpanic(void)
     rig_free(r);
 }
 
+/* What management hears, and what set-action has chosen goes before -action. */
+static void test_told(void)
+{
+    Events ev;
+
+    start("pvpanic-pci", WATCHDOG_RESET, PANIC_NONE);
+    events_listen(&ev, r->vm);
+    wr(r, BAR, 2, 1);
+    wr(r, BAR, 1, 1);
+    g_autofree char *one = events_take(&ev);
+    CHECK_STR(one, "GUEST_CRASHLOADED {\"action\":\"run\"}\nGUEST_PANICKED {\"action\":\"run\"}\n");
+    r->vm->actions.panic = 1 + PANIC_PAUSE;
+    wr(r, BAR, 1, 1);
+    CHECK(!ends(20));
+    g_autofree char *two = events_take(&ev);
+    CHECK_STR(two, "GUEST_PANICKED {\"action\":\"pause\"}\nSTOP \n");
+    CHECK_EQ(r->vm->state, RUN_GUEST_PANICKED);
+    events_end(&ev, r->vm);
+    rig_free(r);
+    static const char *const names[] = { "reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi" };
+    static const WatchdogAction actions[] = {
+        WATCHDOG_RESET, WATCHDOG_SHUTDOWN, WATCHDOG_POWEROFF, WATCHDOG_PAUSE, WATCHDOG_DEBUG, WATCHDOG_NONE, WATCHDOG_INJECT_NMI,
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        start("pvpanic-pci", WATCHDOG_NONE, PANIC_NONE);
+        events_listen(&ev, r->vm);
+        r->vm->actions.watchdog = 1 + (int)actions[i];
+        watchdog_expired(r->vm, "it");
+        ends(10);
+        g_autofree char *line = g_strdup_printf("WATCHDOG {\"action\":\"%s\"}\n", names[i]);
+        g_autofree char *told = events_take(&ev);
+        CHECK(g_str_has_prefix(told, line));
+        CHECK_EQ(r->vm->state == RUN_WATCHDOG, actions[i] == WATCHDOG_PAUSE);
+        events_end(&ev, r->vm);
+        rig_free(r);
+    }
+}
+
 int main(void)
 {
     RUN(test_watchdog);
+    RUN(test_told);
     RUN(test_locked);
     RUN(test_free);
     RUN(test_pvpanic);
