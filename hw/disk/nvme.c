@@ -230,6 +230,8 @@ static void stand(void *opaque)
 {
     Nvme *n = opaque;
 
+    while (n->changing)
+        co_pause();
     nvme_drain(n);
     nvme_wait(n);
 }
@@ -456,17 +458,15 @@ static void reset(Device *d)
     iothread_run(disks_thread(d->vm->disks), reset_there, d);
 }
 
-/* Queues, features and event requests have no saved form yet: a controller that the guest has enabled would lose them. */
-static Err *can_save(Device *d)
-{
-    if (!(((Nvme *)d)->cc & CC_EN))
-        return NULL;
-    return err_hint(err(ERR_UNSUPPORTED, "the guest uses it, and its queues cannot be saved"),
-                    "virtio-blk and virtio-scsi disks can; or unbind its driver in the guest before.");
-}
-
+#define KEPT(member) STATE(Nvme, member, .keep = true)
 static const Field fields[] = {
     DISK_PROPS(Nvme, own.conf),
+    /* The disks' thread has them: reset() is what clears them. */
+    KEPT(cc), KEPT(csts), KEPT(aqa), KEPT(int_mask), KEPT(asq), KEPT(acq), KEPT(mask_changed), KEPT(intx), KEPT(cc_seen), KEPT(ready),
+    KEPT(page_bits), KEPT(change_told), KEPT(reads), KEPT(writes), KEPT(read_units),
+    KEPT(write_units), KEPT(own.told_size),
+    STATES(Nvme, rung, .keep = true), STATES(Nvme, freed, .keep = true), STATES(Nvme, changed, .keep = true),
+    STATES(Nvme, features, .keep = true),
     PROP(Nvme, serial, .doc = "serial number, 20 characters; there is none by itself"),
     PROP(Nvme, pairs, .as = "max_ioqpairs", .def = "64", .doc = "most pairs of I/O queues"),
     PROP(Nvme, vectors, .as = "msix_qsize", .def = "65", .doc = "vectors of MSI-X"),
@@ -479,7 +479,7 @@ static const Field fields[] = {
 DEVICE(nvme) = {
     .name = "nvme", .bus = "pci", .doc = "NVM Express controller", .size = sizeof(Nvme), .fields = fields, .base = pci_fields,
     .boot = 'c', .boot_part = "namespace@1,0", .realize = realize, .unrealize = unrealize, .reset = reset,
-    .can_save = can_save,
+    .save = nvme_save, .load = nvme_load, .loaded = nvme_loaded,
 };
 
 /* ---- nvme-ns */
@@ -546,6 +546,7 @@ static void unrealize_ns(Device *d)
 
 static const Field ns_fields[] = {
     DISK_PROPS(NvmeNs, space.conf),
+    STATE(NvmeNs, space.told_size, .keep = true),
     PROP(NvmeNs, space.nsid, .as = "nsid", .def = "0", .doc = "its number in the controller; 0: the first that is free"),
     PROP(NvmeNs, uuid, .def = "auto", .doc = "auto: a random one"),
     PROP(NvmeNs, space.eui64, .as = "eui64", .def = "0", .doc = "IEEE identifier; 0: none"),

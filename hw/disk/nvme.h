@@ -151,6 +151,13 @@ void nvme_wait_space(Nvme *n, NvmeSpace *s);    /* it was taken off; nothing is 
 void nvme_req_destroy(NvmeReq *r);
 void nvme_drain(Nvme *n);                       /* throttled requests need not wait for their time */
 
+/* nvme_saved.c; the machine stands */
+void nvme_save(Device *d, struct StateOut *out);
+MUST_USE Err *nvme_load(Device *d, struct StateIn *in);
+MUST_USE Err *nvme_loaded(Device *d);
+NvmeReq *nvme_req_new(Nvme *n);
+void nvme_req_free(NvmeReq *r);
+
 static inline uint32_t nvme_get32(const uint8_t *p) { return p[0] | p[1] << 8 | p[2] << 16 | (uint32_t)p[3] << 24; }
 static inline uint64_t nvme_get64(const uint8_t *p) { return nvme_get32(p) | (uint64_t)nvme_get32(p + 4) << 32; }
 static inline uint32_t nvme_dw(const NvmeReq *r, unsigned i) { return nvme_get32(r->cmd + 4 * i); }

@@ -17,7 +17,7 @@ static Space *memory(const Nvme *n) { return n->pci.dev.vm->mem; }
 
 /* ---- requests */
 
-static NvmeReq *req_new(Nvme *n)
+NvmeReq *nvme_req_new(Nvme *n)
 {
     NvmeReq *r = n->free;
 
@@ -35,7 +35,7 @@ static NvmeReq *req_new(Nvme *n)
     return r;
 }
 
-static void req_free(NvmeReq *r)
+void nvme_req_free(NvmeReq *r)
 {
     r->next = r->n->free;
     r->n->free = r;
@@ -316,7 +316,7 @@ static void post(NvmeReq *r)
     }
     notify_soon(r->n, cq);
     landed(r);
-    req_free(r);
+    nvme_req_free(r);
 }
 
 void nvme_answer(NvmeReq *r)
@@ -386,7 +386,7 @@ void nvme_drop_kept(Nvme *n, const NvmeSq *sq)
     for (NvmeReq *r = list, *next; r; r = next) {
         next = r->next;
         if (!sq || r->sq == sq) {
-            req_free(r);
+            nvme_req_free(r);
             continue;
         }
         r->next = NULL;
@@ -410,7 +410,7 @@ static void drop_waiting(NvmeCq *cq, const NvmeSq *sq)
         next = r->next;
         if (!sq || r->sq == sq) {
             landed(r);
-            req_free(r);
+            nvme_req_free(r);
             continue;
         }
         r->next = NULL;
@@ -437,11 +437,11 @@ static bool sq_work(Nvme *n, NvmeSq *sq)
     for (unsigned i = 0; sq->there && !sq->leaving && sq->head != sq->tail && sq->flying < sq->size && !n->kept; i++) {
         if (i == AT_ONCE)
             return true;
-        NvmeReq *r = req_new(n);
+        NvmeReq *r = nvme_req_new(n);
 
         r->sq = sq;
         if (pci_dma_read(&n->pci, sq->base + (uint64_t)sq->head * NVME_SQE, r->cmd, NVME_SQE) != MEM_OK) {
-            req_free(r);
+            nvme_req_free(r);
             atomic_fetch_or(&n->csts, 2);       /* CFS: the queue is not there */
             sq->leaving = true;
             return false;
@@ -553,7 +553,7 @@ void nvme_queues_clear(Nvme *n)
     for (unsigned i = 0; i <= n->pairs; i++)
         n->sqs[i] = (NvmeSq){ .id = i };
     for (unsigned i = 0; i < n->n_aers; i++)
-        req_free(n->aers[i]);
+        nvme_req_free(n->aers[i]);
     n->n_aers = 0;
     for (unsigned i = 0; i < 2 * (n->pairs + 1); i++)
         n->doorbells[i] = 0;

@@ -14,6 +14,7 @@
 #include "hw/disk/queue.h"
 #include "hw/scsi/scsi.h"
 #include "hw/virtio/pci.h"
+#include "hw/virtio/saved.h"
 #include "system/vmconfig.h"
 #include "util/log.h"
 
@@ -591,20 +592,58 @@ static void unrealize(Device *d)
     s->queues = NULL;
 }
 
-static Err *can_save(Device *d)
-{
-    if (!((VirtioScsi *)d)->kept)
-        return NULL;
-    return err_hint(err(ERR_BUSY, "requests that failed wait for the machine to go on"),
-                    "Mend what was wrong with the disk, let the machine run on, and save it then.");
-}
+/* ---- saved: what is kept starts anew when the machine goes on, as it would have there */
 
-static Err *loaded(Device *d)
+static void save(Device *d, StateOut *out)
 {
     const VirtioScsi *s = (VirtioScsi *)d;
+    unsigned n = 0;
 
-    return s->sense_size <= 65536 && s->cdb_size >= 6 && s->cdb_size <= 256 ? NULL :
-        err(ERR_INVALID, "it was saved with %u bytes of sense and %u bytes of command", s->sense_size, s->cdb_size);
+    for (const Cmd *c = s->kept; c; c = c->kept) {
+        g_autofree char *name = g_strdup_printf("kept%u", n), *queue = g_strdup_printf("kept%u.queue", n);
+
+        n++;
+        state_put_u64(out, queue, c->dq - s->queues);
+        virtq_put_elem(c->elem.q, out, name, c);
+    }
+}
+
+static Err *load_kept(VirtioScsi *s, StateIn *in, unsigned n, bool *more)
+{
+    g_autofree char *name = g_strdup_printf("kept%u", n), *queue = g_strdup_printf("kept%u.queue", n);
+    uint64_t i;
+    void *elem = NULL;
+
+    *more = state_has(in, queue);
+    if (!*more)
+        return NULL;
+    TRY(state_get_u64(in, queue, s->num_queues + FIRST - 1, &i));
+    TRY(virtq_get_elem(s->queues[i].q, in, name, sizeof(Cmd), &elem));
+    Cmd *c = elem;
+    if (c) {
+        c->s = s;
+        c->dq = &s->queues[i];
+    }
+    if (c && i >= FIRST && parse_cmd(s, c) && c->well_formed && !(c->r.in.len && c->r.out.len)) {
+        *s->kept_end = c;
+        s->kept_end = &c->kept;
+        return NULL;
+    }
+    if (c)
+        virtq_drop(c->dq->q, c);
+    return err(ERR_INVALID, "a request that it kept makes no sense");
+}
+
+static Err *load(Device *d, StateIn *in)
+{
+    VirtioScsi *s = (VirtioScsi *)d;
+    bool more = true;
+
+    if (s->sense_size > 65536 || s->cdb_size < 6 || s->cdb_size > 256)
+        return err(ERR_INVALID, "it was saved with %u bytes of sense and %u bytes of command", s->sense_size, s->cdb_size);
+    for (unsigned n = 0; more; n++)
+        TRY(load_kept(s, in, n, &more));
+    return NULL;
 }
 
 static const Field fields[] = {
@@ -624,7 +663,7 @@ static const Field fields[] = {
 DEVICE(virtio_scsi) = {
     .name = "virtio-scsi-device", .bus = "virtio-bus", .doc = "virtio SCSI host adapter", .size = sizeof(VirtioScsi),
     .fields = fields, .base = virtio_fields, .realize = realize, .unrealize = unrealize,
-    .can_save = can_save, .loaded = loaded,
+    .save = save, .load = load,
 };
 
 DEVICE(virtio_scsi_pci) = VIRTIO_PCI("virtio-scsi-pci", device_virtio_scsi, "virtio SCSI host adapter", .alias = "virtio-scsi");

@@ -11,6 +11,7 @@
 
 #include "hw/pci/pci.h"
 #include "hw/scsi/scsi.h"
+#include "system/state.h"
 #include "tests/dev/disk-rig.h"
 #include "tests/dev/vdriver.h"
 
@@ -269,6 +270,25 @@ static Answer request(Box *b, unsigned what, uint64_t block)
     return b->kind->answer(b, 60000);
 }
 
+/* The machine, which stands, is saved and loaded again: what it keeps is still there. */
+static bool save_and_load(Box *b)
+{
+    g_autofree char *path = g_strconcat(b->disk.dir, "/saved", NULL);
+    GByteArray *was = state_gather(b->r.vm);
+
+    rig_must(state_save_file(b->r.vm, path));
+    memset(mem(b, b->data), 0, LEN);
+    if (b->d.v)
+        virtio_set_status(b->d.v, 0);           /* the test's transport has no reset that does it */
+    rig_must(state_load_file(b->r.vm, path));
+    unlink(path);
+    GByteArray *is = state_gather(b->r.vm);
+    bool same = was->len == is->len && !memcmp(was->data, is->data, was->len);
+    g_byte_array_unref(was);
+    g_byte_array_unref(is);
+    return same;
+}
+
 /* Does the machine stop at it, and the request end well when it goes on? `mend` is done before that. */
 static bool stops(Box *b, unsigned what, uint64_t block, void (*mend)(void))
 {
@@ -277,6 +297,10 @@ static bool stops(Box *b, unsigned what, uint64_t block, void (*mend)(void))
     for (int i = 0; i < 2000 && b->r.vm->state != RUN_PAUSED; i++)
         rig_turn(&b->r, 1);
     bool stood = b->r.vm->state == RUN_PAUSED;
+    if (stood && !save_and_load(b)) {
+        printf("%s: another state was loaded than was saved\n", b->kind->name);
+        stood = false;
+    }
     if (mend)
         mend();
     vm_start(b->r.vm);
