@@ -47,6 +47,7 @@ static void enable(Nvme *n, uint32_t cc)
     if (n->page_bits > MOST_PAGE_BITS || cc >> 4 & 7 || cc >> 11 & 7 || !admin_queues(n)) {
         if (log_on(LOG_GUEST_ERRORS))
             guest_error("nvme: it cannot be enabled: CC %#x, AQA %#x", cc, n->aqa);
+        n->page_bits = 12;
         atomic_fetch_or(&n->csts, CSTS_FATAL);
         return;
     }

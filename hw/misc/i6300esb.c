@@ -22,7 +22,7 @@ typedef struct Esb {
     Region io;
     Timer timer;
     uint32_t preload1, preload2;
-    uint8_t config, lock;       /* what the guest may read back */
+    uint8_t setup, lock;        /* what the guest may read back */
     uint8_t stage, unlock;      /* stage 0: stands; unlock: how many of the two values were written */
     bool interrupted;           /* the first stage has ended */
     bool timed_out;             /* outlasts the reset that it leads to */
@@ -34,7 +34,7 @@ typedef struct Esb {
  */
 static void start(Esb *e, unsigned stage)
 {
-    uint64_t clocks = (uint64_t)(stage == 1 ? e->preload1 : e->preload2) << (e->config & CONFIG_MHZ ? 5 : 15);
+    uint64_t clocks = (uint64_t)(stage == 1 ? e->preload1 : e->preload2) << (e->setup & CONFIG_MHZ ? 5 : 15);
 
     e->stage = stage;
     if (e->lock & LOCK_FREE)
@@ -55,13 +55,13 @@ static void expired(void *opaque)
 
     if (e->stage == 1) {
         e->interrupted = true;
-        if ((e->config & CONFIG_INT) == INT_IRQ)
+        if ((e->setup & CONFIG_INT) == INT_IRQ)
             pci_intx(&e->pci, true);
         start(e, 2);
         return;
     }
     stop(e);
-    if (e->config & CONFIG_NO_OUTPUT)
+    if (e->setup & CONFIG_NO_OUTPUT)
         return;
     e->timed_out = true;
     watchdog_expired(e->pci.dev.vm, "i6300esb");
@@ -88,7 +88,7 @@ static void config_written(PciDevice *d, unsigned off, unsigned len)
     Esb *e = (Esb *)d;
 
     if (off <= C_CONFIG && off + len > C_CONFIG)
-        e->config = d->config[C_CONFIG];
+        e->setup = d->config[C_CONFIG];
     if (off <= C_LOCK && off + len > C_LOCK)
         set_lock(e, d->config[C_LOCK]);
     d->config[C_LOCK] = e->lock;
@@ -184,7 +184,7 @@ static Err *realize(Device *d)
 
 static const Field fields[] = {
     LINK(Esb, io, .ops = &io_ops, .size = WINDOW),
-    STATE(Esb, timer), STATE(Esb, preload1), STATE(Esb, preload2), STATE(Esb, config), STATE(Esb, lock), STATE(Esb, stage),
+    STATE(Esb, timer), STATE(Esb, preload1), STATE(Esb, preload2), STATE(Esb, setup), STATE(Esb, lock), STATE(Esb, stage),
     STATE(Esb, unlock), STATE(Esb, interrupted), STATE(Esb, timed_out, .keep = true),
     {0}
 };

@@ -21,6 +21,7 @@ static Rig rig, *r = &rig;
 static Vd vd, *d = &vd;
 static Vp vp;
 static char *dir;
+static VD_UNUSED const char *board_opts;       /* of -M, for begin; NULL: none */
 
 static inline void nothing(void *opaque) { }
 
@@ -44,6 +45,7 @@ static inline void begin(const char *device)
 
     rig_init(r);
     r->config.ram_size = RAM_SIZE;
+    r->config.machine_opts = (char *)board_opts;
     for (int i = 0; i < RIG_HARTS; i++)
         r->cpus[i].standing = true;         /* nobody runs them */
     vm_unlock(r->vm);
@@ -66,6 +68,8 @@ static inline void begin(const char *device)
     g_ptr_array_add(r->config.devices, (void *)"edu,addr=6");
     if (strstr(device, "virtio-scsi"))
         g_ptr_array_add(r->config.devices, (void *)"scsi-hd,drive=d0");
+    if (strstr(device, "virtio-serial"))
+        g_ptr_array_add(r->config.devices, (void *)"virtserialport,name=p");
     rig_board(r);
     vm_start(r->vm);
     wr32(r, VP_ECAM + (6 << 15) + 0x10, OTHER);

@@ -17,3 +17,4 @@ tests += dev/test_wrong_dma dev/test_virtio_legacy
 tests += unit/test_mem unit/test_msi unit/test_iothread unit/test_clock unit/test_vm unit/test_loader unit/test_reflect
 tests += unit/test_device
 tests += dev/test_disk_counts
+tests += dev/test_saved
