@@ -204,6 +204,24 @@ static void take_flags(const QmpCommand *c, const char **at, json_t *args)
     }
 }
 
+/* All of the line that is left; in quotes as a whole, what is within. NULL: nothing. g_free it. */
+static char *rest_of(const char **at)
+{
+    const char *s = skip_blanks(*at), *end = s;
+    Err *e = NULL;
+
+    *at += strlen(*at);
+    if (*s == '"') {
+        char *word = next_word(&end, &e);
+
+        if (!e && !*skip_blanks(end))
+            return word;
+        err_free(e);
+        g_free(word);
+    }
+    return *s ? g_strdup(s) : NULL;
+}
+
 static Err *take_word(const QmpCommand *c, const HmpWord *w, const char **at, json_t *args)
 {
     const QmpMember *m = member_of(c, w->name);
@@ -212,10 +230,7 @@ static Err *take_word(const QmpCommand *c, const HmpWord *w, const char **at, js
     Err *e = NULL;
 
     if (w->rest) {
-        text = g_strdup(skip_blanks(*at));
-        *at += strlen(*at);
-        if (!*text)
-            g_clear_pointer(&text, g_free);
+        text = rest_of(at);
     } else {
         text = next_word(at, &e);
     }

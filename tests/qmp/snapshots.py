@@ -130,6 +130,7 @@ def test_console():
         assert "Snapshot 'nope' does not exist in one or more devices" in c.hmp("loadvm nope")
         assert "no snapshot" in c.hmp("delvm nope")
         assert c.hmp("loadvm one") == ""
+        assert c.hmp('savevm "two words"') == "" == c.hmp('loadvm "two words"') == c.hmp("delvm two words")
         assert c.hmp("delvm one") == ""
         assert " one " not in c.hmp("info snapshots")
         path = d.path("state.lyre")
