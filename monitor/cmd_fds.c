@@ -54,6 +54,11 @@ Err *monitor_take_fd(Monitor *m, const char *name, int *fd)
     return NULL;
 }
 
+Err *monitor_named_fd(void *monitor, const char *name, int *fd)
+{
+    return monitor_take_fd(monitor, name, fd);
+}
+
 /* ---- sets */
 
 Err *qmp_add_fd(Monitor *m, const AddFdArgs *args, json_t **ret)

@@ -57,6 +57,7 @@ void events_clear(Monitors *set);
 
 /* monitor/cmd_fds.c: the descriptor of that number, or of that name at getfd: it is the caller's from now on. */
 MUST_USE Err *monitor_take_fd(Monitor *m, const char *name, int *fd);
+MUST_USE Err *monitor_named_fd(void *monitor, const char *name, int *fd);       /* the same, for those who know no monitors */
 
 /* monitor/cmd_stats.c */
 void dirty_rate_free(Monitors *set);

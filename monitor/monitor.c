@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "dump/dump.h"
+#include "net/net.h"
 
 /* ---- output */
 
@@ -133,6 +134,8 @@ Err *monitors_new(Vm *vm, const MonitorHost *host)
     set->thread = pthread_self();
     set->fds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_fd);
     set->nobody = monitor_new(set, &nobody);
+    if (vm->net)
+        net_name_fds(vm->net, monitor_named_fd, set->nobody);
     vm->monitors = set;
     vm->monitor_line = hmp_run;
     events_init(set);

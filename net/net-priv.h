@@ -10,7 +10,12 @@ struct Net {
     NetPort *backends;              /* in the order of their making */
     struct Hub *hubs;               /* net/hub.c */
     unsigned macs;                  /* given out */
+    NetTakeFd *take_fd;             /* NULL: nobody gives descriptors names */
+    void *fds_of;
 };
+
+/* A descriptor by its number, or by a name (net_name_fds); it is the caller's from now on. */
+MUST_USE Err *net_take_fd(Net *n, const char *text, int *fd);
 
 /* The backend of that id, or an error that lists the ids there are. */
 MUST_USE Err *net_backend(Net *n, const char *id, NetPort **out);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "net/offload.h"
+#include "util/str.h"
 
 /* Parts of a frame that was cut: some were taken already, so these must follow. At most one frame's. */
 typedef struct NetHeld {
@@ -251,6 +252,25 @@ Net *net_new(Loop *loop)
 
     n->loop = loop;
     return n;
+}
+
+void net_name_fds(Net *n, NetTakeFd *fn, void *opaque)
+{
+    n->take_fd = fn;
+    n->fds_of = opaque;
+}
+
+Err *net_take_fd(Net *n, const char *text, int *fd)
+{
+    uint64_t number;
+
+    if (!g_ascii_isdigit(*text) && n->take_fd)
+        return n->take_fd(n->fds_of, text, fd);
+    TRY(parse_num(text, &number));
+    if (number > INT_MAX)
+        return err(ERR_INVALID, "%s is no descriptor", text);
+    *fd = (int)number;
+    return NULL;
 }
 
 void net_port_free(NetPort *p)

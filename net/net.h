@@ -85,6 +85,12 @@ void net_set_link(NetPort *p, bool up);             /* as the monitor's set_link
 /* ---- the machine's network */
 /* `loop` is its thread's. Backends are made and freed in that thread (iothread_run). */
 Net *net_new(Loop *loop);
+/*
+ * Who knows descriptors by names (getfd of the monitor); what it gives is ours. It is called in the network's
+ * thread, while the one who makes the backend waits.
+ */
+typedef Err *NetTakeFd(void *opaque, const char *name, int *fd);
+void net_name_fds(Net *n, NetTakeFd *fn, void *opaque);
 void net_free(Net *n);
 Loop *net_loop(Net *n);
 /* The arguments of -netdev (key=value or JSON); net_help(NULL or a type): the text of help. */

@@ -13,8 +13,8 @@
 
 #include "net/conn.h"
 #include "net/dgram.h"
+#include "net/net-priv.h"
 #include "net/packets.h"
-#include "util/str.h"
 
 typedef struct Sock {
     NetPort port;
@@ -143,17 +143,22 @@ static Err *start_dgram(Sock *s)
 
 static Err *start_fd(Sock *s)
 {
-    uint64_t fd;
-    int type = 0;
+    int fd, type = 0;
     socklen_t n = sizeof(type);
 
-    TRY(err_in(parse_num(s->fd, &fd), "fd"));
-    if (fd > INT_MAX || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) ||
-        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK))
-        return err_errno(errno, "descriptor %s", s->fd);
+    TRY(err_in(net_take_fd(s->port.net, s->fd, &fd), "fd"));
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK)) {
+        Err *e = err_errno(errno, "descriptor %s", s->fd);
+
+        close(fd);
+        return e;
+    }
     if (type == SOCK_DGRAM)
         return start_packets(s, fd);
-    return type == SOCK_STREAM ? conn_open(&s->conn, fd) : err(ERR_INVALID, "descriptor %s is no stream or datagram socket", s->fd);
+    if (type == SOCK_STREAM)
+        return conn_open(&s->conn, fd);
+    close(fd);
+    return err(ERR_INVALID, "descriptor %s is no stream or datagram socket", s->fd);
 }
 
 static Err *sock_start(NetPort *p)

@@ -271,11 +271,9 @@ static Err *open_given(Tap *t, NetPort *p, const char *list)
     if (!t->queues || t->queues > TAP_QUEUES)
         return err(ERR_INVALID, "fds=%s: 1 to %d descriptors", list, TAP_QUEUES);
     for (unsigned i = 0; i < t->queues; i++) {
-        uint64_t fd;
+        int fd;
 
-        TRY(parse_num(each[i], &fd));
-        if (fd > INT_MAX)
-            return err(ERR_INVALID, "%s is no descriptor", each[i]);
+        TRY(net_take_fd(p->net, each[i], &fd));
         TRY(add_queue(t, p, fd));
     }
     return NULL;
