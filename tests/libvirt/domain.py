@@ -31,6 +31,8 @@ XML = """<domain type='qemu'>
       <target dev='vda' bus='virtio'/>
       <serial>lyre-vda</serial>
     </disk>
+    <controller type='scsi' model='virtio-scsi'/>
+    <disk type='file' device='cdrom'><target dev='sda' bus='scsi'/><readonly/></disk>
     <interface type='user'>
       <mac address='52:54:00:00:00:01'/>
       <model type='virtio'/>
@@ -46,6 +48,15 @@ XML = """<domain type='qemu'>
 """
 # libvirt counts root ports by the devices there are; these are for what comes later.
 PORTS = "".join(f"    <controller type='pci' index='{n}' model='pcie-root-port'/>\n" for n in range(1, 11))
+CASES = {}                              # name -> (function, state it begins in, QMP commands it needs), in order
+
+
+def case(name, state="running", needs=()):
+    """`needs`: without these commands of the emulator it is left away."""
+    def add(function):
+        CASES[name] = function, state, needs
+        return function
+    return add
 
 
 class Domain:
@@ -76,12 +87,17 @@ class Domain:
             raise Failed(f"{os.path.basename(self.img)} {' '.join(words)}: {p.stderr.strip()}")
         return p.stdout
 
-    def raw(self, path):
-        """The disk's bytes; nothing may have it open for writing."""
+    def block(self, path, where):
+        """The text that the 4 KiB block `where` of an image begins with."""
         out = self.path("look.raw")
-        self.tool("convert", "-O", "raw", path, out)
+        self.tool("convert", "-U", "-O", "raw", path, out)
         with open(out, "rb") as f:
-            return f.read()
+            f.seek(where * 4096)
+            return f.read(4096).split(b"\n")[0].decode("ascii", "replace").strip("\0")
+
+    def expect_block(self, path, where, text):
+        if self.block(path, where) != text:
+            raise Failed(f"{os.path.basename(path)}, block {where}: '{self.block(path, where)}', not '{text}'")
 
     # --- libvirt
 
@@ -176,6 +192,11 @@ class Domain:
 
     def read(self, where, disk="/dev/vda"):
         return self.ask(f"dd if={disk} bs=4k skip={where} count=1 iflag=direct 2>/dev/null | head -n 1 | tr -d '\\000'")
+
+    def expect_read(self, where, text, disk="/dev/vda"):
+        said = self.read(where, disk)
+        if said != text:
+            raise Failed(f"the guest reads '{said}' in block {where} of {disk}, not '{text}'")
 
     def expect(self, what, got, pattern):
         if not re.search(pattern, got, re.M):
