@@ -6,6 +6,7 @@
 #ifndef CMD_CONFIG_H
 #define CMD_CONFIG_H
 
+#include "cmd/sandbox.h"
 #include "system/vmconfig.h"
 #include "util/err.h"
 
@@ -26,6 +27,7 @@ typedef struct EmuConfig {
     bool net_said;              /* something was said of networks: no usual NIC */
     GPtrArray *monitors;        /* -qmp, -qmp-pretty, -monitor, -mon: "qmp WHERE" .. "mon OPTIONS" (cmd/monitor_opts.c) */
     GPtrArray *fds;             /* each -add-fd argument */
+    Sandbox sandbox;
     char *pidfile;
     bool daemonize;
     int escape;                 /* of the mux; 0: Ctrl-A */

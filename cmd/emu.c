@@ -277,6 +277,8 @@ Err *emu_run(EmuConfig *c, int *status)
     vm->monitor_line = hmp_run;
     Err *e = c->daemonize ? daemon_fork(&ready) : NULL;
     if (!e)
+        e = err_in(sandbox_enter(&c->sandbox), "-sandbox");
+    if (!e)
         e = make_machine(vm, c);
     if (!e && strcmp(c->vm.machine, "none"))
         note_oddities(vm, c);

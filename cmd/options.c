@@ -189,6 +189,11 @@ static Err *set_overcommit(EmuConfig *c, const char *arg)
     return asks ? err(ERR_UNSUPPORTED, "only off is available") : NULL;
 }
 
+static Err *set_sandbox(EmuConfig *c, const char *arg)
+{
+    return sandbox_parse(arg, &c->sandbox);
+}
+
 static Err *set_msg(EmuConfig *c, const char *arg)
 {
     static const OptDesc descs[] = { { "timestamp", OPT_BOOL, "" }, { "guest-name", OPT_BOOL, "" }, { 0 } };
@@ -330,6 +335,8 @@ static const Option running_options[] = {
       AT(vm.incoming) },
     { "pidfile", NULL, "FILE", OPTION_TEXT, "write the process id there", AT(pidfile) },
     { "audiodev", NULL, "none,id=NAME", CALL(set_audiodev), .doc = "accepted: there is no sound" },
+    { "sandbox", NULL, "on[,obsolete=allow|deny][,elevateprivileges=allow|deny|children][,spawn=allow|deny][,resourcecontrol=allow|deny]", CALL(set_sandbox),
+      .doc = "give up system calls that a machine never needs, and those that are named" },
     { "overcommit", NULL, "mem-lock=off,cpu-pm=off", CALL(set_overcommit), .doc = "accepted" },
     { "msg", NULL, "timestamp=on|off", CALL(set_msg), .doc = "accepted: messages have no time" },
     { "daemonize", NULL, NULL, OPTION_FLAG, "go on in the background when the machine is made", AT(daemonize) },
@@ -392,7 +399,7 @@ const MissingOption missing_options[] = {
     { "no-hpet", NULL }, { "option-rom", NULL }, { "L", "Give the file's whole path to -bios." },
     { "mem-path", NULL }, { "mem-prealloc", NULL },
     { "usb", NULL }, { "usbdevice", NULL }, { "tpmdev", NULL }, { "only-migratable", NULL }, { "chroot", NULL }, { "runas", NULL },
-    { "run-with", NULL }, { "semihosting", NULL }, { "semihosting-config", NULL }, { "sandbox", NULL },
+    { "run-with", NULL }, { "semihosting", NULL }, { "semihosting-config", NULL },
     { "readconfig", NULL }, { "writeconfig", NULL }, { "plugin", NULL },
     { "watchdog", "Use -device i6300esb." },
     { "preconfig", NULL }, { "compat", NULL }, { "seed", NULL }, { "dump-vmstate", NULL },

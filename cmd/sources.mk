@@ -23,3 +23,6 @@ lyre-nbd-main := cmd/nbd/main.c
 src += cmd/nbd/args.c cmd/nbd/serve.c cmd/nbd/list.c cmd/nbd/device.c cmd/nbd/daemon.c
 src += cmd/img/rebase.c cmd/img/resize.c cmd/img/resume.c cmd/img/snapshot.c
 check-scripts += tests/cmd/wrong_img.py
+# The sandbox.
+src += cmd/sandbox.c
+tests += unit/test_sandbox
