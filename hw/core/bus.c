@@ -115,15 +115,35 @@ static void detach(Device *d)
     d->unplugged = true;
 }
 
-/* The ids below and including d, those that go first in front. */
-static void collect_ids(Device *d, GPtrArray *ids)
+/* Who has gone: its id (NULL: none, or an inner device) and its place among all objects (NULL: it had no name there). */
+typedef struct Gone {
+    char *id, *path;
+    bool inner;
+} Gone;
+
+static void gone_clear(void *opaque)
 {
+    Gone *g = opaque;
+
+    g_free(g->id);
+    g_free(g->path);
+}
+
+/* Those below and including d, in the order in which they go. */
+static void collect_gone(Device *d, GArray *all)
+{
+    const Device *named = d->outer ? d->outer : d;
+    Gone g = { .inner = d->outer };
+
     for (Device *o = machine_of(d->vm)->devices; o; o = o->next) {
         if (o->bus && o->bus->owner == d)
-            collect_ids(o, ids);
+            collect_gone(o, all);
     }
     if (!d->outer)
-        g_ptr_array_add(ids, g_strdup(d->id));
+        g.id = g_strdup(d->id);
+    if (named->id)
+        g.path = g_strdup_printf("/machine/peripheral/%s%s", named->id, d->outer ? "/virtio-backend" : "");
+    g_array_append_val(all, g);
 }
 
 /* One grace period at a time: what is unplugged while it runs waits for the next. */
@@ -139,16 +159,18 @@ static Device *next_dying(const Machine *m)
 }
 
 /* To the listener, and as an event to monitors; those without an id were nobody's to name. */
-static void tell_deleted(Vm *vm, const char *id)
+static void tell_deleted(Vm *vm, const Gone *g)
 {
     Machine *m = vm->board;
 
-    if (m->on_deleted)
-        m->on_deleted(m->on_deleted_opaque, id);
-    if (!id)
+    if (m->on_deleted && !g->inner)
+        m->on_deleted(m->on_deleted_opaque, g->id);
+    if (!g->path)
         return;
-    g_autofree char *path = g_strdup_printf("/machine/peripheral/%s", id);
-    vm_event(vm, "DEVICE_DELETED", json_pack("{s:s, s:s}", "device", id, "path", path));
+    json_t *data = json_pack("{s:s}", "path", g->path);
+    if (g->id)
+        json_object_set_new(data, "device", json_string(g->id));
+    vm_event(vm, "DEVICE_DELETED", data);
 }
 
 static void grace_ended(void *opaque)
@@ -159,12 +181,13 @@ static void grace_ended(void *opaque)
     if (!m)
         return;
     for (Device *d; (d = next_dying(m)) != NULL;) {
-        g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func(g_free);
+        g_autoptr(GArray) gone = g_array_new(false, false, sizeof(Gone));
 
-        collect_ids(d, ids);
+        g_array_set_clear_func(gone, gone_clear);
+        collect_gone(d, gone);
         device_free(d);
-        for (guint i = 0; i < ids->len; i++)
-            tell_deleted(vm, ids->pdata[i]);
+        for (guint i = 0; i < gone->len; i++)
+            tell_deleted(vm, &g_array_index(gone, Gone, i));
     }
     m->grace = false;
     grace_begin(vm);

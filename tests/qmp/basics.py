@@ -78,11 +78,13 @@ def test_device_deleted():
         c.call("device_add", driver="virtio-scsi-pci", id="s0", bus="rp")
         c.call("cont")
         c.call("device_del", id="s0")
+        assert c.wait_event("DEVICE_DELETED")["data"] == {"path": "/machine/peripheral/s0/virtio-backend"}
         assert c.wait_event("DEVICE_DELETED")["data"] == {"device": "s0", "path": "/machine/peripheral/s0"}
         fails(c.call, "device_del", id="s0", cls="DeviceNotFound")
         c.call("device_add", driver="virtio-rng-pci", id="s0", bus="rp")
         c.call("device_del", id="s0")
-        c.wait_event("DEVICE_DELETED")
+        assert c.wait_event("DEVICE_DELETED")["data"] == {"path": "/machine/peripheral/s0/virtio-backend"}
+        assert c.wait_event("DEVICE_DELETED")["data"]["device"] == "s0"
 
 
 def test_second_peer():
