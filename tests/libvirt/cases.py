@@ -131,7 +131,7 @@ def domblkstat(d):
 def domstats(d):
     """State, CPUs, balloon, network, disks with their nodes."""
     said = d.virsh("domstats", NAME)
-    for what in "state.state=1", "vcpu.current=2", "balloon.current=262144", "block.count=1", "block.0.name=vda", "block.0.wr.reqs=\\d+", \
+    for what in "state.state=1", "vcpu.current=2", "balloon.current=262144", "block.count=2", "block.0.name=vda", "block.0.wr.reqs=\\d+", \
             f"block.0.capacity={64 * MIB}", "net.count=1":
         d.expect("domstats", said, what)
 

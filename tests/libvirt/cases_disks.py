@@ -73,7 +73,7 @@ def blockcommit(d):
     base, top = d.disk, overlay(d, "over2")
     d.write(103, "above")
     d.ask("(while [ ! -e /tmp/stop ]; do dd if=/dev/zero of=/dev/vda bs=4k seek=2000 count=50 conv=notrunc,fsync 2>/dev/null; done) & :")
-    d.virsh("blockcommit", NAME, "vda", "--active", "--wait", "--pivot")
+    d.virsh("blockcommit", NAME, "vda", "--active", "--shallow", "--wait", "--pivot")
     d.ask("touch /tmp/stop")
     uses(d, base)
     d.write(104, "below")
