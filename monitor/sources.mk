@@ -17,7 +17,7 @@ $(B)/gen/monitor/schema_gen.h $(B)/gen/monitor/schema_gen.c &: $(monitor-schema)
 qmp-doc:
 	$(PYTHON) $(S)/tools/gensch --doc $(S)/docs/qmp.md $(monitor-schema)
 check-scripts += tests/qmp/basics.py tests/qmp/args.py tests/qmp/jobs.py tests/qmp/probe.py
-check-scripts += tests/qmp/transaction.py
+check-scripts += tests/qmp/transaction.py tests/qmp/exports.py
 src += monitor/cmd_migration.c
 src += monitor/block_visit.c
 check-scripts += tests/qmp/disks.py
@@ -30,3 +30,4 @@ src += monitor/cmd_blockstats.c monitor/hmp/print_block.c
 src += monitor/cmd_actions.c monitor/cmd_cpus.c monitor/cmd_display.c monitor/cmd_memory.c monitor/cmd_pci.c monitor/cmd_postcopy.c
 src += monitor/cmd_stats.c monitor/memory.c
 check-scripts += tests/qmp/parts.py
+src += monitor/cmd_exports.c

@@ -22,6 +22,7 @@ struct Disks {
     DriveInterface preferred;       /* of drives that name none */
     Drive *drives, **drives_end;    /* main thread */
     GPtrArray *ports;               /* DiskPorts that are bound; main thread */
+    struct Exports *exports;        /* system/exports.c; its own thread's */
     _Atomic bool told_stop;         /* it was said why the machine stops; until it runs again */
 };
 

@@ -14,6 +14,7 @@
 #include "block/objects.h"
 #include "block/job.h"
 #include "system/disks-priv.h"
+#include "system/exports.h"
 #include "util/err.h"
 
 const char *const io_error_names[] = { "auto", "report", "ignore", "enospc", "stop", NULL };
@@ -75,6 +76,7 @@ void disks_free(Disks *d)
     if (!d)
         return;
     vm_off_state(d->vm, d);
+    exports_free(d);
     while (d->homes) {
         DiskHome *h = d->homes;
 

@@ -7,3 +7,4 @@ src += system/migrate_uri.c
 src += system/disks_move.c
 src += system/vmcoreinfo.c
 src += system/snapshot_job.c
+src += system/exports.c

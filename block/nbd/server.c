@@ -2,6 +2,7 @@
 /*
  * Life in the NBD server: exports, listeners, clients that come and go.
  */
+#include "block/driver.h"
 #include "block/nbd/server-priv.h"
 
 #include <errno.h>
@@ -94,6 +95,16 @@ static DirtyBitmap *find_bitmap(BlockNode *n, const char *name)
     return b;
 }
 
+static DirtyBitmap *named_bitmap(const NbdExportConfig *c, unsigned i)
+{
+    const char *name = c->bitmap_nodes ? c->bitmap_nodes[i] : NULL;
+    BlockNode *n = name ? graph_find(c->node->graph, name) : NULL;
+
+    if (name)
+        return n ? bitmap_find(n, c->bitmaps[i]) : NULL;
+    return find_bitmap(c->node, c->bitmaps[i]);
+}
+
 static Err *export_bitmaps(NbdExport *x, const NbdExportConfig *c)
 {
     unsigned n = 0;
@@ -104,7 +115,7 @@ static Err *export_bitmaps(NbdExport *x, const NbdExportConfig *c)
         return err(ERR_UNSUPPORTED, "an export can show %d bitmaps at most", BITMAPS_MAX);
     x->bitmaps = g_new0(DirtyBitmap *, n + 1);
     for (unsigned i = 0; i < n; i++) {
-        DirtyBitmap *b = find_bitmap(c->node, c->bitmaps[i]);
+        DirtyBitmap *b = named_bitmap(c, i);
 
         if (!b)
             return err(ERR_NOT_FOUND, "Bitmap '%s' is not found", c->bitmaps[i]);

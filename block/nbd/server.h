@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An NBD server: exports (nodes with a name), listeners, clients. lyre-nbd has
- * one, QMP's nbd-server-start and block-export-add are to have one.
+ * one, QMP's nbd-server-start makes one (system/exports.h).
  *
  * Everything in the graph's loop. Functions that "may yield" are for
  * coroutines.
@@ -62,6 +62,7 @@ typedef struct NbdExportConfig {
     bool writethrough;
     bool allocation_depth;                  /* offer qemu:allocation-depth */
     const char *const *bitmaps;             /* names, looked for in the node and its backing chain; NULL-terminated or NULL */
+    const char *const *bitmap_nodes;        /* beside them: nodes in which to look instead; NULL: none */
 } NbdExportConfig;
 
 MUST_USE Err *nbd_export_add(NbdServer *s, const NbdExportConfig *c, NbdExport **out);
