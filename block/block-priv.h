@@ -23,6 +23,7 @@ struct BlockGraph {
     bool quiet;                     /* some node may be quiesced: else graph_requiesce has nothing to do */
     CoQueue drained;                /* waits until a quiesced node has no request in flight */
     struct Job *jobs;               /* block/job.c's */
+    bool inactive;                  /* nodes are opened so (block/activate.c) */
 };
 
 struct Disk {
@@ -93,6 +94,14 @@ void node_resized(BlockNode *n);                            /* tells the disks a
 /* block/perm.c: makes the permissions of these nodes and all below what their parents ask for; all or nothing. */
 MUST_USE Err *perms_refresh(BlockNode *const *nodes, unsigned n);
 MUST_USE Err *edge_set_perm(BlockChild *c, unsigned perm, unsigned shared);
+
+/*
+ * block/reopen.c: turns one node alone read-only or back, its options otherwise as they are. Its options as values, in
+ * a struct of its driver's size.
+ */
+MUST_USE Err *reopen_alone(BlockNode *n, bool read_only);
+BlockNode *reopen_values(const BlockNode *n);
+void reopen_values_free(BlockNode *v);
 
 /* block/drain.c */
 void graph_requiesce(BlockGraph *g);            /* after every change of edges or drains */

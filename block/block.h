@@ -121,6 +121,16 @@ void disk_drain(Disk *d);                    /* both, of what it holds: all has 
  */
 MUST_USE Err *overlay_options(BlockGraph *g, json_t *below, char **path, json_t **out);
 
+/*
+ * Images that change hands (block/activate.c). Inactive nodes can be read, what they say may be old, and lock nothing.
+ * graph_open_inactive: from now on what is opened for writing is so until graph_activate. graph_deactivate: all has
+ * been written; nothing may be in flight. Both may yield.
+ */
+void graph_open_inactive(BlockGraph *g);
+MUST_USE Err *graph_deactivate(BlockGraph *g);
+MUST_USE Err *graph_activate(BlockGraph *g);
+MUST_USE Err *node_activate(BlockNode *n);         /* and all below it */
+
 /* ---- what others may do meanwhile: the bits of QEMU's locks, so that both refuse each other */
 
 typedef enum BlockPerm {

@@ -64,6 +64,7 @@ struct BlockNode {
     json_t *options;                /* as opened, children left out */
     unsigned open_flags;            /* OpenFlags */
     bool read_only, encrypted;
+    bool inactive;                  /* read_only until it is activated: another process has the image */
     uint64_t size;                  /* set by open and resize; any byte count */
     BlockLimits limits;             /* open sets what is not the child's */
     unsigned write_flags, zero_flags;   /* ReqFlags that write and zero understand themselves */

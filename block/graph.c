@@ -274,7 +274,7 @@ uint64_t node_size(const BlockNode *n)
 
 bool node_read_only(const BlockNode *n)
 {
-    return n->read_only;
+    return n->read_only && !n->inactive;
 }
 
 BlockNode *node_skip_filters(BlockNode *n)

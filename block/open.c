@@ -202,6 +202,10 @@ static Err *node_settings(BlockGraph *g, json_t *o, const Inherit *in, BlockNode
     TRY(options_take(o, node_fields, base));
     if (base->node_name)
         TRY(graph_check_name(g, base->node_name));
+    /* Somebody else writes to it yet. What is read-only for good asks for the locks that it needs. */
+    base->inactive = g->inactive && !base->opt_read_only;
+    if (base->inactive)
+        base->opt_read_only = true;
     base->read_only = base->opt_read_only;
     base->open_flags &= ~(unsigned)OPEN_RW;
     base->open_flags |= base->read_only ? 0 : OPEN_RW;

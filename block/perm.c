@@ -49,11 +49,17 @@ static Err *conflict(const BlockNode *n, const BlockChild *wants, const BlockChi
                a, p, n->node_name ? n->node_name : node_path((BlockNode *)n), b);
 }
 
+/* Who uses an inactive node does not, until it is active. */
+static bool counts(const BlockNode *n, const BlockChild *c)
+{
+    return c->parent || !n->inactive;
+}
+
 static Err *check_parents(const BlockNode *n)
 {
     for (const BlockChild *a = n->parents; a; a = a->next_parent) {
-        for (const BlockChild *b = n->parents; b; b = b->next_parent) {
-            if (a != b && a->perm & ~b->shared)
+        for (const BlockChild *b = n->parents; b && counts(n, a); b = b->next_parent) {
+            if (a != b && counts(n, b) && a->perm & ~b->shared)
                 return conflict(n, a, b);
         }
     }
@@ -102,10 +108,14 @@ static void child_perm(BlockNode *n, BlockChild *c)
 {
     unsigned perm = n->perm, shared = n->shared;
 
-    if (n->drv->child_perm)
+    if (n->inactive) {
+        perm = 0;
+        shared = PERM_ALL;
+    } else if (n->drv->child_perm) {
         n->drv->child_perm(n, c->role, n->perm, n->shared, &perm, &shared);
-    else if (n->drv->kind == DRIVER_FORMAT)
+    } else if (n->drv->kind == DRIVER_FORMAT) {
         format_perm(n, c->role, n->perm, n->shared, &perm, &shared);
+    }
     c->perm = perm;
     c->shared = c->node->force_share ? PERM_ALL : shared;
 }
@@ -142,6 +152,8 @@ static void sum_parents(BlockNode *n)
     n->perm = 0;
     n->shared = PERM_ALL;
     for (const BlockChild *c = n->parents; c; c = c->next_parent) {
+        if (!counts(n, c))
+            continue;
         n->perm |= c->perm;
         n->shared &= c->shared;
     }

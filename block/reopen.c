@@ -366,6 +366,34 @@ Err *node_reopen(BlockNode *n, const json_t *options)
     return e;
 }
 
+BlockNode *reopen_values(const BlockNode *n)
+{
+    return values_of(n);
+}
+
+void reopen_values_free(BlockNode *v)
+{
+    values_free(v);
+}
+
+Err *reopen_alone(BlockNode *n, bool read_only)
+{
+    Step s = { n, values_of(n), values_of(n) };
+
+    s.now->read_only = s.now->opt_read_only = read_only;
+    node_drain_begin(n);
+    Err *e = step_forth(&s);
+    if (!e && read_only) {
+        e = turn(n, true);
+        if (e)
+            step_back(&s);
+    }
+    node_drain_end(n);
+    values_free(s.was);
+    values_free(s.now);
+    return e;
+}
+
 Err *node_set_read_only(BlockNode *n, bool on)
 {
     json_t *o = json_pack("{s:b}", "read-only", on);

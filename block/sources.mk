@@ -34,3 +34,4 @@ $(B)/gen/block_set.c: $(wildcard $(S)/block/*.c $(S)/block/*/*.c) $(S)/tools/set
 	@mkdir -p $(@D)
 	$(Q)$(PYTHON) $(S)/tools/sets.py $@ BLOCK $(block-sources)
 src += block/stats.c
+src += block/activate.c

@@ -189,6 +189,8 @@ static Err *make_machine(Vm *vm, EmuConfig *c)
     for (guint i = 0; i < c->vm.fsdevs->len; i++)
         TRY(fsdev_add(vm, c->vm.fsdevs->pdata[i]));
     TRY(disks_new(vm, &vm->disks));
+    if (vm->config->incoming)
+        disks_wait_for_images(vm->disks);
     TRY(make_net(vm, c));
     TRY(make_objects(vm));
     TRY(make_disks(vm, c->snapshot));

@@ -128,7 +128,7 @@ json_t *block_device_info(BlockNode *n, bool flat, bool writethrough)
     };
     json_t *bitmaps = block_bitmaps(n);
     json_t *o = json_pack("{s:o, s:s, s:b, s:s, s:i, s:b, s:s}", "file", text_json(node_filename(n)), "node-name", node_name(n),
-                          "ro", n->read_only, "drv", n->drv->name, "backing_file_depth", backing_depth(n), "encrypted",
+                          "ro", node_read_only(n), "drv", n->drv->name, "backing_file_depth", backing_depth(n), "encrypted",
                           n->encrypted, "detect_zeroes", detect[MIN(n->detect_zeroes, 2)]);
 
     if (n->backing_name)

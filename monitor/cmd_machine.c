@@ -6,6 +6,7 @@
 #include "hw/core/board.h"
 #include "monitor/monitor-priv.h"
 #include "monitor/view.h"
+#include "system/disks.h"
 #include "system/iothread.h"
 #include "system/objects.h"
 #include "system/state.h"
@@ -34,6 +35,8 @@ Err *qmp_stop(Monitor *m, const StopArgs *args, json_t **ret)
 {
     if (dump_goes_on(m->vm))
         return err(ERR_BUSY, "There is a dump in process, please wait.");
+    if (migrate_awaited(m->vm))
+        migrate_start_on_arrival(m->vm, false);
     if (m->vm->state == RUN_RUNNING)
         vm_stop(m->vm, RUN_PAUSED);
     return NULL;
@@ -47,6 +50,12 @@ Err *qmp_cont(Monitor *m, const ContArgs *args, json_t **ret)
         return err(ERR_BUSY, "There is a dump in process, please wait.");
     if (s == RUN_SHUTDOWN || s == RUN_INTERNAL_ERROR)
         return err_hint(err(ERR_INVALID, "Resetting the Virtual Machine is required"), "system_reset does that.");
+    if (migrate_awaited(m->vm)) {
+        migrate_start_on_arrival(m->vm, true);
+        return NULL;
+    }
+    if (m->vm->disks)
+        TRY(disks_take_images(m->vm->disks));
     vm_start(m->vm);
     return NULL;
 }

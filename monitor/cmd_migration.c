@@ -60,12 +60,22 @@ Err *qmp_migrate_incoming(Monitor *m, const MigrateIncomingArgs *args, json_t **
     return migrate_incoming(m->vm, uri, !m->vm->config->start_paused);
 }
 
+static void put_blocked(Vm *vm, json_t *info)
+{
+    Err *e = migrate_awaited(vm) ? NULL : state_can_save(vm);
+
+    if (e)
+        json_object_set_new(info, "blocked-reasons", json_pack("[o]", text_json(err_text(e))));
+    err_free(e);
+}
+
 Err *qmp_query_migrate(Monitor *m, const QueryMigrateArgs *args, json_t **ret)
 {
     MigrateInfo i;
 
     migrate_info(m->vm, &i);
     *ret = json_object();
+    put_blocked(m->vm, *ret);
     if (i.status == MIGRATE_NONE)
         return NULL;
     json_object_set_new(*ret, "status", json_string(migrate_status_names[i.status]));
@@ -77,11 +87,14 @@ Err *qmp_query_migrate(Monitor *m, const QueryMigrateArgs *args, json_t **ret)
         json_object_set_new(*ret, "expected-downtime", json_integer(i.expected_downtime_ms));
     if (i.error)
         json_object_set_new(*ret, "error-desc", json_string(i.error));
-    json_object_set_new(*ret, "ram", json_pack("{s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:I, s:f, s:I, s:i}",
+    json_object_set_new(*ret, "ram", json_pack("{s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:I, s:f, s:I, s:i, s:i, s:I, s:I, s:I, s:i, s:i, s:i}",
         "transferred", (json_int_t)i.ram_sent, "remaining", (json_int_t)i.ram_left, "total", (json_int_t)i.ram_total,
         "duplicate", (json_int_t)i.zero_pages, "skipped", 0, "normal", (json_int_t)i.pages,
         "normal-bytes", (json_int_t)(i.pages << PAGE_BITS), "dirty-pages-rate", (json_int_t)i.dirty_rate, "mbps", i.mbps,
-        "dirty-sync-count", (json_int_t)i.passes, "page-size", (int)PAGE_SIZE));
+        "dirty-sync-count", (json_int_t)i.passes, "page-size", (int)PAGE_SIZE,
+        "multifd-bytes", 0, "pages-per-second", (json_int_t)(i.mbps * 1e6 / 8 / PAGE_SIZE), "precopy-bytes",
+        (json_int_t)(i.ram_sent - i.downtime_bytes), "downtime-bytes", (json_int_t)i.downtime_bytes, "postcopy-bytes", 0,
+        "postcopy-requests", 0, "dirty-sync-missed-zero-copy", 0));
     return NULL;
 }
 
@@ -134,6 +147,9 @@ Err *qmp_migrate_set_parameters(Monitor *m, const MigrateSetParametersArgs *args
 {
     MigrateParams *p = migrate_params(m->vm);
 
+    if (json_array_size(args->block_bitmap_mapping))
+        return err_hint(err(ERR_UNSUPPORTED, "Parameter 'block-bitmap-mapping' is not available: bitmaps are not sent"),
+                        "Persistent ones are in the image, and are there again.");
     if (args->has_downtime_limit && args->downtime_limit > 2000000)
         return err(ERR_INVALID, "Parameter 'downtime-limit' expects at most 2000000 milliseconds");
     if (args->has_max_bandwidth)

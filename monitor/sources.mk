@@ -31,3 +31,4 @@ src += monitor/cmd_actions.c monitor/cmd_cpus.c monitor/cmd_display.c monitor/cm
 src += monitor/cmd_stats.c monitor/memory.c
 check-scripts += tests/qmp/parts.py
 src += monitor/cmd_exports.c
+check-scripts += tests/qmp/migration.py

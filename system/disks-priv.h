@@ -23,6 +23,7 @@ struct Disks {
     Drive *drives, **drives_end;    /* main thread */
     GPtrArray *ports;               /* DiskPorts that are bound; main thread */
     struct Exports *exports;        /* system/exports.c; its own thread's */
+    bool away;                      /* images are another process's: block/activate.c; main thread */
     _Atomic bool told_stop;         /* it was said why the machine stops; until it runs again */
 };
 

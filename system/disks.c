@@ -25,8 +25,15 @@ static void runs(void *opaque, bool on)
 {
     Disks *d = opaque;
 
-    if (on)
-        d->told_stop = false;
+    if (!on)
+        return;
+    d->told_stop = false;
+    /* Monitors ask before; a debugger's "continue" does not. */
+    Err *e = disks_take_images(d);
+    if (e) {
+        err_report(err_in(e, "disks were handed over"));
+        vm_request(d->vm, VM_STOP, 0);
+    }
 }
 
 Err *disks_new(Vm *vm, Disks **out)
@@ -112,6 +119,59 @@ void disks_set_default(Disks *d, DriveInterface i)
     d->preferred = i;
 }
 
+/* ---- images that change hands */
+
+typedef struct Hand { BlockGraph *graph; Err *(*fn)(BlockGraph *); Err *e; } Hand;
+
+static void in_graph(void *opaque)
+{
+    Hand *h = opaque;
+
+    h->e = h->fn(h->graph);
+}
+
+/* fn of each graph, in its thread; up to the first error. */
+static Err *each_graph(Disks *d, Err *(*fn)(BlockGraph *))
+{
+    IoThread *t;
+    Hand h = { .fn = fn };
+
+    for (unsigned i = 0; !h.e && (t = disks_nth_thread(d, i, &h.graph)) != NULL; i++)
+        iothread_run(t, in_graph, &h);
+    return h.e;
+}
+
+static Err *open_inactive(BlockGraph *g)
+{
+    graph_open_inactive(g);
+    return NULL;
+}
+
+void disks_wait_for_images(Disks *d)
+{
+    d->away = true;
+    err_free(each_graph(d, open_inactive));
+}
+
+Err *disks_hand_over(Disks *d)
+{
+    Err *e = each_graph(d, graph_deactivate);
+
+    d->away = true;
+    if (e)
+        err_free(disks_take_images(d));
+    return e;
+}
+
+Err *disks_take_images(Disks *d)
+{
+    if (!d->away)
+        return NULL;
+    TRY(each_graph(d, graph_activate));
+    d->away = false;
+    return NULL;
+}
+
 /* ---- homes */
 
 typedef struct AddObject { BlockGraph *graph; const char *arg; Err *e; } AddObject;
@@ -147,6 +207,8 @@ static Err *new_home(Disks *d, IoThread *t, DiskHome **out)
     *h = (DiskHome){ t, graph_new(iothread_loop(t)), g_ptr_array_new(), d->homes };
     d->homes = h;
     graph_set_fdsets(h->graph, d->vm->fdsets);
+    if (d->away)
+        graph_open_inactive(h->graph);          /* its thread has not heard of it */
     for (guint i = 0; i < d->objects->len; i++)
         TRY(add_to_home(h, d->objects->pdata[i]));
     return NULL;

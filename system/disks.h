@@ -23,6 +23,14 @@ BlockGraph *disks_graph(Disks *d);          /* for coroutines in its thread (dis
 IoThread *disks_thread(Disks *d);
 void disks_flush(Disks *d);                 /* what devices have written is on stable storage. Main thread */
 
+/*
+ * Images that change hands when the machine migrates: the one that sends lets go of them before the other takes them.
+ * disks_wait_for_images: before any is opened, they are another process's yet. disks_take_images: fine when they are ours.
+ */
+void disks_wait_for_images(Disks *d);
+MUST_USE Err *disks_hand_over(Disks *d);
+MUST_USE Err *disks_take_images(Disks *d);
+
 typedef enum DriveInterface { DRIVE_NONE, DRIVE_VIRTIO, DRIVE_SCSI, DRIVE_PFLASH, DRIVE_IDE, DRIVE_SD, DRIVE_MTD, DRIVE_FLOPPY } DriveInterface;
 /* What an error means (werror=, rerror=); ENOSPC: stop when the host's disk is full, else report. */
 typedef enum OnIoError { IO_ERROR_AUTO, IO_ERROR_REPORT, IO_ERROR_IGNORE, IO_ERROR_ENOSPC, IO_ERROR_STOP } OnIoError;

@@ -28,8 +28,8 @@ struct Migration {
     bool ran;
     /* how it goes; written by our thread, read by any */
     _Atomic int64_t began, paused, total_ms, setup_ms, downtime_ms, expected_ms;
-    _Atomic uint64_t pages, zero_pages, passes, sent, left, rate /* bytes a second */, dirty_rate;
-    int64_t window; uint64_t spent;     /* bytes in this window of time */
+    _Atomic uint64_t pages, zero_pages, late /* bytes of the pause */, passes, sent, left, rate /* bytes a second */, dirty_rate;
+    int64_t due;                        /* us: when what was sent may have been, by the limit */
 };
 
 MUST_USE Err *migration_check_uri(const char *uri);

@@ -26,7 +26,7 @@
 
 const char *const migrate_status_names[] = { "none", "setup", "active", "completed", "failed", "cancelling", "cancelled", NULL };
 
-enum { VERSION = 1, CHUNK_PAGES = 256, CONFIG_MAX = 1 << 20, STATE_MAX = 256 << 20, WINDOW_MS = 100 };
+enum { VERSION = 1, CHUNK_PAGES = 256, CONFIG_MAX = 1 << 20, STATE_MAX = 256 << 20, SLICE_US = 50000 };
 static const char magic[16] = "Lyre migration\n";
 
 typedef struct Record { uint8_t kind, zero[3]; uint32_t count; uint64_t first; } Record;
@@ -77,6 +77,17 @@ static void tell_pass(void *opaque)
         m->fn(m->fn_opaque, MIGRATE_ACTIVE, atomic_load(&m->passes));
 }
 
+/* It was not sent: the disks are ours again, unless somebody has taken them. */
+static void go_on_here(Migration *m)
+{
+    Err *e = m->vm->disks ? disks_take_images(m->vm->disks) : NULL;
+
+    if (e)
+        err_report(err_in(e, "the machine stands: its disks cannot be used again"));
+    else if (m->ran)
+        vm_start(m->vm);
+}
+
 /* The thread has ended: what came of it. Main thread, under the lock. */
 static void finish(void *opaque)
 {
@@ -91,8 +102,8 @@ static void finish(void *opaque)
     m->total_ms = now_ms() - m->began;
     if (m->paused)
         m->downtime_ms = now_ms() - m->paused;
-    if (e && m->ran && !m->incoming)
-        vm_start(m->vm);                /* it goes on here */
+    if (e && !m->incoming)
+        go_on_here(m);
     m->ran = false;
     g_clear_pointer(&m->error, g_free);
     if (!e) {
@@ -131,19 +142,21 @@ static Err *put_blob(Migration *m, char kind, const GByteArray *b)
     return put(m, b->data, b->len);
 }
 
-/* Not faster than it may: sleeps when this window's share is spent. */
+/* Not faster than it may: what was sent has its time. A cancel, and another limit, are heard within SLICE_US. */
 static void keep_pace(Migration *m, size_t bytes)
 {
-    uint64_t limit = m->params.max_bandwidth * WINDOW_MS / 1000;
-    int64_t now = now_ms();
+    uint64_t limit = m->params.max_bandwidth;
+    int64_t now = g_get_monotonic_time();
 
-    if (now >= m->window + WINDOW_MS) {
-        m->window = now;
-        m->spent = 0;
+    if (!limit || m->paused)
+        return;
+    m->due = MAX(m->due, now) + (int64_t)((double)bytes * 1e6 / (double)limit);
+    while (m->due - now > SLICE_US / 10 && !atomic_load(&m->cancel) && m->params.max_bandwidth == limit) {
+        g_usleep(MIN(m->due - now, SLICE_US));
+        now = g_get_monotonic_time();
     }
-    m->spent += bytes;
-    if (m->params.max_bandwidth && m->spent > limit && !m->paused)
-        g_usleep(MAX(m->window + WINDOW_MS - now, 1) * 1000);
+    if (m->params.max_bandwidth != limit)
+        m->due = now;
 }
 
 static bool is_zero(const uint8_t *p)
@@ -164,6 +177,8 @@ static Err *send_run(Migration *m, const RamBlock *b, uint64_t first, uint64_t f
     TRY(put(m, b->host + (from << PAGE_BITS), n << PAGE_BITS));
     m->pages += n;
     m->sent += n << PAGE_BITS;
+    if (m->paused)
+        m->late += n << PAGE_BITS;
     keep_pace(m, n << PAGE_BITS);
     return NULL;
 }
@@ -278,7 +293,9 @@ static void hand_over(void *opaque)
     Err *e = state_can_save(vm);
     GByteArray *blob = e ? NULL : state_gather(vm);
     if (!e && vm->disks)
-        disks_flush(vm->disks);
+        e = disks_hand_over(vm->disks);
+    if (e)
+        g_clear_pointer(&blob, g_byte_array_unref);
     pthread_mutex_lock(&m->lock);
     m->paused = began;
     m->blob = blob;
@@ -442,6 +459,8 @@ static void arrived(void *opaque)
     m->awaited = false;
     if (!m->result)
         m->result = state_check(m->vm, m->blob->data, m->blob->len);
+    if (!m->result && m->vm->disks)
+        m->result = err_in(disks_take_images(m->vm->disks), "disks");
     if (!m->result) {
         state_touch_memory(m->vm);
         m->result = state_apply(m->vm, m->blob->data, m->blob->len);
@@ -469,8 +488,9 @@ static Err *start_thread(Migration *m, const char *uri, void *(*fn)(void *))
     m->uri = g_strdup(uri);
     atomic_store(&m->cancel, false);
     m->began = now_ms();
+    m->due = 0;
     m->paused = m->total_ms = m->setup_ms = m->downtime_ms = m->expected_ms = 0;
-    m->pages = m->zero_pages = m->passes = m->sent = m->left = m->rate = m->dirty_rate = 0;
+    m->pages = m->zero_pages = m->late = m->passes = m->sent = m->left = m->rate = m->dirty_rate = 0;
     m->ran = false;
     tell(m, MIGRATE_SETUP);
     int r = pthread_create(&m->thread, NULL, fn, m);
@@ -530,7 +550,7 @@ void migrate_info(Vm *vm, MigrateInfo *out)
         .status = m->status, .incoming = m->incoming, .error = m->error,
         .total_ms = m->threaded ? now_ms() - m->began : m->total_ms, .setup_ms = m->setup_ms, .downtime_ms = m->downtime_ms,
         .expected_downtime_ms = m->expected_ms, .ram_sent = m->sent, .ram_left = m->left, .pages = m->pages,
-        .zero_pages = m->zero_pages, .passes = m->passes, .dirty_rate = m->dirty_rate, .mbps = m->rate * 8.0 / 1e6,
+        .zero_pages = m->zero_pages, .downtime_bytes = m->late, .passes = m->passes, .dirty_rate = m->dirty_rate, .mbps = m->rate * 8.0 / 1e6,
     };
     for (const RamBlock *b = vm->rams; b; b = b->next)
         out->ram_total += b->size;
@@ -552,6 +572,11 @@ void migrate_on_event(Vm *vm, void (*fn)(void *, MigrateStatus, uint64_t), void 
 bool migrate_awaited(Vm *vm)
 {
     return vm->saving && vm->saving->migration && vm->saving->migration->awaited;
+}
+
+void migrate_start_on_arrival(Vm *vm, bool start)
+{
+    migration_of(vm)->start = start;
 }
 
 void migration_end(Vm *vm)

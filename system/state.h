@@ -68,7 +68,7 @@ typedef struct MigrateInfo {
     bool incoming;
     const char *error;          /* FAILED: why; valid until the next migration */
     int64_t total_ms, setup_ms, downtime_ms, expected_downtime_ms;
-    uint64_t ram_total, ram_sent /* bytes on the wire for memory */, ram_left;
+    uint64_t ram_total, ram_sent /* bytes on the wire for memory */, ram_left, downtime_bytes /* of ram_sent: in the pause */;
     uint64_t pages, zero_pages, passes, dirty_rate /* pages a second */;
     double mbps;
 } MigrateInfo;
@@ -92,6 +92,7 @@ MigrateParams *migrate_params(Vm *vm);          /* to be read and set; takes eff
 void migrate_on_event(Vm *vm, void (*fn)(void *opaque, MigrateStatus status, uint64_t pass), void *opaque);
 /* -incoming was given, and nobody has come yet. */
 bool migrate_awaited(Vm *vm);
+void migrate_start_on_arrival(Vm *vm, bool start);      /* instead of what migrate_incoming was told */
 
 /* ---- for system/vm.c and tests */
 
