@@ -67,6 +67,9 @@ Err *exports_add(Disks *d, IoThread *thread, BlockNode *n, const ExportConfig *c
         return err(ERR_INVALID, "NBD server already has export named '%s'", c->name);
     if (c->writable && node_read_only(n))
         return err(ERR_INVALID, "Cannot export read-only node as writable");
+    /* Where a machine is waited for, its disks may be filled by the network before. */
+    if (c->writable)
+        TRY(node_activate(n));
     const NbdExportConfig x = {
         .name = c->name, .description = c->description, .node = n, .writable = c->writable, .multi_conn = true,
         .writethrough = c->writethrough, .allocation_depth = c->depth, .bitmaps = c->bitmaps, .bitmap_nodes = c->bitmap_nodes,
