@@ -117,6 +117,7 @@ def test_quit_with_a_job():
             d.c.call("cont")
             d.c.call("snapshot-save", {"job-id": "s", "tag": "t", "vmstate": "top", "devices": ["top"]})
             d.c.call("quit")
+            assert d.m.process.wait(60) == 0
 
 
 def test_console():
