@@ -104,9 +104,9 @@ class Domain:
     def virsh(self, *words, **kw):
         return self.lv.virsh(*words, **kw)
 
-    def xml(self):
+    def xml(self, disk=None):
         return XML.format(name=NAME, kernel=debian.need(self.args.guests, "riscv64", "kernel"), initrd=self.initrd,
-                          emulator=self.args.emulator, disk=self.disk, folder=self.folder, ports=PORTS)
+                          emulator=self.args.emulator, disk=disk or self.disk, folder=self.folder, ports=PORTS)
 
     def define(self):
         self.lv.define(self.xml())
