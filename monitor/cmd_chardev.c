@@ -88,7 +88,7 @@ static void put_defaults(GString *s, const char *type, const json_t *data)
         return;
     if (!server)
         put(s, "server", "on");
-    if (!json_object_get(data, "wait") && !json_is_false(server))
+    if (!json_is_true(json_object_get(data, "wait")) && !json_is_false(server))
         put(s, "wait", "off");
 }
 

@@ -256,6 +256,14 @@ def test_chardevs():
         assert os.path.exists(path)
         c.call("chardev-add", id="t", backend={"type": "socket", "data": {"server": True, "addr": {
             "type": "inet", "data": {"host": "127.0.0.1", "port": "0"}}}})
+        with socket.socket(socket.AF_UNIX) as listens:           # as libvirt plugs channels
+            listens.bind(os.path.join(m.dir, "listens"))
+            listens.listen()
+            c.call("getfd", {"fdname": "there"}, fds=[listens.fileno()])
+        c.call("chardev-add", id="g", backend={"type": "socket", "data": {
+            "addr": {"type": "fd", "data": {"str": "there"}}, "wait": False, "server": True}})
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(os.path.join(m.dir, "listens"))
         c.call("chardev-add", id="f", backend={"type": "file", "data": {"out": os.path.join(m.dir, "a,b"), "append": True}})
         assert os.path.exists(os.path.join(m.dir, "a,b"))
         c.call("chardev-add", id="r", backend={"type": "ringbuf", "data": {"size": 4096}})
