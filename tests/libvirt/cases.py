@@ -230,6 +230,38 @@ def attach_interface(d):
     gone(d, "domiflist", "52:54:00:00:00:02")
 
 
+OTHERS = {      # what is plugged; whether a slot of the guest has to do with it
+    "rng": ("<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>", True),
+    "channel": ("<channel type='unix'><source mode='bind' path='{dir}/plugged.sock'/><target type='virtio' name='lyre.test'/></channel>", False),
+    "SCSI disk": ("<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{image}'/><target dev='sdb' bus='scsi'/></disk>", False),
+    "disk in an I/O thread": ("<disk type='file' device='disk'><driver name='qemu' type='qcow2' iothread='7'/><source file='{image}'/>"
+                              "<target dev='vdc' bus='virtio'/></disk>", True),
+    "SCSI controller": ("<controller type='scsi' model='virtio-scsi' index='3'/>", True),
+}
+
+
+@case("attach-others")
+def attach_others(d):
+    """Random numbers, channels, SCSI disks and controllers, disks in an I/O thread are plugged and unplugged."""
+    image = d.image("other", "16M")
+    d.virsh("iothreadadd", NAME, 7, "--live")
+    for what, (xml, slot) in OTHERS.items():
+        before = d.virsh("dumpxml", NAME)
+        d.lv.define(xml.format(image=image, dir=d.folder), "attach-device", NAME, "--live")
+        if slot:
+            d.said("= on \\d+")
+        d.ask("sleep 0.3")
+        d.lv.define(xml.format(image=image, dir=d.folder), "detach-device", NAME, "--live")
+        if slot:
+            d.said("= off \\d+")
+        end = time.monotonic() + 30 * d.t
+        while d.virsh("dumpxml", NAME).count("<address") != before.count("<address"):
+            if time.monotonic() > end:
+                raise Failed(f"{what}: it is still there")
+            time.sleep(0.1)
+    d.virsh("iothreaddel", NAME, 7, "--live")
+
+
 @case("attach-bridge")
 def attach_bridge(d):
     """A NIC on a bridge of the host: a tap device whose descriptor is handed over while the guest runs; frames go through."""
