@@ -16,6 +16,7 @@ struct BlockGraph {
     Loop *loop;
     Objects *objects;
     struct FdSets *fdsets;
+    struct ThrottlePart *throttles; /* block/throttle.c's */
     BlockNode *nodes, **last;       /* in the order of opening */
     Disk *disks;
     unsigned next_id;               /* for "#block000" */
@@ -35,6 +36,7 @@ struct Disk {
     bool writethrough, growing, told_drain;
     const DiskOps *ops;             /* never NULL */
     void *opaque;
+    struct ThrottleMember *limits;  /* or NULL */
     DiskStats *stats;               /* the owner's, or NULL */
     CoQueue idle;                   /* disk_free waits for in_flight */
     CoQueue resumed;                /* requests that a drain holds back */

@@ -30,6 +30,7 @@ typedef struct BlockNode BlockNode;
 typedef struct BlockDriver BlockDriver;
 typedef struct Disk Disk;
 typedef struct DirtyBitmap DirtyBitmap;
+typedef struct ThrottleGroup ThrottleGroup;     /* block/throttle.h */
 struct FdSets;                          /* util/fdset.h */
 typedef struct Objects Objects;         /* block/objects.h: secrets, TLS credentials, throttle groups */
 
@@ -167,6 +168,8 @@ void disk_free(Disk *d);                    /* drains, flushes if it wrote. NULL
 void disk_set_ops(Disk *d, const DiskOps *ops, void *opaque);
 void disk_set_writethrough(Disk *d, bool on);       /* every write is followed by a flush */
 void disk_set_stats(Disk *d, DiskStats *s);         /* counts there, the owner's; NULL: nowhere */
+/* Its requests wait for that group's limits from now on; NULL: for none. */
+void disk_set_limits(Disk *d, ThrottleGroup *g);
 void disk_set_growing(Disk *d, bool on);            /* writes beyond the end make the node longer: for making images */
 MUST_USE Err *disk_set_perm(Disk *d, unsigned perm, unsigned shared);
 MUST_USE Err *disk_set_node(Disk *d, BlockNode *n); /* another medium, or NULL: ejected */

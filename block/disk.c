@@ -4,6 +4,7 @@
  * enter the graph here, and here a drain holds them back.
  */
 #include "block/block-priv.h"
+#include "block/throttle.h"
 
 static const DiskOps no_ops;
 
@@ -51,6 +52,7 @@ void disk_free(Disk *d)
 
     if (!d)
         return;
+    disk_set_limits(d, NULL);
     while (d->in_flight)
         co_queue_wait(&d->idle);
     if (d->root->node && d->root->perm & (PERM_WRITE | PERM_WRITE_UNCHANGED))
@@ -80,6 +82,16 @@ void disk_set_writethrough(Disk *d, bool on)
 void disk_set_stats(Disk *d, DiskStats *s)
 {
     d->stats = s;
+}
+
+void disk_set_limits(Disk *d, ThrottleGroup *g)
+{
+    if (d->limits)
+        throttle_pass(d->limits, true);
+    throttle_leave(d->limits);
+    d->limits = g ? throttle_join_group(d->graph, g) : NULL;
+    if (d->limits)
+        throttle_pass(d->limits, d->told_drain);
 }
 
 void disk_set_growing(Disk *d, bool on)
@@ -164,6 +176,13 @@ static int64_t began(const Disk *d)
     return d->stats ? loop_now() : 0;
 }
 
+/* A drain lets it go at once, so the node is the same after. */
+static void limit(Disk *d, bool write, uint64_t bytes)
+{
+    if (d->limits)
+        throttle_wait(d->limits, write, bytes);
+}
+
 static int end(Disk *d, DiskOp op, uint64_t bytes, int64_t since, int ret)
 {
     if (d->stats)
@@ -230,6 +249,8 @@ int disk_read(Disk *d, uint64_t off, const IoVec *q, unsigned flags)
     int ret = n ? check_read(n, off, q->len) : -ENOMEDIUM;
 
     if (!ret)
+        limit(d, false, q->len);
+    if (!ret)
         ret = node_read(n, off, q, flags);
     return end(d, DISK_OP_READ, q->len, since, ret);
 }
@@ -241,6 +262,8 @@ int disk_write(Disk *d, uint64_t off, const IoVec *q, unsigned flags)
     int ret = n ? check_write(d, n, off, q->len, &flags) : -ENOMEDIUM;
 
     if (!ret)
+        limit(d, true, q->len);
+    if (!ret)
         ret = node_write(n, off, q, flags | (d->writethrough ? REQ_FUA : 0));
     return end(d, DISK_OP_WRITE, q->len, since, ret);
 }
@@ -251,6 +274,8 @@ int disk_zero(Disk *d, uint64_t off, uint64_t len, unsigned flags)
     BlockNode *n = enter(d);
     int ret = n ? check_write(d, n, off, len, &flags) : -ENOMEDIUM;
 
+    if (!ret)
+        limit(d, true, len);
     if (!ret)
         ret = node_zero(n, off, len, flags | (d->writethrough ? REQ_FUA : 0));
     return end(d, DISK_OP_WRITE, len, since, ret);
@@ -265,6 +290,8 @@ int disk_discard(Disk *d, uint64_t off, uint64_t len)
 
     if (!ret && off + len > n->size)
         ret = -EIO;
+    if (!ret)
+        limit(d, true, len);
     if (!ret)
         ret = node_discard(n, off, len);
     return end(d, DISK_OP_UNMAP, len, since, ret);

@@ -10,6 +10,7 @@
  * between is quiet as well, and who was cut off goes on.
  */
 #include "block/block-priv.h"
+#include "block/throttle.h"
 
 enum { LOW = 1, SEEN = 2, QUIET = 4 };
 
@@ -43,6 +44,8 @@ static void tell_disk(Disk *d)
     if (quiet == d->told_drain)
         return;
     d->told_drain = quiet;
+    if (d->limits)
+        throttle_pass(d->limits, quiet);
     if (!quiet)
         co_queue_wake_all(&d->resumed);
     if (d->ops->drain)

@@ -9,10 +9,12 @@
 #include <glib.h>
 #include <string.h>
 
+#include "block/throttle.h"
 #include "util/opts.h"
 
 struct Objects {
     Object *first, **last;      /* in the order they were made */
+    ThrottleGroups *throttles;
 };
 
 Objects *objects_new(void)
@@ -20,7 +22,19 @@ Objects *objects_new(void)
     Objects *o = g_new0(Objects, 1);
 
     o->last = &o->first;
+    o->throttles = throttle_groups_new();
     return o;
+}
+
+ThrottleGroups *objects_throttles(Objects *o)
+{
+    return o->throttles;
+}
+
+void objects_share_throttles(Objects *o, ThrottleGroups *all)
+{
+    throttle_groups_unref(o->throttles);
+    o->throttles = throttle_groups_ref(all);
 }
 
 static void object_free(Object *ob)
@@ -46,6 +60,7 @@ void objects_free(Objects *o)
     if (!o)
         return;
     free_from(o->first);
+    throttle_groups_unref(o->throttles);
     g_free(o);
 }
 
@@ -56,6 +71,13 @@ static Object *find_id(Objects *o, const char *id)
             return ob;
     }
     return NULL;
+}
+
+Object *objects_peek(Objects *o, const ObjectClass *cls, const char *id)
+{
+    Object *ob = find_id(o, id);
+
+    return ob && ob->cls == cls ? ob : NULL;
 }
 
 static Err *find_class(const char *name, const ObjectClass **out)
@@ -229,6 +251,8 @@ Err *objects_set(Objects *o, const char *id, const json_t *props)
     if (json_object_get(props, "id") || json_object_get(props, "qom-type"))
         return err(ERR_INVALID, "id and qom-type of an object cannot be changed");
     Making m = { .all = o, .cls = ob->cls, .ob = ob };
+    if (ob->cls->refresh)
+        ob->cls->refresh(ob);
     void *was = g_malloc0(ob->cls->size);
     props_copy(was, ob, ob->cls->fields);
     Err *e = set_json(&m, "", props, 0);

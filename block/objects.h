@@ -22,6 +22,7 @@ typedef struct ObjectClass {
     const Field *fields;
     Err *(*complete)(Object *);     /* after the properties are set */
     void (*finish)(Object *);       /* undoes complete; also after one that failed */
+    void (*refresh)(Object *);      /* brings its properties up to date before they are changed; may be NULL */
     Err *(*changed)(Object *);      /* other properties while it is in use; NULL: they cannot change. Refusing undoes it */
 } ObjectClass;
 struct Object {                     /* the first member of each kind's struct */
@@ -34,6 +35,11 @@ struct Object {                     /* the first member of each kind's struct */
 extern const ObjectClass *const object_classes[];   /* NULL-terminated */
 
 Objects *objects_new(void);
+/* The throttle groups that these belong to: of their own at first, then those of others. Before any is made. */
+typedef struct ThrottleGroups ThrottleGroups;
+ThrottleGroups *objects_throttles(Objects *o);
+void objects_share_throttles(Objects *o, ThrottleGroups *all);
+Object *objects_peek(Objects *o, const ObjectClass *cls, const char *id);       /* or NULL */
 void objects_free(Objects *o);
 /* "secret,id=sec0,data=.." or JSON {"qom-type":..,"id":..}. "help" and "secret,help" are the caller's (objects_help). */
 MUST_USE Err *objects_add(Objects *o, const char *text);

@@ -11,4 +11,7 @@ json_t *block_image_info(BlockNode *n, bool flat);      /* ImageInfo */
 json_t *block_snapshot_info(const Snapshot *s);         /* SnapshotInfo */
 json_t *block_bitmaps(BlockNode *n);                    /* a list; NULL: there are none */
 
+/* A disk's limits, as BlockDeviceInfo has them. */
+void block_limits_info(json_t *o, ThrottleGroup *g);
+
 #endif

@@ -61,6 +61,8 @@ static void block_json(void *opaque, const BlockEnd *b)
     if (qdev)
         json_object_set_new(o, "qdev", json_string(qdev));
     block_look(b, ask_node, &a);
+    if (a.out && b->port && b->port->limits)
+        block_limits_info(a.out, b->port->limits);
     if (a.out)
         json_object_set_new(o, "inserted", a.out);
     if (has_tray)

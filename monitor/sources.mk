@@ -32,3 +32,4 @@ src += monitor/cmd_stats.c monitor/memory.c
 check-scripts += tests/qmp/parts.py
 src += monitor/cmd_exports.c
 check-scripts += tests/qmp/migration.py
+src += monitor/cmd_limits.c

@@ -7,6 +7,7 @@
 #include "chardev/chardev.h"
 #include "hw/core/board.h"
 #include "hw/virtio/balloon.h"
+#include "monitor/limits.h"
 #include "monitor/monitor-priv.h"
 #include "system/objects.h"
 
@@ -280,6 +281,11 @@ static void list_root(json_t *list, Vm *vm)
     child(list, "backend", "container");
 }
 
+static bool is_group(const Place *at)
+{
+    return at->kind == PLACE_OBJECT && !strcmp(at->object->kind, "throttle-group");
+}
+
 Err *qmp_qom_list(Monitor *m, const QomListArgs *args, json_t **ret)
 {
     Place at;
@@ -294,6 +300,10 @@ Err *qmp_qom_list(Monitor *m, const QomListArgs *args, json_t **ret)
     case PLACE_DEVICE:   list_device(list, at.device); break;
     case PLACE_OBJECTS:  list_objects(list, m->vm); break;
     case PLACE_CHARDEVS: list_chardevs(list, m->vm); break;
+    case PLACE_OBJECT:
+        if (is_group(&at))
+            limits_list(m->vm, at.object->id, row, list);
+        break;
     default:             break;
     }
     return NULL;
@@ -395,6 +405,8 @@ Err *qmp_qom_get(Monitor *m, const QomGetArgs *args, json_t **ret)
         TRY(get_of_device(at.device, args->property, ret));
     } else if (at.kind == PLACE_MACHINE) {
         *ret = get_of_machine(m->vm, args->property);
+    } else if (is_group(&at)) {
+        *ret = limits_get(m->vm, at.object->id, args->property);
     }
     return *ret ? NULL : no_property(m->vm, &at, args->property);
 }
@@ -418,6 +430,8 @@ Err *qmp_qom_set(Monitor *m, const QomSetArgs *args, json_t **ret)
     const QomGetArgs get = { args->path, args->property };
     TRY(qmp_qom_get(m, &get, &there));
     json_decref(there);
+    if (is_group(&at))
+        return limits_put(m->vm, at.object->id, args->property, args->value);
     if (at.kind == PLACE_DEVICE)
         return err(ERR_UNSUPPORTED, "Attempt to set property '%s' on device '%s' (type '%s') after it was realized", args->property,
                    at.device->id ? at.device->id : "", type);

@@ -19,6 +19,7 @@ struct Disks {
     DiskHome own, *homes;           /* homes: all others; main thread */
     GHashTable *places;             /* name of a drive or node -> its IoThread, where it is not "disks"; main thread */
     GPtrArray *objects;             /* arguments of -object so far: each home has its own; main thread */
+    ThrottleGroups *throttles;
     DriveInterface preferred;       /* of drives that name none */
     Drive *drives, **drives_end;    /* main thread */
     GPtrArray *ports;               /* DiskPorts that are bound; main thread */

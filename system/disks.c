@@ -36,6 +36,17 @@ static void runs(void *opaque, bool on)
     }
 }
 
+static void new_graph(Disks *d, BlockGraph *g)
+{
+    graph_set_fdsets(g, d->vm->fdsets);
+    objects_share_throttles(graph_objects(g), d->throttles);
+}
+
+ThrottleGroups *disks_throttles(Disks *d)
+{
+    return d->throttles;
+}
+
 Err *disks_new(Vm *vm, Disks **out)
 {
     IoThread *t;
@@ -45,7 +56,8 @@ Err *disks_new(Vm *vm, Disks **out)
     Disks *d = g_new0(Disks, 1);
     d->vm = vm;
     d->own = (DiskHome){ t, graph_new(iothread_loop(t)), g_ptr_array_new() };
-    graph_set_fdsets(d->own.graph, vm->fdsets);
+    d->throttles = throttle_groups_new();
+    new_graph(d, d->own.graph);
     d->places = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     d->objects = g_ptr_array_new_with_free_func(g_free);
     d->preferred = DRIVE_VIRTIO;
@@ -95,12 +107,14 @@ void disks_free(Disks *d)
     iothread_free(d->own.thread);
     for (Drive *dr = d->drives, *next; dr; dr = next) {
         next = dr->next;
+        throttle_group_put(dr->limits);
         g_free(dr->id);
         g_free(dr);
     }
     g_hash_table_destroy(d->places);
     g_ptr_array_free(d->objects, true);
     g_ptr_array_free(d->ports, true);
+    throttle_groups_unref(d->throttles);
     g_free(d);
 }
 
@@ -206,7 +220,7 @@ static Err *new_home(Disks *d, IoThread *t, DiskHome **out)
 
     *h = (DiskHome){ t, graph_new(iothread_loop(t)), g_ptr_array_new(), d->homes };
     d->homes = h;
-    graph_set_fdsets(h->graph, d->vm->fdsets);
+    new_graph(d, h->graph);
     if (d->away)
         graph_open_inactive(h->graph);          /* its thread has not heard of it */
     for (guint i = 0; i < d->objects->len; i++)
@@ -266,6 +280,28 @@ Err *disks_del_object(Disks *d, const char *id, const char *arg)
     if (g_ptr_array_find_with_equal_func(d->objects, arg, g_str_equal, &at))
         g_ptr_array_remove_index(d->objects, at);
     return NULL;
+}
+
+typedef struct SetObject { BlockGraph *graph; const char *id; const json_t *props; Err *e; } SetObject;
+
+static void set_object(void *opaque)
+{
+    SetObject *s = opaque;
+
+    s->e = objects_set(graph_objects(s->graph), s->id, s->props);
+}
+
+/* All are alike, so what the first takes the others take. */
+Err *disks_set_object(Disks *d, const char *id, const json_t *props)
+{
+    SetObject s = { .id = id, .props = props };
+    DiskHome *h;
+
+    for (unsigned i = 0; !s.e && (h = disks_nth_home(d, i)); i++) {
+        s.graph = h->graph;
+        iothread_run(h->thread, set_object, &s);
+    }
+    return s.e;
 }
 
 Err *disks_home(Disks *d, const char *name, DiskHome **out)
@@ -381,6 +417,7 @@ static Err *bind_node(Bind *b, BlockNode *n)
     disk_set_writethrough(p->disk, p->writethrough);
     disk_set_ops(p->disk, &port_disk_ops, p);
     disk_set_stats(p->disk, &p->stats);
+    disk_set_limits(p->disk, p->limits);
     p->size = disk_size(p->disk);
     return NULL;
 }
@@ -427,6 +464,8 @@ Err *disk_port_bind(Vm *vm, DiskPort *p, const DiskPortOps *ops, void *dev, bool
                .removable = removable };
     TRY(check_free(b.drive));
     TRY(disks_home(vm->disks, p->name, &b.home));
+    if (b.drive && b.drive->limits && !p->limits)
+        p->limits = throttle_group_get(vm->disks->throttles, throttle_group_name(b.drive->limits));
     if (b.home != &vm->disks->own && !p->any_home)
         return err_hint(err(ERR_UNSUPPORTED, "drive '%s' is in the I/O thread '%s', where this device cannot reach it", p->name,
                             iothread_name(b.home->thread)), "Leave iothread= of the other device away.");
@@ -461,6 +500,25 @@ void disk_port_unbind(DiskPort *p)
     p->drive = NULL;
     p->size = 0;
     disk_stats_clear(&p->stats);
+    throttle_group_put(p->limits);
+    p->limits = NULL;
+}
+
+static void new_limits(void *arg)
+{
+    const DiskPort *p = arg;
+
+    disk_set_limits(p->disk, p->limits);
+}
+
+void disk_port_set_limits(DiskPort *p, ThrottleGroup *g)
+{
+    ThrottleGroup *was = p->limits;
+
+    p->limits = g;
+    if (p->disk)
+        iothread_run(p->home, new_limits, p);
+    throttle_group_put(was);
 }
 
 static void flush(void *arg)

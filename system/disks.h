@@ -13,6 +13,7 @@
 #define SYSTEM_DISKS_H
 
 #include "block/block.h"
+#include "block/throttle.h"
 #include "system/iothread.h"
 
 typedef struct Disks Disks;         /* vm->disks */
@@ -46,6 +47,7 @@ typedef struct Drive {
     IoThread *home;                 /* the thread of its nodes: "disks", or that of its device's iothread= */
     BlockNode *node;                /* its top node, held; NULL: no medium. Its home's alone */
     bool writethrough;
+    ThrottleGroup *limits;          /* throttling.*: a hold, or NULL */
     bool taken;                     /* a device has it */
     struct Drive *next;
 } Drive;
@@ -68,6 +70,10 @@ MUST_USE Err *disks_add_drive(Disks *d, const char *arg, bool snapshot);
 MUST_USE Err *disks_add_blockdev(Disks *d, const char *arg);
 MUST_USE Err *disks_add_node(Disks *d, const json_t *options);      /* the same, by blockdev-add */
 MUST_USE Err *disks_del_object(Disks *d, const char *id, const char *arg /* as disks_add_object got it */);
+/* Changes properties of a block object, all or none: {"limits":{"iops-total":5}}. */
+MUST_USE Err *disks_set_object(Disks *d, const char *id, const json_t *props);
+/* All throttle groups of the machine. */
+ThrottleGroups *disks_throttles(Disks *d);
 /* The threads of nodes, each with a graph of its own: the i-th, "disks" first; NULL: no more. Main thread. */
 IoThread *disks_nth_thread(Disks *d, unsigned i, BlockGraph **graph);
 /*
@@ -106,6 +112,7 @@ typedef struct DiskPort {
     bool removable;                 /* its medium may be missing, or another one */
     bool read_only, writethrough;   /* writethrough: a write ends when it is on stable storage */
     _Atomic uint64_t size;          /* bytes */
+    ThrottleGroup *limits;          /* a hold, or NULL; main thread */
     DiskStats stats;                /* of all its media; its home's */
 } DiskPort;
 
@@ -117,6 +124,8 @@ static inline bool disk_port_ready(const DiskPort *p) { return p->disk; }
 void disk_port_unbind(DiskPort *p);
 /* The thread in which its disk is used, from bind on. */
 static inline IoThread *disk_port_thread(const DiskPort *p) { return p->home; }
+/* Other limits (takes the hold; NULL: none); main thread. */
+void disk_port_set_limits(DiskPort *p, ThrottleGroup *g);
 /* The size in bytes, now; any thread. */
 static inline uint64_t disk_port_size(const DiskPort *p) { return p->size; }
 /* Waits until nothing of this port is in flight; main or vCPU thread. */

@@ -4,8 +4,8 @@
  * has those tables) and, for -drive, a row in the list of drives.
  *
  * A -drive is a stack, top first, of which only the image itself is always
- * there: throttle (throttling.*, bps.., iops..), copy-on-read, an image that
- * takes all writes (snapshot=on), the image. Keys that are none of -drive's own
+ * there: copy-on-read, an image that takes all writes (snapshot=on), the image.
+ * Limits (throttling.*, bps.., iops..) are the disk's that a device makes of it. Keys that are none of -drive's own
  * belong to the image's driver ("lazy-refcounts=on", "file.locking=off").
  */
 #include <stdlib.h>
@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "block/objects.h"
+#include "block/throttle.h"
 #include "system/disks-priv.h"
 #include "util/opts.h"
 
@@ -332,52 +333,16 @@ static json_t *filter_above(json_t *below, const char *driver, bool read_only)
                      "discard", "unmap", "file", below);
 }
 
-/* The object whose limits the drive has, or shares. */
-static Err *throttle_object(Making *m, const char *group)
+static Err *find_limits(Disks *d, const Spec *s, Drive *dr)
 {
-    Objects *all = graph_objects(m->home->graph);
-    Object *there = NULL;
-    Err *e = objects_find(all, "throttle-group", group, &there);
+    ThrottleLimits l;
 
-    if (!e) {
-        json_t *change = json_pack("{s:O}", "limits", m->s->limits);
-        if (json_object_size(m->s->limits))
-            e = objects_set(all, group, change);
-        json_decref(change);
-        return e;
-    }
-    err_free(e);
-    json_t *props = json_pack("{s:s, s:s, s:O}", "qom-type", "throttle-group", "id", group, "limits", m->s->limits);
-    e = objects_add_json(all, props);
-    json_decref(props);
-    return e;
-}
-
-/* Takes `o`. */
-static Err *add_filters(Making *m, json_t *o, json_t **out)
-{
-    const Spec *s = m->s;
-    const bool read_only = m->drive->read_only;
-
-    if (s->copy_on_read)
-        o = filter_above(o, "copy-on-read", read_only);
-    if (s->group || json_object_size(s->limits)) {
-        g_autofree char *own = g_strdup_printf("throttle-%s", m->drive->id);
-        const char *group = s->group ? s->group : own;
-        Err *e = s->group && m->home != &m->d->own
-            ? err_hint(err(ERR_UNSUPPORTED, "a group is for drives of the thread 'disks', and this one is to be in '%s'",
-                           iothread_name(m->home->thread)), "Leave iothread= or throttling.group away.")
-            : throttle_object(m, group);
-
-        if (e) {
-            json_decref(o);
-            return err_in(e, "throttling");
-        }
-        o = filter_above(o, "throttle", read_only);
-        json_object_set_new(o, "throttle-group", json_string(group));
-    }
-    *out = o;
-    return NULL;
+    if (!s->group && !json_object_size(s->limits))
+        return NULL;
+    dr->limits = throttle_group_get(d->throttles, s->group ? s->group : dr->id);
+    throttle_group_limits(dr->limits, &l);
+    TRY(err_in(throttle_limits_set(&l, s->limits), "throttling"));
+    return throttle_group_set(dr->limits, &l);
 }
 
 static Err *open_stack(Making *m)
@@ -396,9 +361,9 @@ static Err *open_stack(Making *m)
         json_decref(below);
         flags |= OPEN_TEMPORARY;
     }
-    if (!e)
-        e = add_filters(m, o, &o);
     if (!e) {
+        if (m->s->copy_on_read)
+            o = filter_above(o, "copy-on-read", m->drive->read_only);
         e = node_open(m->home->graph, o, flags, &m->drive->node);
         json_decref(o);
     }
@@ -447,6 +412,8 @@ Err *disks_add_drive(Disks *d, const char *arg, bool snapshot)
 
     if (!e)
         e = fill_drive(d, &s, snapshot, dr);
+    if (!e)
+        e = find_limits(d, &s, dr);
     if (!e) {
         Making m = { .d = d, .s = &s, .drive = dr };
 
@@ -460,6 +427,7 @@ Err *disks_add_drive(Disks *d, const char *arg, bool snapshot)
     }
     spec_clear(&s);
     if (e) {
+        throttle_group_put(dr->limits);
         g_free(dr->id);
         g_free(dr);
         return e;
@@ -495,21 +463,6 @@ static Err *parse_blockdev(const char *arg, json_t **out)
         return options_from_keyval(arg, out);
     *out = json_loads(arg, JSON_REJECT_DUPLICATES, &why);
     return *out ? NULL : err(ERR_INVALID, "it is no JSON: %s (column %d)", why.text, why.column);
-}
-
-/* A throttle group has one clock and one thread: its members cannot be in several. */
-static Err *check_group(const DiskHome *h, const json_t *o)
-{
-    const char *key;
-    json_t *v;
-
-    if (json_object_get(o, "throttle-group"))
-        return err_hint(err(ERR_UNSUPPORTED, "a throttle group is for disks of the thread 'disks', and this one is to be in '%s'",
-                            iothread_name(h->thread)),
-                        "Leave iothread= away, or give the disk limits of its own by -drive throttling.*");
-    json_object_foreach((json_t *)o, key, v)
-        TRY(check_group(h, v));
-    return NULL;
 }
 
 /* A node goes where the nodes are that it names as its children. */
@@ -557,8 +510,6 @@ Err *disks_add_node(Disks *d, const json_t *o)
     TRY(place_by_children(d, name, o));
     TRY(disks_home(d, name, &a.home));
     TRY(bring_children(d, o, a.home->thread));
-    if (a.home != &d->own)
-        TRY(check_group(a.home, o));
     iothread_run(a.home->thread, add_node, &a);
     return a.e;
 }

@@ -18,3 +18,4 @@ tests += unit/test_mem unit/test_msi unit/test_iothread unit/test_clock unit/tes
 tests += unit/test_device
 tests += dev/test_disk_counts
 tests += dev/test_saved
+tests += dev/test_disk_limits

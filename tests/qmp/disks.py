@@ -148,5 +148,77 @@ def test_queries():
             assert c.hmp("info block nope") == "" and "cd1: rd_bytes=0 wr_bytes=0" in c.hmp("info blockstats")
 
 
+# ---- limits
+
+ZERO = {"bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0}
+
+
+def inserted(c, name):
+    return [b for b in c.call("query-block") if name in (b["device"], b.get("qdev"))][0].get("inserted")
+
+
+def test_limits():
+    inner = "/machine/peripheral/virtio-disk0/virtio-backend"
+    with Machine("-object", "iothread,id=io1", "-blockdev", "driver=null-co,node-name=n0,size=1M",
+                 "-device", "virtio-blk-pci,drive=n0,id=virtio-disk0,iothread=io1",
+                 "-drive", "if=none,id=d1,driver=null-co,size=1M,throttling.iops-total=100,throttling.bps-total=1000000,"
+                           "throttling.bps-total-max=2000000,throttling.group=old", "-device", "virtio-blk-device,drive=d1",
+                 "-drive", "if=none,id=d2,driver=null-co,size=1M,iops_rd=5", "-device", "virtio-blk-device,drive=d2,id=vdc",
+                 "-device", "virtio-scsi-device", "-device", "scsi-cd,id=cd1") as m:
+        c = m.qmp
+
+        def limit(v={}, **kw):
+            return c.call("block_set_io_throttle", {**ZERO, **v, **kw})
+        d1 = inserted(c, "d1")
+        assert (d1["drv"], d1["group"], d1["iops"], d1["bps"], d1["bps_max"], d1["bps_max_length"]) == \
+            ("null-co", "old", 100, 1000000, 2000000, 1) and "iops_max" not in d1, d1
+        assert (inserted(c, "d2")["group"], inserted(c, "d2")["iops_rd"]) == ("d2", 5)
+        assert "group" not in inserted(c, inner)
+        limit(id=inner, bps=8388608, iops=500, bps_max=0, iops_size=4096)
+        n0 = inserted(c, inner)
+        assert (n0["group"], n0["bps"], n0["iops"], n0["iops_size"]) == (inner, 8388608, 500, 4096)
+        limit(id=inner, iops_rd=3, group="old")         # of another thread; the limits are those of the last who set them
+        assert inserted(c, "d1")["iops_rd"] == 3 and inserted(c, "d1")["bps"] == 0
+        limit(device="d1", iops_rd=4, iops_rd_max=8, iops_rd_max_length=2)
+        n0 = inserted(c, inner)
+        assert (n0["group"], n0["iops_rd"], n0["iops_rd_max"], n0["iops_rd_max_length"]) == ("old", 4, 8, 2)
+        limit(id=inner)
+        assert "group" not in inserted(c, inner) and inserted(c, "d1")["group"] == "old"
+        assert "I/O throttling:   bps=0 bps_rd=0" in c.hmp("info block d1")
+        c.hmp("block_set_io_throttle d2 1 0 0 0 0 0")
+        assert inserted(c, "d2")["bps"] == 1
+        fails(limit, text="Need exactly one of 'device' and 'id'")
+        fails(limit, id="vdc", device="d2", text="Need exactly one of 'device' and 'id'")
+        fails(limit, id="nope", cls="DeviceNotFound", text="Device 'nope' not found")
+        fails(limit, id="cd1", iops=1, text="no medium")
+        fails(limit, id="vdc", iops=-1, text="within [0, 1000000000000000]")
+        fails(limit, id="vdc", iops=10**15 + 1, text="within [0, 1000000000000000]")
+        fails(limit, id="vdc", iops=5, iops_rd=1, text="cannot be used at the same time")
+        fails(limit, id="vdc", iops_max=5, text="require corresponding")
+        fails(limit, id="vdc", iops=5, iops_max_length=0, text="the burst length cannot be 0")
+        assert inserted(c, "vdc")["bps"] == 1
+        # Objects.
+        c.call("object-add", {"qom-type": "throttle-group", "id": "tg0", "limits": {"iops-total": 7}})
+        path = {"path": "/objects/tg0"}
+        assert {p["name"] for p in c.call("qom-list", path)} >= {"limits", "x-iops-total", "x-bps-write-max-length", "type"}
+        assert c.call("qom-get", path, property="limits")["iops-total"] == 7
+        assert c.call("qom-get", path, property="x-iops-total") == 7
+        c.call("qom-set", path, property="limits", value={"bps-total": 100})
+        assert c.call("qom-get", path, property="limits")["iops-total"] == 7
+        fails(c.call, "qom-set", path, property="limits", value={"iops-read": 1}, text="same time")
+        fails(c.call, "qom-set", path, property="limits", value={"nope": 1})
+        fails(c.call, "qom-set", path, property="limits", value=5)
+        fails(c.call, "qom-set", path, property="x-iops-total", value=12, text="cannot be set after initialization")
+        limit(id=inner, iops_rd=9, group="tg0")
+        assert c.call("qom-get", path, property="limits")["iops-read"] == 9
+        fails(c.call, "object-del", id="tg0", text="in use")
+        c.call("blockdev-add", {"driver": "throttle", "node-name": "t0", "throttle-group": "tg0",
+                                "file": {"driver": "null-co", "size": 65536}})
+        limit(id=inner)
+        fails(c.call, "object-del", id="tg0", text="in use")
+        c.call("blockdev-del", {"node-name": "t0"})
+        c.call("object-del", id="tg0")
+
+
 if __name__ == "__main__":
     main([v for k, v in list(globals().items()) if k.startswith("test_")])
