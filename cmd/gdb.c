@@ -19,14 +19,15 @@
 
 static const char help[] =
     "Usage: lyre gdb [OPTION]... [FILE] [-- GDB-OPTION...]\n"
-    "Starts gdb on a machine that runs with -s (or -gdb), with the symbols of FILE: vmlinux, or any ELF file.\n"
+    "Starts gdb on a machine that runs with -s (or -gdb), with the symbols of FILE: vmlinux, any ELF file,\n"
+    "or a kernel's symbols as text: what the guest has in /proc/kallsyms (root: echo 0 > /proc/sys/kernel/kptr_restrict), System.map.\n"
     "\n"
     "      --at WHERE     where the machine listens: PORT, HOST:PORT, or a socket's path (1234)\n"
     "      --gdb PROGRAM  the debugger (gdb-multiarch, or gdb)\n"
     "      --explain      print the debugger's whole command line, and end\n"
     "  -h, --help         this text\n"
     "\n"
-    "In gdb: 'hbreak start_kernel' or 'break' work before the kernel is loaded; 'monitor help' lists what else there is.\n";
+    "In gdb: 'break start_kernel' works before the kernel is loaded; 'monitor help' lists what else there is.\n";
 
 typedef struct Args { const char *file, *at, *program; char **rest; bool explain, help; } Args;
 
@@ -83,7 +84,8 @@ static bool is_port(const char *s)
     return *s && !s[strspn(s, "0123456789")];
 }
 
-static GPtrArray *plan(const Args *a, const char *program)
+/* symbols: FILE, or what was made of it. */
+static GPtrArray *plan(const Args *a, const char *program, const char *symbols)
 {
     GPtrArray *argv = g_ptr_array_new_with_free_func(g_free);
     const char *at = a->at ? a->at : "1234";
@@ -99,8 +101,8 @@ static GPtrArray *plan(const Args *a, const char *program)
     add(argv, "-ex", g_strdup_printf("target remote %s%s", is_port(at) ? "localhost:" : "", at));
     for (char **r = a->rest; r && *r; r++)
         g_ptr_array_add(argv, g_strdup(*r));
-    if (a->file)
-        g_ptr_array_add(argv, g_strdup(a->file));
+    if (symbols)
+        g_ptr_array_add(argv, g_strdup(symbols));
     g_ptr_array_add(argv, NULL);
     return argv;
 }
@@ -117,12 +119,16 @@ static void explain(const GPtrArray *argv)
 
 static Err *start(const Args *a)
 {
-    g_autofree char *program = NULL;
+    g_autofree char *program = NULL, *symbols = g_strdup(a->file);
 
     if (a->file && access(a->file, R_OK) < 0)
         return err_path(errno, a->file, "cannot read '%s'", a->file);
     TRY(find_program(a, &program));
-    GPtrArray *argv = plan(a, program);
+    if (a->file && gdb_symbols_are_text(a->file)) {
+        g_clear_pointer(&symbols, g_free);
+        TRY(gdb_symbols_to_elf(a->file, &symbols));
+    }
+    GPtrArray *argv = plan(a, program, symbols);
     Err *e = NULL;
     if (a->explain) {
         explain(argv);

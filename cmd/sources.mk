@@ -5,6 +5,7 @@ lyre-main := cmd/main.c
 guests += riscv64
 src += cmd/boot_opts.c cmd/monitor_opts.c
 src += cmd/gdb.c
+src += cmd/gdb_symbols.c
 src += cmd/run/run.c cmd/run/plan.c cmd/run/media.c cmd/run/fat.c cmd/run/iso.c
 src += cmd/config.c cmd/disk_opts.c cmd/emu.c cmd/machine_opts.c cmd/net_opts.c cmd/options.c
 demo-scripts += tools/demo

@@ -6,8 +6,10 @@
  * kaslr finds where a Linux kernel has put itself. Its crash information
  * (VMCOREINFO, Documentation/admin-guide/kdump/vmcoreinfo.rst) is a page of
  * lines of text in memory that begins with OSRELEASE=; KERNELOFFSET= among them
- * is what symbols have to be moved by. That needs no knowledge of the guest, only
- * a kernel that was built with it and has got as far as writing it.
+ * is what symbols have to be moved by. Where that is not told (RISC-V), it is how
+ * far _stext is from the address that the kernel was linked to, in steps of 2 MiB:
+ * that needs no knowledge of the guest, only a kernel that was built with it and
+ * has got as far as writing it.
  */
 #include <string.h>
 
@@ -73,6 +75,8 @@ static void pwatch(Gdb *g, char **words, GString *out)
 
 /* ---- where the kernel is */
 
+enum { KASLR_STEP = 2 * 1024 * 1024 };
+
 /* The value of KEY=... among lines; NULL: it is not there. g_free it. */
 static char *line_of(const char *info, const char *key)
 {
@@ -83,6 +87,19 @@ static char *line_of(const char *info, const char *key)
     return NULL;
 }
 
+/* How far the kernel moved; false: it does not say. */
+static bool moved_by(const char *info, uint64_t *out)
+{
+    g_autofree char *offset = line_of(info, "KERNELOFFSET="), *linked = line_of(info, "NUMBER(KERNEL_LINK_ADDR)=");
+    g_autofree char *text = line_of(info, "SYMBOL(_stext)=");
+
+    if (offset)
+        *out = g_ascii_strtoull(offset, NULL, 16);
+    else if (linked && text)
+        *out = (g_ascii_strtoull(text, NULL, 16) - g_ascii_strtoull(linked, NULL, 16)) & ~(uint64_t)(KASLR_STEP - 1);
+    return offset || (linked && text);
+}
+
 static void kaslr(Gdb *g, GString *out)
 {
     g_autofree char *info = vmcoreinfo_find(g->vm);
@@ -91,15 +108,16 @@ static void kaslr(Gdb *g, GString *out)
         g_string_append(out, "no Linux kernel has left crash information (VMCOREINFO) in memory: it has none, or has not got that far\n");
         return;
     }
-    g_autofree char *release = line_of(info, "OSRELEASE="), *offset = line_of(info, "KERNELOFFSET=");
-    g_autofree char *text = line_of(info, "SYMBOL(_stext)=");
+    g_autofree char *release = line_of(info, "OSRELEASE="), *text = line_of(info, "SYMBOL(_stext)=");
+    uint64_t moved;
+
     g_string_append_printf(out, "Linux %s", release ? release : "of unknown release");
-    if (offset)
-        g_string_append_printf(out, ", moved by 0x%s\n", offset);
-    else
+    if (!moved_by(info, &moved))
         g_string_append_printf(out, "; it does not say whether it moved; its _stext is at %s%s\n", text ? "0x" : "", text ? text : "an unknown address");
-    if (offset && strcmp(offset, "0"))
-        g_string_append_printf(out, "symbol-file vmlinux -o 0x%s\n", offset);
+    else if (!moved)
+        g_string_append(out, " is where it was linked to\n");
+    else
+        g_string_append_printf(out, ", moved by %#" PRIx64 "\nsymbol-file vmlinux -o %#" PRIx64 "\n", moved, moved);
 }
 
 static void vmcoreinfo(Gdb *g, GString *out)

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <time.h>
 
+#include "accel/debug.h"
 #include "accel/jit/jit.h"
 #include "util/log.h"
 
@@ -21,12 +22,17 @@ static Unit *instead(TcgVcpu *t, int *exit)
 {
     VcpuExit why;
 
-    if (t->env->fault)
-        why = tcg_fault(t, t->env->pc);
-    else if (jit_break_at(jit_of(t), t->env->pc))
+    /* A place to stop needs no code: gdb has functions that it calls return to a stack, which is not executable. */
+    if (t->env->fault && t->mmu.retry == RETRY_NONE && debug_set_breaks(t->v->debug.set, t->env->pc)) {
+        t->env->fault = 0;
         why = VCPU_DEBUG;
-    else
+    } else if (t->env->fault) {
+        why = tcg_fault(t, t->env->pc);
+    } else if (jit_break_at(jit_of(t), t->env->pc)) {
+        why = VCPU_DEBUG;
+    } else {
         why = accel_interpret_one(t->v);
+    }
     if (why != VCPU_KICKED)
         *exit = why;
     return NULL;

@@ -183,7 +183,7 @@ class Guest:
             else:
                 process.kill()
                 process.wait()
-                raise subprocess.TimeoutExpired(process.args, seconds)
+                raise subprocess.TimeoutExpired(process.args, seconds, b"".join(chunks))
         process.stdout.close()
         process.wait()
         process.output = b"".join(chunks).decode("utf-8", "replace")

@@ -78,6 +78,10 @@ def features():
         c.write(0x80800123, b"OSRELEASE=6.1.0\nPAGESIZE=4096\nKERNELOFFSET=1c200000\n\0")
         assert c.monitor("kaslr") == "Linux 6.1.0, moved by 0x1c200000\nsymbol-file vmlinux -o 0x1c200000\n"
         assert "PAGESIZE=4096" in c.monitor("vmcoreinfo")
+        c.write(0x80800123, b"OSRELEASE=6.12\nPAGESIZE=4096\nSYMBOL(_stext)=ffffffff91402000\nNUMBER(KERNEL_LINK_ADDR)=0xffffffff80000000\n\0")
+        assert c.monitor("kaslr") == "Linux 6.12, moved by 0x11400000\nsymbol-file vmlinux -o 0x11400000\n"
+        c.write(0x80800123, b"OSRELEASE=6.1.0\nPAGESIZE=4096\nKERNELOFFSET=0\n\0")
+        assert c.monitor("kaslr") == "Linux 6.1.0 is where it was linked to\n"
 
 
 def registers(engine):
@@ -111,6 +115,13 @@ def registers(engine):
         c.set_reg(PRIV, 2)                                  # there is none
         assert c.reg(PRIV) == 1
         c.set_reg(PRIV, 3)
+        # No code and no memory is needed where it stops: gdb's calls return to stacks.
+        for nowhere in (0x123456789abcde, 0x40000000):
+            c.ok(f"Z0,{nowhere:x},2")
+            c.set_reg(1, nowhere)
+            c.set_reg(32, guest["add"])
+            assert "swbreak" in c.resume() and c.pc() == nowhere and c.reg(CSR + 0x342) == 0, hex(nowhere)
+            c.ok(f"z0,{nowhere:x},2")
         # A function called by hand: its registers, its pc, its return.
         c.set_reg(10, 40)
         c.set_reg(11, 2)
