@@ -220,11 +220,7 @@ class Machine:
         argv = [LYRE, "-M", "virt", "-display", "none", "-serial", "null", "-bios", "none", "-nic", "none",
                 "-qmp", f"unix:{self.path},server=on,wait=off"]
         self.stderr = open(os.path.join(self.dir, "stderr"), "w+", encoding="utf-8", errors="replace")
-        supp = os.path.join(self.dir, "lsan")
-        with open(supp, "w", encoding="ascii") as f:
-            f.write("leak:slirp_new\n")         # libslirp forgets the name of its TFTP server
-        env = dict(os.environ, LSAN_OPTIONS=f"suppressions={supp}:print_suppressions=0")
-        self.process = subprocess.Popen(argv + ([] if start else ["-S"]) + list(args), stdin=subprocess.DEVNULL, cwd=self.dir, env=env, pass_fds=fds,
+        self.process = subprocess.Popen(argv + ([] if start else ["-S"]) + list(args), stdin=subprocess.DEVNULL, cwd=self.dir, pass_fds=fds,
                                         stdout=subprocess.DEVNULL, stderr=self.stderr)
         self.clients = []
         self.qmp = self.connect()
