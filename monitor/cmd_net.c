@@ -8,6 +8,7 @@
 #include "monitor/view.h"
 #include "net/net.h"
 #include "system/iothread.h"
+#include "system/objects.h"
 
 typedef struct Task {
     Vm *vm;
@@ -80,7 +81,9 @@ static void del(void *opaque)
 
 Err *qmp_netdev_del(Monitor *m, const NetdevDelArgs *args, json_t **ret)
 {
-    return in_net(m, del, (Task){ .arg = args->id });
+    TRY(in_net(m, del, (Task){ .arg = args->id }));
+    objects_network_gone(m->vm);
+    return NULL;
 }
 
 /* ---- cables */

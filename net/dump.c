@@ -19,6 +19,7 @@ enum { DUMP_BUFFER = 256 << 10, DUMP_DELAY_NS = 200000000 };
 
 typedef struct Dump {
     NetTap tap;
+    char *id;                   /* of the object; may be "" */
     FILE *file;
     uint32_t maxlen;
     bool failed;
@@ -74,10 +75,11 @@ static void dump_free(NetTap *t)
     alarm_del(&d->flush);
     if (fclose(d->file) && !d->failed)
         fail(d);
+    g_free(d->id);
     g_free(d);
 }
 
-static Err *dump_open(NetPort *p, const char *path, uint64_t maxlen)
+static Err *dump_open(NetPort *p, const char *id, const char *path, uint64_t maxlen)
 {
     const uint32_t head[6] = { 0xa1b2c3d4, 4 << 16 | 2, 0, 0, maxlen, 1 };
     FILE *f = fopen(path, "wbe");
@@ -91,7 +93,7 @@ static Err *dump_open(NetPort *p, const char *path, uint64_t maxlen)
     }
     Dump *d = g_new0(Dump, 1);
 
-    *d = (Dump){ .tap = { dump_frame, dump_free, p->taps }, .file = f, .maxlen = maxlen };
+    *d = (Dump){ .tap = { dump_frame, dump_free, p->taps }, .id = g_strdup(id), .file = f, .maxlen = maxlen };
     alarm_init(&d->flush, p->net->loop, dump_flush, d);
     p->taps = &d->tap;
     return NULL;
@@ -118,7 +120,7 @@ static Err *dump_add(Net *n, const Opts *o)
     if (!maxlen || maxlen > NET_FRAME_MAX)
         return err(ERR_INVALID, "maxlen is 1 to %d", NET_FRAME_MAX);
     TRY(net_backend(n, opts_str(o, "netdev", ""), &p));
-    return dump_open(p, opts_str(o, "file", ""), maxlen);
+    return dump_open(p, opts_str(o, "id", ""), opts_str(o, "file", ""), maxlen);
 }
 
 Err *net_dump_add(Net *n, const char *props)
@@ -130,4 +132,22 @@ Err *net_dump_add(Net *n, const char *props)
 
     opts_free(o);
     return err_in(e, "filter-dump");
+}
+
+bool net_dump_exists(Net *n, const char *id, bool del)
+{
+    for (NetPort *p = NULL; (p = net_next(n, p)); ) {
+        for (NetTap **at = &p->taps; *at; at = &(*at)->next) {
+            NetTap *t = *at;
+
+            if (t->frame != dump_frame || strcmp(((Dump *)t)->id, id))
+                continue;
+            if (del) {
+                *at = t->next;
+                t->free(t);
+            }
+            return true;
+        }
+    }
+    return false;
 }

@@ -129,5 +129,7 @@ Mac net_new_mac(Net *n);
 
 /* Looks on at a backend, writing to a file: "[filter-dump,]netdev=ID,file=PATH[,maxlen=N]". */
 MUST_USE Err *net_dump_add(Net *n, const char *props);
+/* Is there one of that id? It goes with its backend, or here. */
+bool net_dump_exists(Net *n, const char *id, bool del);
 
 #endif

@@ -215,6 +215,33 @@ static Err *make_dump(Vm *vm, const char *arg)
     return t.e;
 }
 
+typedef struct DumpTask { Net *net; const char *id; bool del, found; } DumpTask;
+
+static void find_dump(void *opaque)
+{
+    DumpTask *t = opaque;
+
+    t->found = net_dump_exists(t->net, t->id, t->del);
+}
+
+static bool dump_exists(Vm *vm, const char *id, bool del)
+{
+    DumpTask t = { vm->net, id, del, false };
+
+    iothread_run(vm->net_thread, find_dump, &t);
+    return t.found;
+}
+
+void objects_network_gone(Vm *vm)
+{
+    for (guint i = vm->objects ? vm->objects->len : 0; i-- > 0; ) {
+        const VmObject *o = vm->objects->pdata[i];
+
+        if (is_dump(o->kind) && !dump_exists(vm, o->id, false))
+            g_ptr_array_remove_index(vm->objects, i);
+    }
+}
+
 typedef struct Check { const char *kind; const Field *fields; } Check;
 
 static Err *check_pair(void *opaque, const char *key, const char *value)
@@ -333,12 +360,12 @@ Err *object_del(Vm *vm, const char *id)
         return err(ERR_NOT_FOUND, "object '%s' not found", id);
     if (is_memory(o->kind))
         return err(ERR_BUSY, "object '%s' is in use, can not be deleted", id);
-    if (is_dump(o->kind))
-        return err(ERR_UNSUPPORTED, "object '%s' cannot be deleted: a capture ends with its network backend", id);
     if (is_iothread(o->kind) && has_disks(vm, iothread_find(vm, id)))
         return err(ERR_BUSY, "object '%s' is in use, can not be deleted", id);
     if (is_iothread(o->kind)) {
         iothread_free(iothread_find(vm, id));
+    } else if (is_dump(o->kind)) {
+        dump_exists(vm, id, true);
     } else if (rng_is_kind(o->kind)) {
         rng_del(vm, id);
     } else {

@@ -16,6 +16,8 @@ typedef struct VmObject { char *kind, *id, *arg; } VmObject;
 MUST_USE Err *object_add(Vm *vm, const char *arg);
 /* The caller has made sure that no device uses it. */
 MUST_USE Err *object_del(Vm *vm, const char *id);
+/* A backend has gone: captures of it went with it. */
+void objects_network_gone(Vm *vm);
 const VmObject *object_find(Vm *vm, const char *id);    /* or NULL */
 const VmObject *object_at(Vm *vm, unsigned i);          /* in the order of making; NULL: no more */
 

@@ -370,7 +370,11 @@ def test_networks():
         assert ours.recv(1) == b""              # closed with it
         c.call("getfd", {"fdname": "file"}, fds=[0])
         fails(c.call, "netdev_add", {"type": "tap", "id": "u2", "fd": "file"}, text="is no tap device")
-        c.call("netdev_del", id="u1")
+        for name in ("f1", "f2"):
+            c.call("object-add", {"qom-type": "filter-dump", "id": name, "netdev": "u1", "file": os.path.join(m.dir, name)})
+        c.call("object-del", id="f1")
+        c.call("netdev_del", id="u1")           # what looked on at it goes along
+        assert "f2" not in {p["name"] for p in c.call("qom-list", path="/objects")}
         c.call("set_link", name="u0", up=False)
         c.call("set_link", name="nic0", up=True)
         fails(c.call, "set_link", name="x", up=True, cls="DeviceNotFound", text="Device 'x' not found")
