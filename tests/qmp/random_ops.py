@@ -309,7 +309,7 @@ class Ops:
         args = {"actions": [{"type": t, "data": d} for t, d in actions]}
         if self.flip(0.2):
             args["properties"] = {"completion-mode": "grouped"}
-        if self.do("transaction", args, self.JOB_MAY + "|abort|Abort|not found") is not None:
+        if self.do("transaction", args, self.JOB_MAY + "|abort|Abort|not found|completion-mode") is not None:
             self.bitmaps |= made
         else:
             for t, d in actions:

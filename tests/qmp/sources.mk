@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+check-slow-scripts += tests/qmp/random-commands
