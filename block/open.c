@@ -25,7 +25,7 @@ static Inherit for_child(const BlockNode *n, DriverKind kind, const char *role)
 {
     const bool backing = !strcmp(role, "backing");
     Inherit in = {
-        .parent = n, .flags = n->open_flags, .read_only = n->read_only || backing,
+        .parent = n, .flags = n->open_flags, .read_only = (n->read_only && !n->inactive) || backing,
         .auto_read_only = n->auto_read_only && !backing,
         .force_share = n->force_share, .direct = n->cache_direct, .no_flush = n->cache_no_flush,
         .unmap = true,              /* drivers pass on only what their own node lets through */

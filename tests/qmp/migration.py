@@ -14,7 +14,7 @@ from jobs import make
 class Pair:
     """A machine with a disk and some memory that is not zero; a second one, of the same disk, is waited for."""
 
-    def __init__(self, bytes_=1 << 20, form="qcow2", start=False, more=()):
+    def __init__(self, bytes_=1 << 20, form="qcow2", start=False, drive=False):
         self.dir = tempfile.TemporaryDirectory()
         self.img, blob = self.path("disk"), self.path("blob")
         if form == "qcow2":
@@ -24,9 +24,11 @@ class Pair:
                 f.truncate(1 << 20)
         with open(blob, "wb") as f:
             f.write(os.urandom(bytes_))
-        self.args = ["-m", "128", "-blockdev", f"driver=file,node-name=f,filename={self.img},auto-read-only=on", "-blockdev",
-                     f"driver={form},node-name=d,file=f", "-device", "virtio-blk-device,drive=d,id=vda",
-                     "-device", f"loader,file={blob},addr=0x80000000,force-raw=on", *more]
+        disk = ["-blockdev", f"driver=file,node-name=f,filename={self.img},auto-read-only=on", "-blockdev", f"driver={form},node-name=d,file=f"]
+        if drive:
+            disk = ["-drive", f"if=none,id=d,format={form},file={self.img},throttling.iops-total=100000"]
+        self.args = ["-m", "128", *disk, "-device", "virtio-blk-device,drive=d,id=vda",
+                     "-device", f"loader,file={blob},addr=0x80000000,force-raw=on"]
         self.machines = []
         self.a = self.machine(start=start)
         self.b = None
@@ -102,6 +104,14 @@ def test_unix():
         p.b = p.machine("-incoming", uri)
         assert p.b.qmp.call("query-status")["status"] == "inmigrate"
         send(p, uri)
+        handed_over(p)
+
+
+def test_drive():
+    """Nodes within each other, with a filter above."""
+    with Pair(drive=True) as p:
+        p.b = p.machine("-incoming", "unix:" + p.path("way"))
+        send(p, "unix:" + p.path("way"))
         handed_over(p)
 
 
