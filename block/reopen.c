@@ -92,10 +92,10 @@ static Err *same_word(const json_t *o, const char *option, const char *is)
     return !said || !strcmp(said, is) ? NULL : err(ERR_INVALID, "Cannot change the option '%s'", option);
 }
 
-static Err *plan(GPtrArray *steps, BlockNode *n, const json_t *given, const BlockNode *parent);
+static Err *plan(GPtrArray *steps, BlockNode *n, const json_t *given, const BlockNode *parent, bool anew);
 
 /* Children that were given as part of this node's options; other nodes have a life of their own. */
-static Err *plan_children(GPtrArray *steps, const Step *s, json_t *o)
+static Err *plan_children(GPtrArray *steps, const Step *s, json_t *o, bool anew)
 {
     for (BlockChild *c = s->n->children; c; c = c->next) {
         json_t *own = c->node ? json_object_get(o, c->role) : NULL;
@@ -107,7 +107,7 @@ static Err *plan_children(GPtrArray *steps, const Step *s, json_t *o)
         if (json_is_string(own))
             e = same_word(o, c->role, c->node->node_name);
         else if (inlined || json_is_object(own))
-            e = plan(steps, c->node, own, c == s->n->backing ? NULL : s->now);
+            e = plan(steps, c->node, own, c == s->n->backing ? NULL : s->now, anew && own);
         json_object_del(o, c->role);
         if (e)
             return err_in(e, "'%s'", c->role);
@@ -124,7 +124,28 @@ static Err *nothing_left(const BlockNode *n, json_t *o)
     return key ? err(ERR_INVALID, "Cannot change the option '%s' of driver '%s'", key, n->drv->name) : NULL;
 }
 
-static Err *plan(GPtrArray *steps, BlockNode *n, const json_t *given, const BlockNode *parent)
+/* As if nothing had ever been said, but for the name. */
+static void forget_options(BlockNode *now, const BlockNode *parent)
+{
+    now->opt_read_only = parent && parent->read_only;
+    now->auto_read_only = parent && parent->auto_read_only;
+    now->force_share = parent && parent->force_share;
+    now->cache_direct = parent && parent->cache_direct;
+    now->cache_no_flush = parent && parent->cache_no_flush;
+    now->discard = now->detect_zeroes = 0;
+    props_clear(now, now->drv->fields);
+    props_init(now, now->drv->fields);
+}
+
+static Err *check_anew(const BlockNode *n, const json_t *o)
+{
+    if (n->backing && n->backing->node && !json_object_get(o, "backing"))
+        return err_hint(err(ERR_INVALID, "backing is missing for '%s'", n->node_name),
+                        "Say which node, or null: what is left out is as if it had never been given.");
+    return NULL;
+}
+
+static Err *plan(GPtrArray *steps, BlockNode *n, const json_t *given, const BlockNode *parent, bool anew)
 {
     Step *s = g_new0(Step, 1);
     json_t *o = NULL;
@@ -134,10 +155,14 @@ static Err *plan(GPtrArray *steps, BlockNode *n, const json_t *given, const Bloc
     s->was = values_of(n);
     s->now = values_of(n);
     g_ptr_array_add(steps, s);
-    if (parent)
+    if (anew)
+        forget_options(s->now, parent);
+    else if (parent)
         inherit(s->now, n, parent);
     o = given ? json_deep_copy(given) : json_object();
     e = same_word(o, "driver", n->drv->name);
+    if (!e && anew)
+        e = check_anew(n, o);
     if (!e)
         e = same_word(o, "node-name", n->node_name);
     json_object_del(o, "node-name");
@@ -147,7 +172,7 @@ static Err *plan(GPtrArray *steps, BlockNode *n, const json_t *given, const Bloc
         e = options_take(o, n->drv->fields, s->now);
     s->now->read_only = s->now->opt_read_only;
     if (!e)
-        e = plan_children(steps, s, o);
+        e = plan_children(steps, s, o, anew);
     if (!e)
         e = nothing_left(n, o);
     json_decref(o);
@@ -295,6 +320,15 @@ static Err *do_all(GPtrArray *steps, GPtrArray *done)
     return NULL;
 }
 
+/* ---- a node and what takes its options from it */
+
+typedef struct Reopen {
+    BlockNode *n;
+    json_t *o;
+    GPtrArray *steps, *done;
+    BlockNode *was_backing;     /* held */
+} Reopen;
+
 /* "backing": "node" or null, beside the rest. */
 static Err *change_backing(BlockNode *n, const json_t *o)
 {
@@ -302,7 +336,7 @@ static Err *change_backing(BlockNode *n, const json_t *o)
     const char *name = json_string_value(v);
 
     if (json_is_null(v) || (name && !*name))
-        return node_set_backing(n, NULL);
+        return n->backing ? node_set_backing(n, NULL) : NULL;
     if (!name)
         return NULL;
     BlockNode *b = graph_find(n->graph, name);
@@ -311,22 +345,44 @@ static Err *change_backing(BlockNode *n, const json_t *o)
     return node_set_backing(n, b);
 }
 
-/* All of it; the caller undoes what is in `done` if it fails. */
-static Err *do_plan(BlockNode *n, const json_t *o, GPtrArray *steps, GPtrArray *done)
+static void back_to(const Reopen *r)
 {
-    BlockNode *was = n->backing ? node_ref(n->backing->node) : NULL;
-    Err *e;
+    if (json_object_get(r->o, "backing") && (r->n->backing || r->was_backing))
+        err_free(node_set_backing(r->n, r->was_backing));
+}
 
-    e = do_all(steps, done);
+/* All of it, or nothing. */
+static Err *do_plan(Reopen *r)
+{
+    r->was_backing = r->n->backing ? node_ref(r->n->backing->node) : NULL;
+    Err *e = do_all(r->steps, r->done);
     if (!e)
-        e = change_backing(n, o);
+        e = change_backing(r->n, r->o);
     if (!e) {
-        e = commit(done);
+        e = commit(r->done);
         if (e)
-            err_free(json_object_get(o, "backing") ? node_set_backing(n, was) : NULL);
+            back_to(r);
     }
-    node_unref(was);
+    for (unsigned i = r->done->len; e && i--; )
+        step_back(r->done->pdata[i]);
     return e;
+}
+
+/* Undoes one that went well: the same steps the other way round, from the last to the first. */
+static void undo(const Reopen *r)
+{
+    g_autoptr(GPtrArray) steps = g_ptr_array_new_with_free_func(g_free);
+
+    back_to(r);
+    for (unsigned i = r->done->len; i--; ) {
+        const Step *s = r->done->pdata[i];
+        Step *back = g_new(Step, 1);
+
+        *back = (Step){ s->n, s->now, s->was };
+        g_ptr_array_add(steps, back);
+        err_free(step_forth(back));
+    }
+    err_free(commit(steps));
 }
 
 /* What node_options tells from now on. */
@@ -346,24 +402,56 @@ static void remember(BlockNode *n, const json_t *o)
     }
 }
 
+static Err *reopen_one(Reopen *r, BlockNode *n, const json_t *options, bool anew)
+{
+    *r = (Reopen){ .n = n, .steps = g_ptr_array_new_with_free_func(step_free), .done = g_ptr_array_new() };
+    TRY(options_normalise(options, &r->o));
+    TRY(plan(r->steps, n, r->o, NULL, anew));
+    return do_plan(r);
+}
+
+static void reopen_clear(Reopen *r)
+{
+    json_decref(r->o);
+    node_unref(r->was_backing);
+    g_ptr_array_free(r->done, true);
+    g_ptr_array_free(r->steps, true);
+}
+
+static Err *reopen_all(BlockNode *const *nodes, json_t *const *options, unsigned count, bool anew)
+{
+    g_autofree Reopen *all = g_new0(Reopen, count);
+    unsigned begun = 0;
+    Err *e = NULL;
+
+    for (unsigned i = 0; i < count; i++)
+        node_drain_begin(nodes[i]);
+    for (; begun < count && !e; begun++)
+        e = reopen_one(&all[begun], nodes[begun], options[begun], anew);
+    for (unsigned i = begun; e && i--; ) {
+        if (i + 1 < begun)
+            undo(&all[i]);
+    }
+    for (unsigned i = 0; i < count; i++)
+        node_drain_end(nodes[i]);
+    for (unsigned i = 0; i < begun; i++) {
+        if (!e)
+            remember(all[i].n, all[i].o);
+        reopen_clear(&all[i]);
+    }
+    return e;
+}
+
 Err *node_reopen(BlockNode *n, const json_t *options)
 {
-    g_autoptr(GPtrArray) steps = g_ptr_array_new_with_free_func(step_free), done = g_ptr_array_new();
-    json_t *o = NULL;
-    Err *e;
+    json_t *o = (json_t *)options;
 
-    TRY(options_normalise(options, &o));
-    node_drain_begin(n);
-    e = plan(steps, n, o, NULL);
-    if (!e)
-        e = do_plan(n, o, steps, done);
-    for (unsigned i = done->len; e && i--; )
-        step_back(done->pdata[i]);
-    node_drain_end(n);
-    if (!e)
-        remember(n, o);
-    json_decref(o);
-    return e;
+    return reopen_all(&n, &o, 1, false);
+}
+
+Err *nodes_reopen(BlockNode *const *nodes, json_t *const *options, unsigned count)
+{
+    return reopen_all(nodes, options, count, true);
 }
 
 BlockNode *reopen_values(const BlockNode *n)
