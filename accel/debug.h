@@ -54,7 +54,7 @@ typedef struct DebugDmaHit {
     uint32_t id;
 } DebugDmaHit;
 void debug_dma_use(Vm *vm, const DebugPlace *places, int n);
-bool debug_dma_met(Vm *vm, DebugDmaHit *out);
+bool debug_dma_met(Vm *vm, DebugDmaHit *out);           /* false: *out stays */
 void debug_dma_quiet(Vm *vm, bool quiet);       /* this thread's stores are the debugger's own */
 
 /* ---- for run.c; in v's thread */

@@ -76,7 +76,8 @@ static void add_parts(DebugDma *d, const DebugPlace *at)
         uint64_t pa = MAX(r->base, at->pa), last = MIN(r->last, at->last), off = r->region->ram_off + r->off + (pa - r->base);
         Part p = { r->region->ram, off, off + (last - pa), pa, at->addr + (pa - at->pa), at->id };
         g_array_append_val(d->parts, p);
-        p.block->debug = d;
+        if (p.block->debug != d)        /* others may read it */
+            p.block->debug = d;
     }
 }
 
@@ -117,7 +118,8 @@ bool debug_dma_met(Vm *vm, DebugDmaHit *out)
         return false;
     pthread_mutex_lock(&d->lock);
     bool met = d->met;
-    *out = d->hit;
+    if (met)
+        *out = d->hit;
     d->met = false;
     pthread_mutex_unlock(&d->lock);
     return met;

@@ -62,22 +62,30 @@ void dma_apply(Gdb *g)
     g_array_free(s.places, true);
 }
 
+/* The watchpoint, or the same one as gdb has set it again since. NULL: it was taken away, and is nobody's concern. */
+static const Watchpoint *watch_of_hit(const Gdb *g)
+{
+    const Watchpoint *same = watch_of(g, g->dma.id);
+
+    for (guint i = 0; i < g->watches->len && !same; i++) {
+        const Watchpoint *w = &g_array_index(g->watches, Watchpoint, i);
+
+        if (w->kinds & WATCH_WRITE && !w->own && g->dma.addr >= w->addr && g->dma.addr <= w->last)
+            same = w;
+    }
+    return same;
+}
+
 bool dma_pending(Gdb *g)
 {
-    DebugDmaHit hit;
-
-    /* What was taken away meanwhile is nobody's concern. */
-    if (debug_dma_met(g->vm, &hit) && watch_of(g, hit.id)) {
-        g->dma = hit;
-        g->dma_met = true;
-    }
-    g->dma_met = g->dma_met && watch_of(g, g->dma.id);
+    g->dma_met |= debug_dma_met(g->vm, &g->dma);
+    g->dma_met = g->dma_met && watch_of_hit(g);
     return g->dma_met;
 }
 
 void dma_tell(Gdb *g, GString *stop)
 {
-    const Watchpoint *w = watch_of(g, g->dma.id);
+    const Watchpoint *w = watch_of_hit(g);
     g_autofree char *which = w->own ? g_strdup_printf("pwatch %u", w->id) : g_strdup("watched memory");
     g_autofree char *text = g_strdup_printf("%s: a device stored %" PRIu64 " bytes at physical %#" PRIx64 "\n", which,
                                             g->dma.len, g->dma.pa);

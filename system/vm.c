@@ -354,7 +354,8 @@ static bool obey(Vm *vm)
 
         vm_stop(vm, as == RUN_PRELAUNCH ? RUN_PAUSED : as);
     }
-    if (asked & VM_DEBUG)
+    /* Devices may store to watched memory when the machine stands already, for whatever reason. */
+    if (asked & VM_DEBUG && vm->state == RUN_RUNNING)
         vm_stop(vm, RUN_DEBUG);
     return true;
 }

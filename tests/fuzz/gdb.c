@@ -2,7 +2,8 @@
 /*
  * What a debugger sends to the stub of a small machine with two vCPUs, which runs
  * whatever bytes come to lie in its memory. A line of the input is a packet's data
- * and gets its frame here; one that begins with '=' is sent as it is behind it.
+ * and gets its frame here; one that begins with '=' is sent as it is behind it; one with '!' is what a device stores:
+ * two bytes of where, in units of 16 bytes, and the bytes.
  */
 #include "tests/fuzz/fuzz.h"
 
@@ -80,10 +81,22 @@ static void send_bytes(const uint8_t *data, size_t size)
     }
 }
 
+static void device_stores(const uint8_t *what, size_t size)
+{
+    if (size > 2)
+        fuzz_must(space_write(vm->mem, RAM_AT + (what[0] | what[1] << 8) * 16, what + 2, MIN(size - 2, 16)) == MEM_OK,
+                  "memory that no device can store to");
+    vm_turn(vm, false);
+}
+
 static void send_line(const uint8_t *line, size_t size)
 {
     g_autoptr(GByteArray) a = g_byte_array_new();
 
+    if (size && line[0] == '!') {
+        device_stores(line + 1, size - 1);
+        return;
+    }
     if (size && line[0] == '=') {
         send_bytes(line + 1, size - 1);
         return;

@@ -26,6 +26,21 @@ def skip(why):
     sys.exit(77)
 
 
+def connect(path, ended):
+    """To a socket that a machine is about to make."""
+    until = time.monotonic() + WAIT
+    while True:
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            s.connect(path)
+            return s
+        except OSError:
+            s.close()
+            if time.monotonic() > until or ended():
+                raise
+            time.sleep(0.02)
+
+
 class Guest:
     """guest.c, compiled, and its symbols."""
 
@@ -71,17 +86,7 @@ class Machine:
         return line
 
     def connect(self, path=None):
-        until = time.monotonic() + WAIT
-        while True:
-            s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                s.connect(path or self.path)
-                return s
-            except OSError:
-                s.close()
-                if time.monotonic() > until or self.process.poll() is not None:
-                    raise
-                time.sleep(0.02)
+        return connect(path or self.path, lambda: self.process.poll() is not None)
 
     def ends(self):
         return self.process.wait(WAIT)

@@ -212,6 +212,124 @@ def physical(engine):
             """, "Breakpoint 1, ready", "Temporary breakpoint 2, supervisor", 'received: "OK"', "Hardware watchpoint 3", "New value = 85", "New value = 102")
 
 
-cases = [(f"{f.__name__} {e}", lambda f=f, e=e: f(e)) for f in (before_boot, watching, exceptions, threads, changes, again, physical)
+def device_stores(engine):
+    """A device stores to a variable: gdb stops, shows what changed, and the user reads who it was."""
+    with Machine(guest, "-device", "virtio-rng-device", engine=engine) as m:
+        text = session(m, """
+            break ready
+            continue
+            set variable mode = 5
+            delete
+            watch *(unsigned long *)random
+            continue
+            backtrace
+            delete
+            tbreak random_in
+            continue
+            print random[0] != random[1] || random[1] != random[2]
+            monitor pwatch &random 64
+            detach
+            """, "Breakpoint 1, ready", "Hardware watchpoint 2", r"Old value = 0\s+New value = [1-9]",
+                "#0", "Temporary breakpoint 3, random_in", r"= 1", "detached")
+        assert f"a device stored 64 bytes at physical {guest['random']:#x}" in text and "pwatch ADDRESS" in text      # on gdb's stderr
+
+
+def rewriting(engine):
+    """A breakpoint in code that the guest writes each time before it runs it."""
+    with Machine(guest, engine=engine) as m:
+        session(m, """
+            break *(unsigned long)rewritten
+            break ready
+            continue
+            set variable mode = 6
+            delete 2
+            continue
+            x/2i $pc
+            stepi
+            print $a0
+            continue
+            stepi
+            print $a0
+            continue
+            stepi
+            print $a0
+            print sum
+            """, "Breakpoint 2, ready", "Breakpoint 1, ", r"li\s+a0,0\s+.*ret", r"\$1 = 0", "Breakpoint 1, ", r"\$2 = 1", "Breakpoint 1, ",
+                r"\$3 = 2", r"\$4 = 1")
+
+
+def loaded(engine):
+    """The program comes from gdb (binary packets), over what is there; then it runs from its start, and again."""
+    with Machine(guest, engine=engine) as m:
+        session(m, """
+            set variable counter = 5
+            set variable *(unsigned int *)add = 0
+            load
+            break ready
+            continue
+            print add(40, 2)
+            info mem
+            compare-sections .text
+            set $pc = _start
+            continue
+            print counter
+            kill
+            """, "Loading section .text", "Transfer rate", "Breakpoint 1, ready", r"= 42", "rom|ro ", "matched", "Breakpoint 1, ready", r"= \d+", "killed")
+
+
+def refused(engine):
+    """What is not there is refused in words, and the session goes on."""
+    with Machine(guest, engine=engine) as m:
+        session(m, """
+            python exec("def t(line):\\n try: gdb.execute(line)\\n except gdb.error as e: print(e)")
+            break ready
+            continue
+            python t("reverse-stepi")
+            python t("thread 2")
+            python t("monitor no-such-command")
+            python t("monitor gdbserver none")
+            python t("catch syscall")
+            print $no_such_register
+            python t("print *(int *)0x123456789a")
+            python t("set variable *(int *)0x123456789a = 1")
+            print add(2, 3)
+            """, "Breakpoint 1, ready", "does not support", "Invalid|Unknown thread", "void",
+                "Cannot access memory at address 0x123456789a", "Cannot access memory at address 0x123456789a", r"\$\d = 5", attach="target extended-remote")
+
+
+def non_stop(engine):
+    """gdb is told that there is no non-stop mode, and says so."""
+    with Machine(guest, engine=engine) as m:
+        session(m, "break ready", "Non-stop mode requested, but remote does not support non-stop", attach="set non-stop on\ntarget remote")
+        session(m, "break ready\ncontinue", "Breakpoint 1, ready")
+
+
+def many(engine):
+    """Several breakpoints on one address, with conditions and counts; 200 elsewhere."""
+    with Machine(guest, engine=engine) as m:
+        session(m, """
+            break turn
+            break turn if counter == 2005
+            hbreak turn
+            info breakpoints
+            continue
+            delete 1
+            delete 3
+            set $n = 0
+            while $n < 200
+              eval "break *0x%lx", 0xffffffff80000000 + 64 * $n
+              set $n = $n + 1
+            end
+            continue
+            print counter
+            delete
+            tbreak leaf
+            continue
+            """, "Breakpoint 1", "Breakpoint 2", "Hardware assisted breakpoint 3", r"Breakpoint (1, )?.*turn", "Breakpoint 203|Breakpoint 2, turn", r"= 2005",
+                "Temporary breakpoint .*leaf")
+
+
+cases = [(f"{f.__name__} {e}", lambda f=f, e=e: f(e)) for f in (before_boot, watching, exceptions, threads, changes, again, physical,
+                                                                device_stores, rewriting, loaded, refused, non_stop, many)
          for e in (sys.argv[1:] or ["jit"])]
 sys.exit(run(cases))
