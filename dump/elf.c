@@ -3,7 +3,8 @@
  * An ELF core file (System V ABI, "Object Files" and "Program Loading"):
  * notes, then all memory, piece by piece. Without paging a segment's virtual
  * address is its physical one; with it there is a segment for each piece of
- * the page tables, and one for each piece of memory that none of them maps.
+ * the page tables, and behind those one for each piece of memory that none of
+ * them maps: at its physical address again, or at 0 where that means something else.
  */
 #include <elf.h>
 #include <string.h>
@@ -38,18 +39,62 @@ static void add_map(Segments *s, const DumpMap *m, uint64_t at)
     }
 }
 
+static bool va_is_mapped(const struct Dump *d, uint64_t va, uint64_t size)
+{
+    for (guint i = 0; i < d->maps->len; i++) {
+        const DumpMap *m = &g_array_index(d->maps, DumpMap, i);
+
+        if (m->va <= va + (size - 1) && va <= m->va + (m->size - 1))
+            return true;
+    }
+    return false;
+}
+
+static void add_unmapped(Segments *s, uint64_t pa, uint64_t size, uint64_t at)
+{
+    if (size)
+        add_segment(s, va_is_mapped(s->d, pa, size) ? 0 : pa, pa, size, at);
+}
+
+static int by_pa(const void *a, const void *b)
+{
+    const DumpMap *x = a, *y = b;
+
+    return (x->pa > y->pa) - (x->pa < y->pa);
+}
+
+/* What of a block no mapping (ascending by pa) covers; `at`: where it is in the file. */
+static void add_rest(Segments *s, const GArray *maps, const DumpBlock *b, uint64_t at)
+{
+    uint64_t next = 0;          /* of the block: all before it is done */
+
+    for (guint i = 0; i < maps->len && next < b->size; i++) {
+        const DumpMap *m = &g_array_index(maps, DumpMap, i);
+        uint64_t last = m->pa + (m->size - 1);
+
+        if (last < b->pa || m->pa > b->pa + (b->size - 1))
+            continue;
+        uint64_t from = m->pa > b->pa ? m->pa - b->pa : 0;
+        if (from > next)
+            add_unmapped(s, b->pa + next, from - next, at + next);
+        next = MAX(next, MIN(last - b->pa, b->size - 1) + 1);
+    }
+    add_unmapped(s, b->pa + next, b->size - MIN(next, b->size), at + next);
+}
+
 static void all_segments(Segments *s, uint64_t at)
 {
-    uint64_t start = at;
+    g_autoptr(GArray) maps = g_array_copy(s->d->maps);
 
+    g_array_sort(maps, by_pa);
+    for (guint i = 0; i < s->d->maps->len; i++)
+        add_map(s, &g_array_index(s->d->maps, DumpMap, i), at);
     for (guint i = 0; i < s->d->blocks->len; i++) {
         const DumpBlock *b = &g_array_index(s->d->blocks, DumpBlock, i);
 
-        add_segment(s, b->pa, b->pa, b->size, at);
+        add_rest(s, maps, b, at);
         at += b->size;
     }
-    for (guint i = 0; i < s->d->maps->len; i++)
-        add_map(s, &g_array_index(s->d->maps, DumpMap, i), start);
 }
 
 static Err *write_headers(struct Dump *d, const Segments *s, uint64_t first_note)

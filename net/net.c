@@ -403,6 +403,19 @@ char *net_info(Net *n)
     return g_string_free(s, false);
 }
 
+char *net_sockets(Net *n)
+{
+    GString *s = g_string_new(NULL);
+
+    for (NetPort *p = n->backends; p; p = p->next) {
+        g_autofree char *text = p->kind->sockets ? p->kind->sockets(p) : NULL;
+
+        if (text)
+            g_string_append_printf(s, "Hub -1 (%s):\n%s", p->name, text);
+    }
+    return g_string_free(s, false);
+}
+
 /* ---- MAC addresses */
 
 Err *mac_parse(const char *text, Mac *out)

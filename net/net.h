@@ -98,6 +98,7 @@ MUST_USE Err *net_add(Net *n, const char *arg);
 MUST_USE Err *net_del(Net *n, const char *id);
 char *net_help(const char *type);
 char *net_info(Net *n);                             /* `info network`; g_free it */
+char *net_sockets(Net *n);                          /* `info usernet` */
 MUST_USE Err *net_forward(Net *n, const char *id, const char *rule, bool add);     /* id NULL: the first that can */
 /* A free port of the backend of that id (queue i of a multi-queue one); an error lists the ids there are. */
 MUST_USE Err *net_find(Net *n, const char *id, unsigned queue, NetPort **out);
@@ -116,6 +117,7 @@ typedef struct NetKind {
     /* hostfwd add/remove while it runs; NULL: it has none */
     Err *(*forward)(NetPort *, const char *rule, bool add);
     char *(*info)(NetPort *);       /* a line for `info network`; NULL: none */
+    char *(*sockets)(NetPort *);    /* lines for `info usernet`; NULL: it has no connections of its own */
 } NetKind;
 #define NETDEV(name) const NetKind netdev_##name
 extern const char *const net_many[];

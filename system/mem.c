@@ -249,6 +249,30 @@ char *space_print(const Space *s)
     return g_string_free(out, false);
 }
 
+static int by_base(const void *a, const void *b)
+{
+    const Mapping *x = a, *y = b;
+
+    return x->base != y->base ? (x->base > y->base) - (x->base < y->base) : y->layer - x->layer;
+}
+
+char *space_print_maps(const Space *s)
+{
+    static const char *const kinds[] = { [REGION_RAM] = "ram", [REGION_ROM] = "rom", [REGION_IO] = "i/o" };
+    GString *out = g_string_new(NULL);
+    g_autoptr(GArray) maps = g_array_copy(s->maps);
+
+    g_array_sort(maps, by_base);
+    g_string_append_printf(out, "address-space: %s\n  0000000000000000-ffffffffffffffff (prio 0, i/o): %s\n", s->name, s->name);
+    for (guint i = 0; i < maps->len; i++) {
+        const Mapping *m = &g_array_index(maps, Mapping, i);
+
+        g_string_append_printf(out, "    %016" PRIx64 "-%016" PRIx64 " (prio %d, %s): %s\n", m->base, m->last, m->layer,
+                               kinds[m->region->kind], m->region->name);
+    }
+    return g_string_free(out, false);
+}
+
 /* ---- access to RAM and ROM */
 
 static uint8_t *ram_at(const FlatRange *r, uint64_t addr)

@@ -8,6 +8,7 @@
 #include "util/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glib.h>
 #include <stdarg.h>
 #include <string.h>
@@ -24,7 +25,8 @@ typedef struct Range {
     uint64_t first, last;
 } Range;
 
-static FILE *log_file;          /* NULL: stderr */
+static FILE *_Atomic log_file;  /* NULL: stderr. Never another while the program runs: log_set_file */
+static __thread FILE *begun;    /* log_begin's */
 static GArray *ranges;          /* Range; written before threads start */
 
 typedef struct Item {
@@ -40,17 +42,16 @@ static const Item items[] = {
 
 FILE *log_begin(void)
 {
-    FILE *f = log_file ? log_file : stderr;
+    FILE *f = log_file;
 
-    flockfile(f);
-    return f;
+    begun = f ? f : stderr;
+    flockfile(begun);
+    return begun;
 }
 
 void log_end(void)
 {
-    FILE *f = log_file ? log_file : stderr;
-
-    funlockfile(f);
+    funlockfile(begun);
 }
 
 static void log_v(const char *prefix, const char *fmt, va_list ap)
@@ -196,8 +197,17 @@ Err *log_set_file(const char *path)
         return e;
     }
     g_free(name);
+    /* Other threads may be writing: the stream stays, what is behind it changes. */
+    if (log_file) {
+        flockfile(log_file);
+        fflush(log_file);
+        bool moved = dup3(fileno(f), fileno(log_file), O_CLOEXEC) >= 0;
+        funlockfile(log_file);
+        int why = errno;
+        fclose(f);
+        return moved ? NULL : err_errno(why, "-D: cannot change the log file");
+    }
     setvbuf(f, NULL, _IOLBF, 1 << 16);
-    log_close();
     log_file = f;
     return NULL;
 }

@@ -139,6 +139,15 @@ Err *trace_option(const char *arg)
     return err_in(e, "-trace");
 }
 
+void trace_each(void (*fn)(void *opaque, const TracePoint *p), void *opaque)
+{
+    GPtrArray *all = all_points();
+
+    for (guint i = 0; i < all->len; i++)
+        fn(opaque, all->pdata[i]);
+    g_ptr_array_free(all, TRUE);
+}
+
 char *trace_help(void)
 {
     GPtrArray *all = all_points();

@@ -39,6 +39,7 @@ void trace_emit(const char *name, const char *fmt, ...) __attribute__((format(pr
 MUST_USE Err *trace_enable(const char *pattern, bool on);
 /* The argument of -trace: [enable=]PATTERN (a '-' in front turns off), events=FILE of patterns. */
 MUST_USE Err *trace_option(const char *arg);
+void trace_each(void (*fn)(void *opaque, const TracePoint *p), void *opaque);      /* sorted by name */
 char *trace_help(void);     /* all points there are; g_free it */
 
 #endif

@@ -133,3 +133,12 @@ void images_clear(Images *set)
         g_ptr_array_free(set->list, true);
     set->list = NULL;
 }
+
+void images_each(const Images *set, void (*fn)(void *opaque, const char *name, uint64_t addr, uint64_t len), void *opaque)
+{
+    for (guint i = 0; set->list && i < set->list->len; i++) {
+        const Image *image = g_ptr_array_index(set->list, i);
+
+        fn(opaque, image->name, image->addr, image->len);
+    }
+}

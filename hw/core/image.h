@@ -25,6 +25,8 @@ MUST_USE Err *image_add(Images *set, const char *name, uint64_t addr, void *data
 MUST_USE Err *images_check(const Images *set, Space *s);
 /* The bytes of the image of that name, to be changed before a reset loads them; NULL: there is none. */
 void *image_bytes(const Images *set, const char *name);
+/* Each image; the bytes that it has, and those of its room behind them. */
+void images_each(const Images *set, void (*fn)(void *opaque, const char *name, uint64_t addr, uint64_t len), void *opaque);
 void images_load(const Images *set, Space *s);
 void images_clear(Images *set);
 

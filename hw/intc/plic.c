@@ -259,10 +259,32 @@ static const Field plic_fields[] = {
     {0}
 };
 
+static void plic_describe(Device *d, GString *out)
+{
+    Plic *p = (Plic *)d;
+
+    pthread_mutex_lock(&p->lock);
+    g_string_append(out, "plic: sources that are wired high, wait, or are being served\n");
+    for (unsigned n = 1; n <= PLIC_SOURCES; n++) {
+        if (bit(p->level, n) || bit(p->pending, n) || bit(p->claimed, n))
+            g_string_append_printf(out, "  source %u: priority %u%s%s%s\n", n, p->priority[n], bit(p->level, n) ? ", high" : "",
+                                   bit(p->pending, n) ? ", pending" : "", bit(p->claimed, n) ? ", claimed" : "");
+    }
+    for (unsigned c = 0; c < 2 * p->harts; c++) {
+        g_string_append_printf(out, "  hart %u %c: threshold %u, line %d, enabled", c / 2, c & 1 ? 'S' : 'M', p->threshold[c], p->out[c]);
+        for (unsigned n = 1; n <= PLIC_SOURCES; n++) {
+            if (bit(enables(p, c), n))
+                g_string_append_printf(out, " %u", n);
+        }
+        g_string_append_c(out, '\n');
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
 DEVICE(plic) = {
     .name = "riscv.sifive.plic", .bus = BUS_SYSTEM, .doc = "RISC-V platform-level interrupt controller",
     .size = sizeof(Plic), .fields = plic_fields,
-    .realize = plic_realize, .unrealize = plic_unrealize, .reset = plic_reset,
+    .describe = plic_describe, .realize = plic_realize, .unrealize = plic_unrealize, .reset = plic_reset,
     .lock = plic_lock,
 };
 

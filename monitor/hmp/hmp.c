@@ -4,7 +4,8 @@
  * arguments of a row of the schema, and its answer becomes text.
  *
  * A row's syntax names its members in order: NAME, [NAME] (may be left out),
- * -f:NAME (a flag), NAME... (the rest of the line).
+ * -f:NAME (a flag), NAME... (the rest of the line), /NAME (a format, right behind
+ * the command: x/4xw). Numbers are expressions.
  */
 #include <string.h>
 
@@ -84,6 +85,8 @@ bool hmp_word(const char **syntax, HmpWord *out)
         out->flag = name[1];
         name += 3;
     }
+    out->format = *name == '/';
+    name += out->format;
     out->rest = g_str_has_suffix(name, "...");
     if (out->rest)
         name[strlen(name) - 3] = 0;
@@ -130,18 +133,14 @@ static const QmpMember *member_of(const QmpCommand *c, const char *name)
     return NULL;
 }
 
-static Err *number(const QmpType *t, const char *text, json_t **out)
+static Err *size(const char *text, json_t **out)
 {
-    bool minus = *text == '-';
     uint64_t n;
 
-    if (!strcmp(t->name, "size"))
-        TRY(parse_size(text, 1, &n));
-    else
-        TRY(parse_num(text + minus, &n));
+    TRY(parse_size(text, 1, &n));
     if (n > INT64_MAX)
         return err(ERR_INVALID, "%s is too large", text);
-    *out = json_integer(minus ? -(json_int_t)n : (json_int_t)n);
+    *out = json_integer((json_int_t)n);
     return NULL;
 }
 
@@ -153,7 +152,7 @@ static Err *value(const QmpMember *m, const char *text, json_t **out)
 
     switch (m->type->kind) {
     case QMP_INT:
-        return err_in(number(m->type, text, out), "%s", m->name);
+        return err_in(size(text, out), "%s", m->name);
     case QMP_BOOL:
         TRY(err_in(parse_bool(text, &b), "%s", m->name));
         *out = json_boolean(b);
@@ -172,6 +171,16 @@ static Err *value(const QmpMember *m, const char *text, json_t **out)
     }
 }
 
+/* As help shows it, with a blank in front. */
+static char *word_text(const HmpWord *w)
+{
+    if (w->format)
+        return g_strdup_printf("[/%s]", w->name);
+    if (w->flag)
+        return g_strdup_printf(" [-%c]", w->flag);
+    return g_strdup_printf(w->optional ? " [%s%s]" : " %s%s", w->name, w->rest ? ".." : "");
+}
+
 static Err *usage(const QmpCommand *c, const char *what)
 {
     g_autoptr(GString) text = g_string_new(c->hmp);
@@ -179,8 +188,8 @@ static Err *usage(const QmpCommand *c, const char *what)
     HmpWord w;
 
     while (hmp_word(&s, &w)) {
-        g_autofree char *name = w.flag ? g_strdup_printf("-%c", w.flag) : g_strdup(w.name);
-        g_string_append_printf(text, w.optional || w.flag ? " [%s]" : " %s", name);
+        g_autofree char *word = word_text(&w);
+        g_string_append(text, word);
     }
     return err_hint(err(ERR_INVALID, "%s", what), "It is: %s", text->str);
 }
@@ -222,9 +231,41 @@ static char *rest_of(const char **at)
     return *s ? g_strdup(s) : NULL;
 }
 
-static Err *take_word(const QmpCommand *c, const HmpWord *w, const char **at, json_t *args)
+/* Of the numbers that are no sizes: as far as the expression goes. */
+static Err *take_number(Monitor *mon, const QmpCommand *c, const HmpWord *w, const char **at, json_t *args)
 {
+    uint64_t n;
+
+    *at = skip_blanks(*at);
+    if (!**at) {
+        g_autofree char *what = g_strdup_printf("%s is missing", w->name);
+        return w->optional ? NULL : usage(c, what);
+    }
+    TRY(err_in(expr_eval(mon, at, &n), "%s", w->name));
+    json_object_set_new(args, w->name, json_integer((json_int_t)n));
+    return NULL;
+}
+
+/* "/4xw" */
+static void take_format(const HmpWord *w, const char **at, json_t *args)
+{
+    const char *s = skip_blanks(*at);
+    size_t n = *s == '/' ? strcspn(s, " \t") : 0;
+
+    if (n > 1)
+        json_object_set_new(args, w->name, json_stringn(s + 1, n - 1));
+    *at = s + n;
+}
+
+static Err *take_word(Monitor *mon, const QmpCommand *c, const HmpWord *w, const char **at, json_t *args)
+{
+    if (w->format) {
+        take_format(w, at, args);
+        return NULL;
+    }
     const QmpMember *m = member_of(c, w->name);
+    if (m->type->kind == QMP_INT && strcmp(m->type->name, "size"))
+        return take_number(mon, c, w, at, args);
     g_autofree char *text = NULL;
     json_t *v = NULL;
     Err *e = NULL;
@@ -245,7 +286,7 @@ static Err *take_word(const QmpCommand *c, const HmpWord *w, const char **at, js
     return NULL;
 }
 
-static Err *parse(const QmpCommand *c, const char *line, json_t *args)
+static Err *parse(Monitor *m, const QmpCommand *c, const char *line, json_t *args)
 {
     const char *syntax = c->syntax;
     HmpWord w;
@@ -253,7 +294,7 @@ static Err *parse(const QmpCommand *c, const char *line, json_t *args)
     take_flags(c, &line, args);
     while (hmp_word(&syntax, &w)) {
         if (!w.flag)
-            TRY(take_word(c, &w, &line, args));
+            TRY(take_word(m, c, &w, &line, args));
         take_flags(c, &line, args);
     }
     return *skip_blanks(line) ? usage(c, "there are more words than it takes") : NULL;
@@ -272,7 +313,7 @@ static Err *run_text(Monitor *m, const QmpCommand *c, const json_t *args, GStrin
 static Err *run(Monitor *m, const QmpCommand *c, const char *rest, GString *out)
 {
     json_t *args = json_object(), *ret = NULL;
-    Err *e = parse(c, rest, args);
+    Err *e = parse(m, c, rest, args);
 
     if (!e && is_text(c))
         e = run_text(m, c, args, out);
@@ -301,22 +342,34 @@ static Err *unknown(const char *line)
     return near ? err_hint(e, "Did you mean '%s'?", near) : err_hint(e, "help lists all.");
 }
 
+static int by_name(gconstpointer a, gconstpointer b)
+{
+    return strcmp((*(const QmpCommand *const *)a)->hmp, (*(const QmpCommand *const *)b)->hmp);
+}
+
 static void list(GString *out, const char *prefix)
 {
+    g_autoptr(GPtrArray) rows = g_ptr_array_new();
     const QmpCommand *c;
 
-    for (unsigned i = 0; (c = hmp_row(i)); i++) {
+    for (unsigned i = 0; (c = hmp_row(i)); i++)
+        g_ptr_array_add(rows, (void *)c);
+    g_ptr_array_sort(rows, by_name);
+    for (guint i = 0; i < rows->len; i++) {
+        c = rows->pdata[i];
         const char *syntax = c->syntax;
         g_autoptr(GString) left = g_string_new(c->hmp);
         HmpWord w;
 
-        if (prefix && !begins(c->hmp, prefix))
+        if (prefix && !begins(c->hmp, prefix) && g_strcmp0(c->also, prefix))
             continue;
+        if (c->also)
+            g_string_append_printf(left, "|%s", c->also);
         if (!prefix && g_str_has_prefix(c->hmp, "info "))
             continue;
         while (hmp_word(&syntax, &w)) {
-            g_autofree char *name = w.flag ? g_strdup_printf("-%c", w.flag) : g_strdup(w.name);
-            g_string_append_printf(left, w.optional || w.flag ? " [%s]" : " %s", name);
+            g_autofree char *word = word_text(&w);
+            g_string_append(left, word);
         }
         g_string_append_printf(out, "%-36s %s\n", left->str, c->doc);
     }

@@ -11,7 +11,6 @@
 #include "net/net.h"
 #include "system/iothread.h"
 #include "system/vcpu.h"
-#include "util/log.h"
 
 /* ---- networks */
 
@@ -69,7 +68,7 @@ Err *hmp_hostfwd_remove(Monitor *m, const HmpHostfwdRemoveArgs *args, GString *o
 
 Err *hmp_info_mtree(Monitor *m, const HmpInfoMtreeArgs *args, GString *out)
 {
-    g_autofree char *text = space_print(m->vm->mem);
+    g_autofree char *text = args->flat ? space_print(m->vm->mem) : space_print_maps(m->vm->mem);
 
     g_string_append(out, text);
     return NULL;
@@ -176,11 +175,13 @@ static void dump(Vcpu *v, void *out)
 Err *hmp_info_registers(Monitor *m, const HmpInfoRegistersArgs *args, GString *out)
 {
     if (args->has_cpu && (args->cpu < 0 || args->cpu >= m->vm->nvcpus))
-        return err(ERR_INVALID, "there is no CPU %d", (int)args->cpu);
-    for (int i = args->has_cpu ? (int)args->cpu : 0; i < (args->has_cpu ? (int)args->cpu + 1 : m->vm->nvcpus); i++) {
+        return err(ERR_INVALID, "CPU#%d not available", (int)args->cpu);
+    for (int i = 0; i < m->vm->nvcpus; i++) {
         Vcpu *v = m->vm->vcpus[i];
 
-        g_string_append_printf(out, "CPU#%d\n", i);
+        if (!args->all && i != (args->has_cpu ? args->cpu : m->cpu))
+            continue;
+        g_string_append_printf(out, "\nCPU#%d\n", i);
         if (v->isa->dump)
             vcpu_run_on(v, dump, out, true);
     }
@@ -195,17 +196,6 @@ Err *hmp_info_jit(Monitor *m, const HmpInfoJitArgs *args, GString *out)
 }
 
 /* ---- looking deeper */
-
-Err *hmp_log(Monitor *m, const HmpLogArgs *args, GString *out)
-{
-    if (!strcmp(args->items, "help")) {
-        g_autofree char *text = log_help();
-
-        g_string_append(out, text);
-        return NULL;
-    }
-    return log_set_items(args->items);
-}
 
 Err *hmp_gdbserver(Monitor *m, const HmpGdbserverArgs *args, GString *out)
 {

@@ -70,22 +70,15 @@ void print_kvm(GString *out, const json_t *v)
     g_string_append_printf(out, "kvm support: %s\n", is(v, "enabled") ? "enabled" : is(v, "present") ? "disabled" : "not compiled");
 }
 
-void print_cpus(GString *out, const json_t *v)
-{
-    const json_t *c;
-    size_t i;
-
-    json_array_foreach((json_t *)v, i, c)
-        g_string_append_printf(out, "%c CPU #%d: thread_id=%d\n", i ? ' ' : '*', (int)num(c, "cpu-index"), (int)num(c, "thread-id"));
-}
-
 void print_iothreads(GString *out, const json_t *v)
 {
     const json_t *c;
     size_t i;
 
     json_array_foreach((json_t *)v, i, c)
-        g_string_append_printf(out, "%s:\n  thread_id=%d\n", str(c, "id"), (int)num(c, "thread-id"));
+        g_string_append_printf(out, "%s:\n  thread_id=%d\n  poll-max-ns=%d\n  poll-grow=%d\n  poll-shrink=%d\n  aio-max-batch=%d\n",
+                               str(c, "id"), (int)num(c, "thread-id"), (int)num(c, "poll-max-ns"), (int)num(c, "poll-grow"),
+                               (int)num(c, "poll-shrink"), (int)num(c, "aio-max-batch"));
 }
 
 void print_chardev(GString *out, const json_t *v)
@@ -261,4 +254,41 @@ void print_pci(GString *out, const json_t *v)
 
     json_array_foreach((json_t *)v, i, b)
         add_functions(out, json_object_get(b, "devices"));
+}
+
+/* ---- migration */
+
+void print_migrate(GString *out, const json_t *v)
+{
+    static const struct { const char *name, *key, *unit; int shift; } ram[] = {
+        { "transferred ram", "transferred", "kbytes", 10 }, { "remaining ram", "remaining", "kbytes", 10 }, { "total ram", "total", "kbytes", 10 },
+        { "duplicate", "duplicate", "pages", 0 }, { "normal", "normal", "pages", 0 }, { "dirty sync count", "dirty-sync-count", "", 0 },
+        { "page size", "page-size", "kbytes", 10 }, { "dirty pages rate", "dirty-pages-rate", "pages", 0 },
+    };
+    static const char *const times[] = { "total-time", "expected-downtime", "downtime", "setup-time" };
+    const json_t *r = json_object_get(v, "ram");
+
+    if (json_object_get(v, "status"))
+        g_string_append_printf(out, "Migration status: %s%s%s\n", str(v, "status"), json_object_get(v, "error-desc") ? ": " : "", str(v, "error-desc"));
+    for (size_t i = 0; i < G_N_ELEMENTS(times); i++) {
+        if (json_object_get(v, times[i]))
+            g_string_append_printf(out, "%s: %" JSON_INTEGER_FORMAT " ms\n", times[i], num(v, times[i]));
+    }
+    for (size_t i = 0; r && i < G_N_ELEMENTS(ram); i++)
+        g_string_append_printf(out, "%s: %" JSON_INTEGER_FORMAT " %s\n", ram[i].name, num(r, ram[i].key) >> ram[i].shift, ram[i].unit);
+}
+
+void print_migrate_parameters(GString *out, const json_t *v)
+{
+    const json_t *p;
+    const char *key;
+
+    json_object_foreach((json_t *)v, key, p) {
+        const char *unit = strstr(key, "bandwidth") ? " bytes/second" : !strcmp(key, "downtime-limit") ? " ms" : "";
+
+        if (json_is_integer(p))
+            g_string_append_printf(out, "%s: %" JSON_INTEGER_FORMAT "%s\n", key, json_integer_value(p), unit);
+        else
+            g_string_append_printf(out, "%s: %s\n", key, json_is_string(p) ? json_string_value(p) : json_is_true(p) ? "on" : "off");
+    }
 }

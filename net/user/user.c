@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -289,6 +290,16 @@ static char *user_info(NetPort *p)
     return g_strdup_printf("net=%s/%d,restrict=%s", net, __builtin_popcount(u->mask.s_addr), u->restrict_ ? "on" : "off");
 }
 
+static char *user_sockets(NetPort *p)
+{
+    User *u = (User *)p;
+    char *theirs = u->slirp ? u->lib.connection_info(u->slirp) : NULL;
+    char *text = g_strdup(theirs ? theirs : "");
+
+    free(theirs);                       /* made by the library: GLib's allocator is malloc */
+    return text;
+}
+
 static const Field user_fields[] = {
     PROP(User, ipv4, .doc = "on or off; on alone turns IPv6 off"),
     PROP(User, ipv6, .doc = "on or off; on alone turns IPv4 off"),
@@ -319,5 +330,5 @@ static const Field user_fields[] = {
 
 NETDEV(user) = {
     .name = "user", .doc = "a network behind the host's sockets; needs no rights",
-    .size = sizeof(User), .fields = user_fields, .start = user_start, .forward = user_forward, .info = user_info,
+    .size = sizeof(User), .fields = user_fields, .start = user_start, .forward = user_forward, .info = user_info, .sockets = user_sockets,
 };

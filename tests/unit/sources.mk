@@ -21,3 +21,4 @@ tests += unit/test_qcow2 unit/test_qcow2_more
 tests += unit/test_drives
 tests += unit/test_state
 tests += unit/test_gdb
+tests += unit/test_edit
