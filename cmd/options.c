@@ -335,7 +335,7 @@ static const Option running_options[] = {
       AT(vm.incoming) },
     { "pidfile", NULL, "FILE", OPTION_TEXT, "write the process id there", AT(pidfile) },
     { "audiodev", NULL, "none,id=NAME", CALL(set_audiodev), .doc = "accepted: there is no sound" },
-    { "sandbox", NULL, "on[,obsolete=allow|deny][,elevateprivileges=allow|deny|children][,spawn=allow|deny][,resourcecontrol=allow|deny]", CALL(set_sandbox),
+    { "sandbox", NULL, "on[,spawn=deny][,elevateprivileges=deny][,..]", CALL(set_sandbox),
       .doc = "give up system calls that a machine never needs, and those that are named" },
     { "overcommit", NULL, "mem-lock=off,cpu-pm=off", CALL(set_overcommit), .doc = "accepted" },
     { "msg", NULL, "timestamp=on|off", CALL(set_msg), .doc = "accepted: messages have no time" },
