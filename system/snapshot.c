@@ -14,6 +14,7 @@
 
 #include "system/snapshot-priv.h"
 #include "system/vcpu.h"
+#include "util/trace.h"
 
 /* The name, or the file's base name without its ending: what disks call it. */
 static Err *tag_of(const char *name, char **tag, char **path)
@@ -156,6 +157,31 @@ static Err *check_disks(Snap *s)
     return err_hint(known, "%s.", which);
 }
 
+typedef struct GoesOn { int64_t began; } GoesOn;
+
+static void goes_on(Vcpu *v, void *opaque)
+{
+    GoesOn *g = opaque;
+
+    TRACE(snapshot, "vCPU %d goes on %d us after loading began", v->index, (int)(g_get_monotonic_time() - g->began));
+    g_free(g);
+}
+
+void snapshot_trace_start(Vm *vm)
+{
+    State *s = state_of(vm);
+
+    if (!s->load_began || vm->state != RUN_RUNNING)
+        return;
+    for (int i = 0; i < vm->nvcpus; i++) {
+        GoesOn *g = g_new(GoesOn, 1);
+
+        g->began = s->load_began;
+        vcpu_run_on(vm->vcpus[i], goes_on, g, false);
+    }
+    s->load_began = 0;
+}
+
 static Err *load(Snap *s)
 {
     GBytes *blob = NULL;
@@ -178,6 +204,8 @@ static Err *load(Snap *s)
         e = err_hint(e, "The machine stands, and what it holds is not whole: reset it, or load another snapshot.");
         if (!e && ran)
             vm_start(s->vm);
+        if (!e)
+            snapshot_trace_start(s->vm);
     }
     if (blob)
         g_bytes_unref(blob);
@@ -190,6 +218,7 @@ static Err *load_named(Vm *vm, const char *name, const SnapshotPlace *place)
 {
     Snap s;
 
+    state_of(vm)->load_began = g_get_monotonic_time();
     TRY(err_in(snap_open(&s, vm, name, place), "snapshot '%s'", name));
     Err *e = load(&s);
     snap_close(&s);

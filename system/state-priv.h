@@ -12,6 +12,7 @@ typedef struct Migration Migration;
 typedef struct State {
     GArray *parts;              /* of StatePart and its opaque, in the order of their making */
     Migration *migration;       /* migrate.c; NULL: there never was one */
+    int64_t load_began;         /* us of the host, for a trace point; 0: told */
 } State;
 State *state_of(Vm *vm);        /* made when it is not there */
 

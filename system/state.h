@@ -47,6 +47,9 @@ typedef enum SnapshotVerb { SNAPSHOT_SAVE, SNAPSHOT_LOAD, SNAPSHOT_DELETE } Snap
 struct JobConfig;
 MUST_USE Err *snapshot_job(Vm *vm, SnapshotVerb verb, const char *tag, const SnapshotPlace *at, const struct JobConfig *c);
 
+/* After vm_start: the trace point `snapshot` says when the guest goes on, counted from where loading began. */
+void snapshot_trace_start(Vm *vm);
+
 typedef struct SnapshotInfo {
     char *id, *name;            /* id "" where there are none */
     uint64_t state_bytes;       /* machine state and memory, as stored */

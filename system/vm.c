@@ -391,6 +391,8 @@ static Err *begin(Vm *vm)
         return err_in(migrate_incoming(vm, c->incoming, start), "-incoming");
     if (start)
         vm_start(vm);
+    if (c->loadvm)
+        snapshot_trace_start(vm);
     return NULL;
 }
 
