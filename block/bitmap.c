@@ -55,7 +55,7 @@ static Err *alloc_bits(uint64_t size, uint32_t granularity, uint64_t **bits, uin
 
 /* ---- life */
 
-static Err *default_granularity(BlockNode *n, uint32_t *out)
+Err *bitmap_default_granularity(BlockNode *n, uint32_t *out)
 {
     NodeInfo info = { 0 };
 
@@ -80,7 +80,7 @@ Err *bitmap_new(BlockNode *n, const char *name, uint32_t granularity, DirtyBitma
     if (name && bitmap_find(n, name))
         return err_hint(err(ERR_INVALID, "Bitmap already exists: %s", name), "Choose another name, or remove that one.");
     if (!granularity)
-        TRY(default_granularity(n, &granularity));
+        TRY(bitmap_default_granularity(n, &granularity));
     if (granularity < 512 || granularity > (UINT32_C(1) << 31) || granularity & (granularity - 1))
         return err(ERR_INVALID, "a bitmap's granularity must be a power of two from 512 to 2G, not %" PRIu32, granularity);
     TRY(alloc_bits(n->size, granularity, &bits, &summary));

@@ -30,6 +30,8 @@ struct DirtyBitmap {
 
 /* Granularity 0: the node's cluster size, at least 4 KiB, at most 64 KiB. name NULL: anonymous. */
 MUST_USE Err *bitmap_new(BlockNode *n, const char *name, uint32_t granularity, DirtyBitmap **out);
+/* What 0 as a granularity means. */
+MUST_USE Err *bitmap_default_granularity(BlockNode *n, uint32_t *out);
 void bitmap_free(DirtyBitmap *b);           /* in memory only */
 /* Removes it from the image as well, when it is persistent. May yield. */
 MUST_USE Err *bitmap_remove(BlockNode *n, const char *name);

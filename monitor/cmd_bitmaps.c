@@ -72,15 +72,18 @@ static Err *add(Action *act, const BlockVisit *v)
     const BlockDirtyBitmapAddArgs *a = act->args;
     BitmapAction *t = (BitmapAction *)act;
     const BlockDriver *drv = act->node->drv;
+    uint32_t granularity = (uint32_t)a->granularity;
 
     if (!*a->name)
         return err(ERR_INVALID, "Bitmap name cannot be empty");
     TRY(check_granularity(a));
     if (a->persistent && !drv->bitmap_can_store)
         return err_hint(err(ERR_UNSUPPORTED, "Driver '%s' can not store persistent bitmaps", drv->name), "qcow2 can.");
+    if (!granularity)
+        TRY(bitmap_default_granularity(act->node, &granularity));
     if (a->persistent)
-        TRY(drv->bitmap_can_store(act->node, a->name, (uint32_t)a->granularity));
-    TRY(bitmap_new(act->node, a->name, (uint32_t)a->granularity, &t->bitmap));
+        TRY(drv->bitmap_can_store(act->node, a->name, granularity));
+    TRY(bitmap_new(act->node, a->name, granularity, &t->bitmap));
     t->bitmap->persistent = a->persistent;
     t->bitmap->disabled = a->disabled;
     return NULL;

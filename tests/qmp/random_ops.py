@@ -51,7 +51,7 @@ class Ops:
         return f"{prefix}{self.serial}"
 
     def pick(self, of):
-        of = sorted(of)
+        of = sorted(x for x in of if self.nodes.get(x, {}).get("kind") != "proto")       # who writes there breaks the format
         return self.rng.choice(of) if of else None
 
     def flip(self, p=0.5):
@@ -162,7 +162,7 @@ class Ops:
         self.add_node("filter", None, args, "|not supported for")
 
     def op_node_del(self):
-        n = self.pick(self.nodes)
+        n = self.rng.choice(sorted(self.nodes)) if self.nodes else None
         if n and self.do("blockdev-del", {"node-name": n}) is not None:
             self.node_gone(n)
 
