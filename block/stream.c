@@ -128,7 +128,7 @@ Err *job_stream(BlockNode *n, BlockNode *base, const char *backing_name, const J
     n = node_skip_filters(n);
     if (!n || !n->drv->has_backing)
         return err(ERR_UNSUPPORTED, "'%s' has no backing file whose data could be copied", n ? node_path(n) : "(no medium)");
-    if (base && (base == n || !job_in_chain(n, base)))
+    if (base && (node_skip_filters(base) == n || !job_in_chain(n, base)))
         return err(ERR_INVALID, "'%s' is not a backing image of '%s'", node_path(base), node_path(n));
     if (n->read_only)
         return err(ERR_INVALID, "Block node is read-only");

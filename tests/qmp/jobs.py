@@ -82,6 +82,15 @@ def test_stream():
         assert same(d.top, d.whole)
 
 
+def test_stream_down_to_itself():
+    """A filter over the disk is no image below it."""
+    with Disk() as d:
+        d.c.call("blockdev-add", {"driver": "copy-on-read", "node-name": "over", "file": "base"})
+        for base in ("top", "over"):
+            fails(d.c.call, "block-stream", {"device": "base", "job-id": "s", "base-node": base})
+        d.c.call("blockdev-del", {"node-name": "over"})
+
+
 def test_backup_incremental():
     with Disk() as d:
         d.c.call("block-dirty-bitmap-add", node="top", name="b0", persistent=True)

@@ -151,6 +151,18 @@ def test_file():
         handed_over(p)
 
 
+def test_a_node_comes_after_it():
+    """While the disks are the other side's a node is opened, its file with it; then the machine goes on here after all."""
+    with Pair() as p:
+        c, img = p.a.qmp, p.path("more")
+        make(img)
+        c.call("migrate", uri="file:" + p.path("stream"))
+        until(c, "completed")
+        c.call("blockdev-add", {"driver": "qcow2", "node-name": "n", "file": {"driver": "file", "filename": img}})
+        c.call("cont")
+        c.call("block_resize", {"node-name": "n", "size": 8 << 20})
+
+
 def test_exec():
     with Pair() as p:
         f = p.path("state")
