@@ -71,6 +71,7 @@ Err *qmp_system_powerdown(Monitor *m, const SystemPowerdownArgs *args, json_t **
     if (m->vm->power_button)
         m->vm->power_button(m->vm);
     vm_event(m->vm, "POWERDOWN", NULL);
+    machine_press_power(m->vm);
     return NULL;
 }
 

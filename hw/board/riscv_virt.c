@@ -57,6 +57,8 @@ static Err *make_devices(RiscvVirt *b)
     TRY(virt_irq_make(b));
     TRY(sifive_test_make(vm, VIRT_TEST));
     TRY(goldfish_rtc_make(vm, VIRT_RTC, virt_source(b, VIRT_RTC_IRQ)));
+    if (b->acpi != VIRT_ACPI_OFF)
+        TRY(power_button_make(vm, VIRT_BUTTON, virt_source(b, VIRT_BUTTON_IRQ)));
     TRY(serial_make(vm, VIRT_UART, VIRT_UART_CLOCK, vm_serial(vm, 0), virt_source(b, VIRT_UART_IRQ)));
     /* The first -device goes to the highest address, as on other emulators: buses are filled in the order of their making. */
     for (int i = VIRT_VIRTIO_SLOTS; i-- > 0;)

@@ -68,6 +68,7 @@ static uint32_t add_dsdt(Acpi *t, const RiscvVirt *b, const AcpiRiscvIrqs *irqs,
     write_uart(&a);
     acpi_virtio_mmio(&a, VIRT_VIRTIO_SLOTS, VIRT_VIRTIO, VIRT_VIRTIO_STRIDE, VIRT_VIRTIO_IRQ);
     acpi_fw_cfg_mmio(&a, VIRT_FW_CFG, 0x18);
+    acpi_power_button(&a, VIRT_BUTTON, VIRT_BUTTON_IRQ);
     acpi_pci_host(&a, pci);
     aml_end(&a);
     return acpi_add_aml(t, "DSDT", &a, false);

@@ -169,6 +169,16 @@ Err *board_make(Vm *vm)
     return NULL;
 }
 
+bool machine_press_power(Vm *vm)
+{
+    Machine *m = vm->board;
+
+    if (!m || !m->press_power)
+        return false;
+    m->press_power(m->power_button);
+    return true;
+}
+
 void board_free(Vm *vm)
 {
     Machine *m = vm->board;

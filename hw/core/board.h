@@ -43,6 +43,7 @@ struct Machine {
     bool made;                  /* what comes now is hotplugged */
     bool grace;                 /* a safepoint is awaited, to free dying devices */
     void (*on_deleted)(void *opaque, const char *id); void *on_deleted_opaque;     /* device_on_deleted's */
+    void (*press_power)(void *button); void *power_button;      /* NULL: it has no button that guests hear of */
     GArray *boot_order;         /* hw/core/boot_order.c */
     bool booted;                /* firmware was given its boot order once */
     /* options that every board has */
@@ -62,6 +63,9 @@ void board_free(Vm *vm);
 char *board_help(const char *isa);
 /* The row that a -M name means: near matches when there is none. */
 MUST_USE Err *board_find(const char *isa, const char *name, const Board **out);
+
+/* The power button: guests that listen power off. False: there is none. Machine lock. */
+bool machine_press_power(Vm *vm);
 
 static inline Machine *machine_of(Vm *vm) { return vm->board; }
 

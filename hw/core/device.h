@@ -83,6 +83,7 @@ typedef struct DeviceClass {
     int version;
     Err *(*can_save)(Device *);             /* why it cannot be now; NULL: it always can */
     void (*save)(Device *, struct StateOut *);
+    bool later;                 /* boards were given it after machines had been saved without: saved states may lack it */
     Err *(*load)(Device *, struct StateIn *);       /* after a reset; rows are loaded, and memory is */
     Err *(*loaded)(Device *);               /* all devices are: lines, timers, mappings that follow from what was loaded */
 } DeviceClass;

@@ -90,11 +90,19 @@ static void save(void *opaque, StateOut *out)
 
 /* ---- loading */
 
+/* A device that boards were given later: it stays as it is after a reset. */
+static bool lacks(const Device *d, const StateIn *in)
+{
+    g_autofree char *name = device_state_name(d);
+
+    return d->cls->later && !state_has_section(in, name);
+}
+
 /* Everybody finds a section; state_all_read says whether a section is left over. */
 static Err *check(void *opaque, StateIn *in)
 {
     for (Device *d = ((Machine *)opaque)->devices; d; d = d->next) {
-        if (!is_there(d))
+        if (!is_there(d) || lacks(d, in))
             continue;
         g_autofree char *name = device_state_name(d);
 
@@ -121,7 +129,7 @@ static Err *load_device(Device *d, StateIn *in)
 static Err *load(void *opaque, StateIn *in)
 {
     for (Device *d = ((Machine *)opaque)->devices; d; d = d->next) {
-        if (is_there(d))
+        if (is_there(d) && !lacks(d, in))
             TRY(load_device(d, in));
     }
     return NULL;

@@ -62,6 +62,37 @@ void acpi_fw_cfg_mmio(Aml *a, uint64_t base, uint64_t len)
     aml_end(a);
 }
 
+/* A Generic Event Device (5.6.9) whose method reads why it interrupts, and the button that it speaks for (4.8.2.2.1.2). */
+void acpi_power_button(Aml *a, uint64_t base, uint32_t gsi)
+{
+    aml_begin_device(a, "PWRB");
+    aml_name_eisaid(a, "_HID", "PNP0C0C");
+    aml_name_int(a, "_UID", 0);
+    aml_end(a);
+    aml_begin_device(a, "GED0");
+    aml_name_text(a, "_HID", "ACPI0013");
+    aml_name_int(a, "_UID", 0);
+    aml_begin_resources(a, "_CRS");
+    aml_interrupts(a, AML_CONSUMER | AML_LEVEL | AML_HIGH, 1, &gsi);
+    aml_end(a);
+    aml_region(a, "BREG", AML_MEMORY, base, 4);
+    aml_begin_field(a, "BREG", AML_DWORD, false, AML_PRESERVE);
+    aml_bits(a, "BPRS", 32);
+    aml_end(a);
+    aml_begin_method(a, "_EVT", 1, true);
+    aml_begin_if(a);
+    aml_op(a, AML_AND);
+    aml_path(a, "BPRS");
+    aml_int(a, 1);
+    aml_none(a);
+    aml_op(a, AML_NOTIFY);
+    aml_path(a, "^^PWRB");
+    aml_int(a, 0x80);
+    aml_end(a);
+    aml_end(a);
+    aml_end(a);
+}
+
 /* ---- PCI */
 
 /* Link devices say what _PRT itself cannot: that the lines are active high. They cannot be routed otherwise. */

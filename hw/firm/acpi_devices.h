@@ -18,6 +18,9 @@ void acpi_processors(Aml *a, unsigned n);
 void acpi_virtio_mmio(Aml *a, unsigned n, uint64_t base, uint64_t stride, uint32_t first_gsi);
 void acpi_fw_cfg_mmio(Aml *a, uint64_t base, uint64_t len);
 
+/* hw/misc/power_button.c at base. */
+void acpi_power_button(Aml *a, uint64_t base, uint32_t gsi);
+
 typedef struct AcpiPci {
     uint64_t ecam, ecam_size;           /* 1 MiB for each bus */
     uint64_t mmio, mmio_size;           /* 32-bit window, equal addresses on both sides */

@@ -6,6 +6,8 @@
 #include "hw/core/device.h"
 
 MUST_USE Err *sifive_test_make(Vm *vm, uint64_t base);
+/* What machine_press_power presses. */
+MUST_USE Err *power_button_make(Vm *vm, uint64_t base, Irq irq);
 /*
  * What a flash's content comes from and goes to. read and write are called under the machine lock, wait
  * until it is done, and return 0 or -errno; write may be NULL: changes end with the machine.

@@ -4,6 +4,7 @@
 
 #define TEST   UINT64_C(0x100000)
 #define RTC    UINT64_C(0x101000)
+#define BUTTON UINT64_C(0x102000)
 #define FW     UINT64_C(0x10100000)
 #define FLASH0 UINT64_C(0x20000000)
 #define FLASH1 UINT64_C(0x22000000)
@@ -41,6 +42,32 @@ static void test_finisher(void)
     wr(r, TEST, 0x5555, 2);
     CHECK_EQ(r->vm->request, VM_POWEROFF);
     CHECK_EQ(rd32(r, TEST), 0);
+    rig_free(r);
+}
+
+/* ---- power button */
+
+static bool button_irq(void) { return rd32(r, PLIC + 0x1000) >> 12 & 1; }
+
+static void test_power_button(void)
+{
+    start();
+    CHECK(!button_irq());
+    CHECK_EQ(rd32(r, BUTTON), 0);
+    CHECK(machine_press_power(r->vm));
+    CHECK(button_irq());
+    wr32(r, BUTTON, 0);                         /* only reading takes it back */
+    CHECK(button_irq());
+    CHECK_EQ(rd32(r, BUTTON), 1);
+    CHECK_EQ(rd32(r, BUTTON), 0);
+    CHECK(machine_press_power(r->vm));
+    vm_reset(r->vm);
+    CHECK_EQ(rd32(r, BUTTON), 0);
+    rig_free(r);
+    rig_init(r);
+    r->config.machine_opts = (char *)"acpi=off";        /* nobody would hear of it */
+    rig_board(r);
+    CHECK(!machine_press_power(r->vm));
     rig_free(r);
 }
 
@@ -325,6 +352,7 @@ static void test_random(void)
 int main(void)
 {
     RUN(test_finisher);
+    RUN(test_power_button);
     RUN(test_rtc);
     RUN(test_fw_cfg);
     RUN(test_fw_dma);
