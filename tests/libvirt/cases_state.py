@@ -91,7 +91,7 @@ def managedsave(d):
     expect_it(d, "managed")
 
 
-@case("snapshot-memory", needs=["transaction"])
+@case("snapshot-memory")
 def snapshot_memory(d):
     """External, of memory and disk, while the guest runs."""
     name_it(d, "external")
@@ -104,7 +104,7 @@ def snapshot_memory(d):
         raise Failed("memory was not saved")
 
 
-@case("dump", needs=["dump-guest-memory"])
+@case("dump")
 def dump(d):
     """The guest's memory as a core file of its kind, and compressed, without harm to it."""
     name_it(d, "dumped")

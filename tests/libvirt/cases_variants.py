@@ -30,6 +30,7 @@ VARIANTS = {
     "readonly": (disk(inside="<readonly/>"), "", '"read-only":true'),
     "shareable": (disk(inside="<shareable/>", more=" cache='none'"), "", '"share-rw":true'),
     "iothread": (disk(more=" iothread='1' queues='2'"), "<iothreads>1</iothreads>", '"iothread":"iothread1"'),
+    "throttled": (disk(inside="<iotune><total_iops_sec>1000</total_iops_sec></iotune>"), "", "virtio-disk"),
     "blockio": (disk(inside="<blockio logical_block_size='4096' physical_block_size='4096'/>"), "", '"logical_block_size":4096'),
     "boot order": (disk(inside="<boot order='1'/>"), "", '"bootindex":1'),
     "scsi": (disk(dev="sdb", bus="scsi", inside="<vendor>LYRE</vendor><product>DISK</product><wwn>5000c50015ea71ab</wwn>"), "", "scsi-hd"),

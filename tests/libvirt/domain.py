@@ -65,6 +65,7 @@ class Domain:
         self.t = args.patience
         self.guest = None               # `virsh console`
         self.note = ""                  # what a case wants to say
+        self.disks = 0
         self.disk = self.image("vda")
         self.initrd = os.path.join(self.folder, "initrd")
         boot = os.path.dirname(os.path.abspath(debian.__file__))
@@ -144,8 +145,15 @@ class Domain:
     def reconnect(self):
         """To a guest that was brought back: its shell answers."""
         self.connect()
-        self.guest.wait("Escape character", 10 * self.t)
-        self.ask("true")
+        self.guest.wait("Escape character", 30 * self.t)
+        end = time.monotonic() + 60 * self.t
+        while True:                     # what is typed before virsh has set the terminal is lost, and nothing tells when
+            try:
+                self.ask("true", 2)
+                return
+            except GuestError:
+                if self.guest._reap() or time.monotonic() > end:
+                    raise
 
     def ensure_running(self):
         if NAME not in self.virsh("list", "--all", "--name").split():
@@ -166,7 +174,8 @@ class Domain:
                 self.lv.virsh(*words)
             except Failed:
                 pass
-        self.disk = self.image("vda")
+        self.disks += 1                 # what failed may use the old one
+        self.disk = self.image(f"vda{self.disks}")
 
     # --- the guest
 
