@@ -492,11 +492,10 @@ Err *job_cancel(Job *j, bool force)
 
 Err *job_complete(Job *j)
 {
-    if (!j->drv->complete)
-        return err(ERR_INVALID, "Job '%s' cannot be completed: its kind has no such phase", j->id);
-    if (j->status != JOB_READY || j->cancelled)
-        return err_hint(err(ERR_BUSY, "The active block job '%s' cannot be completed", j->id),
-                        "It has to be ready; it is '%s'.", job_status_names[j->status]);
+    if (j->status != JOB_READY)
+        return err_hint(wrong_state(j, "complete"), "%s", j->drv->complete ? "It has to be ready." : "Its kind has no such phase.");
+    if (j->cancelled || !j->drv->complete)
+        return err(ERR_BUSY, "The active block job '%s' cannot be completed", j->id);
     TRY(j->drv->complete(j));
     j->completing = true;
     kick(j);

@@ -43,6 +43,8 @@ static void ask_node(void *opaque, BlockNode *n)
 {
     Ask *a = opaque;
 
+    while (n && n->implicit)        /* a job's own */
+        n = n->file->node;
     if (n)
         a->out = block_device_info(n, a->flat, a->writethrough);
 }

@@ -17,7 +17,7 @@ $(B)/gen/monitor/schema_gen.h $(B)/gen/monitor/schema_gen.c &: $(monitor-schema)
 qmp-doc:
 	$(PYTHON) $(S)/tools/gensch --doc $(S)/docs/qmp.md $(monitor-schema)
 check-scripts += tests/qmp/basics.py tests/qmp/args.py tests/qmp/jobs.py tests/qmp/probe.py
-check-scripts += tests/qmp/transaction.py tests/qmp/exports.py tests/qmp/reopen.py
+check-scripts += tests/qmp/transaction.py tests/qmp/exports.py tests/qmp/reopen.py tests/qmp/copies.py
 src += monitor/cmd_migration.c
 src += monitor/block_visit.c
 check-scripts += tests/qmp/disks.py

@@ -347,7 +347,7 @@ static void one_active_commit(BlockGraph *g)
     c = config(&w);
     c.manual_dismiss = true;
     CHECK(ok(job_commit(n, n, base, NULL, &c, &j)));
-    CHECK(fails(job_complete(j), "cannot be completed"));
+    CHECK(fails(job_complete(j), "cannot accept"));
     tease(j, JOB_READY);
     while (j->status != JOB_READY)
         co_sleep(1000000);
@@ -919,7 +919,7 @@ static void test_refused(BlockGraph *g)
     CHECK(ok(job_stream(n, NULL, NULL, &c, &j)));
     CHECK(fails(job_commit(n, below(n, 1), below(n, 2), NULL, &c, &j), "already in use"));
     j = job_find(g, "x");
-    CHECK(fails(job_complete(j), "no such phase"));
+    CHECK(fails(job_complete(j), "cannot accept"));
     CHECK(fails(job_resume(j), "not paused"));
     CHECK(ok(job_cancel(j, false)));
     CHECK(!job_next(g, NULL));
