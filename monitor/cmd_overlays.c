@@ -174,7 +174,9 @@ static Err *snapshot_internal(Action *act, const BlockVisit *v)
     snapshots_free(list, count);
     if (same)
         return err(ERR_INVALID, "Snapshot with name '%s' already exists on device '%s'", a->name, a->device);
-    return err_in(node_snapshot_create(act->node, &s), "Failed to create snapshot '%s' on device '%s'", a->name, a->device);
+    Err *e = node_snapshot_create(act->node, &s);
+    g_free(s.id);               /* it was chosen */
+    return err_in(e, "Failed to create snapshot '%s' on device '%s'", a->name, a->device);
 }
 
 static void internal_abort(Action *a)
