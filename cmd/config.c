@@ -42,7 +42,7 @@ void emu_config_free(EmuConfig *c)
     VmConfig *v = &c->vm;
     char *const texts[] = {
         v->name, v->uuid, v->machine, v->machine_opts, v->cpu, v->cpu_opts, v->accel, v->kernel,
-        v->initrd, v->append, v->dtb, v->bios, v->display, v->monitor, v->loadvm, v->incoming, v->rtc_base, v->rtc_clock,
+        v->initrd, v->append, v->dtb, v->bios, v->gdb, v->display, v->monitor, v->loadvm, v->incoming, v->rtc_base, v->rtc_clock,
         v->dumpdtb, v->default_nic, v->boot_order, v->boot_once, v->boot_splash, c->help_arg, c->pidfile, c->log_file,
     };
     GPtrArray *const lists[] = {

@@ -94,12 +94,15 @@ class Machine:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, failed, *_):
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
         self.stderr = self.process.stderr.read().decode()
         self.process.stderr.close()
+        if failed and self.stderr:
+            print(f"-- what the emulator said:\n{self.stderr}--")
+        assert failed or not re.search("runtime error|Sanitizer", self.stderr), self.stderr
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
