@@ -524,10 +524,28 @@ static const Field aplic_fields[] = {
     {0}
 };
 
+static void aplic_describe(Device *d, GString *out)
+{
+    Aplic *a = (Aplic *)d, *root = root_of(a);
+
+    pthread_mutex_lock(&root->lock);
+    g_string_append_printf(out, "aplic, domain of %c: interrupts %s, by %s\n", a->mmode ? 'M' : 'S', a->ie ? "on" : "off",
+                           a->msi ? "message" : "wire");
+    for (uint32_t n = 1; n <= APLIC_SOURCES; n++) {
+        if (mode_of(a, n) != INACTIVE)
+            g_string_append_printf(out, "  source %u: mode %u, target %#x%s%s%s\n", n, mode_of(a, n), a->target[n],
+                                   bit(root->level, n) ? ", high" : "", bit(a->pending, n) ? ", pending" : "",
+                                   bit(a->enabled, n) ? ", enabled" : "");
+    }
+    for (uint32_t h = 0; !a->msi && h < a->harts; h++)
+        g_string_append_printf(out, "  hart %u: delivery %d, threshold %u, line %d\n", h, a->delivery[h], a->threshold[h], a->out[h]);
+    pthread_mutex_unlock(&root->lock);
+}
+
 DEVICE(aplic) = {
     .name = "riscv.aplic", .bus = BUS_SYSTEM, .doc = "RISC-V advanced platform-level interrupt controller",
     .size = sizeof(Aplic), .fields = aplic_fields,
-    .realize = aplic_realize, .unrealize = aplic_unrealize, .reset = aplic_reset,
+    .describe = aplic_describe, .realize = aplic_realize, .unrealize = aplic_unrealize, .reset = aplic_reset,
     .lock = aplic_lock,
 };
 

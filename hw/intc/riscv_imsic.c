@@ -104,10 +104,30 @@ static const Field imsic_fields[] = {
     {0}
 };
 
+/* The files change while they are read: each word is one moment's. */
+static void imsic_describe(Device *d, GString *out)
+{
+    const Imsic *m = (Imsic *)d;
+
+    for (uint32_t h = 0; h < m->harts; h++) {
+        const ImsicFile *f = (const ImsicFile *)(m->words + h * FILE_WORDS);
+
+        g_string_append_printf(out, "imsic, hart %u %c: delivery %d, threshold %d\n", h, m->mmode ? 'M' : 'S',
+                               (int)__atomic_load_n(&f->eidelivery, __ATOMIC_RELAXED), (int)__atomic_load_n(&f->eithreshold, __ATOMIC_RELAXED));
+        for (int id = 1; id <= IMSIC_IDS; id++) {
+            bool pending = __atomic_load_n(&f->eip[id / 64], __ATOMIC_RELAXED) >> id % 64 & 1;
+            bool enabled = __atomic_load_n(&f->eie[id / 64], __ATOMIC_RELAXED) >> id % 64 & 1;
+
+            if (pending || enabled)
+                g_string_append_printf(out, "  %d:%s%s\n", id, pending ? " pending" : "", enabled ? " enabled" : "");
+        }
+    }
+}
+
 DEVICE(imsic) = {
     .name = "riscv.imsic", .bus = BUS_SYSTEM, .doc = "RISC-V incoming message-signalled interrupt controller",
     .size = sizeof(Imsic), .fields = imsic_fields,
-    .realize = imsic_realize, .unrealize = imsic_unrealize, .reset = imsic_reset,
+    .describe = imsic_describe, .realize = imsic_realize, .unrealize = imsic_unrealize, .reset = imsic_reset,
 };
 
 Err *imsic_make(Vm *vm, unsigned harts, bool mmode, uint64_t base)

@@ -139,6 +139,14 @@ def test_pages():
         fails(m.qmp.call, "x-query-usb", text="USB support not enabled")
 
 
+def test_interrupt_controllers():
+    for aia, texts in (("aplic", ("aplic, domain of M: interrupts off, by wire\n", "aplic, domain of S", "  hart 1: delivery 0, threshold 0, line 0\n")),
+                       ("aplic-imsic", ("aplic, domain of S: interrupts off, by message\n", "imsic, hart 1 S: delivery 0, threshold 0\n"))):
+        with Machine("-smp", "2", "-M", f"virt,aia={aia}") as m:
+            for text in texts:
+                says(m, "info pic", text)
+
+
 def test_tasks():
     with Machine("-netdev", "user,id=n0") as m:
         log = os.path.join(m.dir, "log")
@@ -292,4 +300,4 @@ def test_switch():
 
 
 if __name__ == "__main__":
-    main([test_memory, test_dump_by_virtual_addresses, test_expressions, test_pages, test_tasks, test_terminal, test_switch])
+    main([test_memory, test_dump_by_virtual_addresses, test_expressions, test_pages, test_interrupt_controllers, test_tasks, test_terminal, test_switch])
