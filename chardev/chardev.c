@@ -340,6 +340,11 @@ bool chardev_bound(const Chardev *c)
     return c->cls == &chardev_mux ? mux_bound(c) : c->port != NULL;
 }
 
+bool chardev_in_use(const Chardev *c)
+{
+    return chardev_bound(c) && (c->cls == &chardev_mux || !c->port->unused);
+}
+
 bool chardev_for_monitor(const Chardev *c)
 {
     return c->cls == &chardev_mux && mux_for_monitor(c);

@@ -47,6 +47,7 @@ typedef struct CharPort {
     Chardev *chr;               /* chosen by the board or -device; NULL: goes nowhere */
     const CharEvents *events;   /* set while bound */
     void *dev;
+    bool unused;                /* it is there, but nobody behind it (an agent in the guest) has it open */
 } CharPort;
 
 /*
@@ -97,6 +98,7 @@ MUST_USE Err *chardev_add_text(Chardevs *set, const char *arg, Chardev **out);
 MUST_USE Err *chardev_remove(Chardevs *set, const char *id);
 Chardev *chardev_next(Chardevs *set, Chardev *after);      /* NULL: the first */
 bool chardev_bound(const Chardev *chr);     /* is a port bound to it now? */
+bool chardev_in_use(const Chardev *chr);    /* and is it one that somebody has open? */
 bool chardev_for_monitor(const Chardev *chr);   /* a mux of "mon:", which wants a monitor beside its device */
 void chardev_break(Chardev *chr);           /* a break condition, for the device */
 MUST_USE Err *chardev_find(Chardevs *set, const char *id, Chardev **out);     /* not found: near matches */

@@ -15,7 +15,7 @@ Err *qmp_query_chardev(Monitor *m, const QueryChardevArgs *args, json_t **ret)
         g_autofree char *name = chardev_filename(c);
 
         json_array_append_new(*ret, json_pack("{s:s, s:o, s:b}", "label", chardev_id(c), "filename", text_json(name),
-                                              "frontend-open", chardev_bound(c)));
+                                              "frontend-open", chardev_in_use(c)));
     }
     return NULL;
 }

@@ -114,3 +114,43 @@ Err *hmp_balloon(Monitor *m, const HmpBalloonArgs *args, GString *out)
     a.value = (int64_t)MIN(bytes, (uint64_t)INT64_MAX);
     return qmp_balloon(m, &a, &none);
 }
+
+/* ---- what there is none of */
+
+Err *qmp_query_pr_managers(Monitor *m, const QueryPrManagersArgs *args, json_t **ret)
+{
+    *ret = json_array();
+    return NULL;
+}
+
+Err *qmp_query_tpm(Monitor *m, const QueryTpmArgs *args, json_t **ret)
+{
+    *ret = json_array();
+    return NULL;
+}
+
+Err *qmp_query_vm_generation_id(Monitor *m, const QueryVmGenerationIdArgs *args, json_t **ret)
+{
+    return err(ERR_UNSUPPORTED, "this feature or command is not currently supported");
+}
+
+Err *qmp_query_acpi_ospm_status(Monitor *m, const QueryAcpiOspmStatusArgs *args, json_t **ret)
+{
+    return err(ERR_UNSUPPORTED, "command is not supported, missing ACPI device");
+}
+
+Err *qmp_query_replay(Monitor *m, const QueryReplayArgs *args, json_t **ret)
+{
+    *ret = json_pack("{s:s, s:i}", "mode", "none", "icount", 0);
+    return NULL;
+}
+
+Err *qmp_query_chardev_backends(Monitor *m, const QueryChardevBackendsArgs *args, json_t **ret)
+{
+    const char *name;
+
+    *ret = json_array();
+    for (unsigned i = 0; (name = chardev_kind_name(i)); i++)
+        json_array_append_new(*ret, json_pack("{s:s}", "name", name));
+    return NULL;
+}

@@ -144,7 +144,10 @@ static void event(void *dev, CharEvent what)
 
 void serial_port_opened(SerialPort *p, bool open)
 {
+    if (p->guest_open != open && p->dev.id)
+        vm_event(p->dev.vm, "VSERPORT_CHANGE", json_pack("{s:s, s:b}", "id", p->dev.id, "open", open));
     p->guest_open = open;
+    p->chr.unused = !open && !p->console;
     if (open)
         chr_accept_input(&p->chr);
 }
@@ -190,6 +193,7 @@ static Err *realize(Device *d)
     if (p->name && strlen(p->name) > 1000)
         return err(ERR_INVALID, "its name is longer than 1000 bytes");
     p->host_open = p->console;
+    p->chr.unused = !p->console;
     return chr_bind(&p->chr, &events, p);
 }
 
@@ -233,6 +237,7 @@ static Err *loaded(Device *d)
 
     if (p->tx && p->tx_done > p->tx->out_len)
         return err(ERR_INVALID, "it was saved with more bytes sent than there were");
+    p->chr.unused = !p->guest_open && !p->console;
     p->host_open = p->told_open;
     host_opened(p, here);
     return NULL;

@@ -4,6 +4,7 @@
  * host slow or the guest slow, hotplug, the emergency byte, old drivers, nonsense.
  */
 #define RIG_HARTS 1
+#include "tests/dev/events.h"
 #include "tests/dev/vdriver.h"
 
 #include <fcntl.h>
@@ -164,8 +165,13 @@ static void test_agent(void)
     CHECK_EQ(write(b.fd, "early", 5), 5);
     give(&b, 4, 3, 0);
     CHECK(!vd_used(&b.d, 4, 5, &len));
+    Events ev;
+    Chardev *chr = chardev_next(b.r.vm->chardevs, NULL);
+    events_listen(&ev, b.r.vm);
+    CHECK(chardev_bound(chr) && !chardev_in_use(chr));
     say(&b, 1, OPEN, 1);
     turn(&b);
+    CHECK(chardev_in_use(chr));
     uint8_t *got = vd_used(&b.d, 4, 100, &len);
     CHECK(got && len == 3 && !memcmp(got, "ear", 3));
     give(&b, 4, 100, 1);
@@ -175,7 +181,12 @@ static void test_agent(void)
     CHECK(vd_used(&b.d, 5, 100, NULL));
     CHECK_EQ(read(b.fd, text, sizeof(text)), 8);
     CHECK(!memcmp(text, "{\"ping\"}", 8));
+    say(&b, 1, OPEN, 1);                    /* open already: no news */
     say(&b, 1, OPEN, 0);
+    turn(&b);
+    g_autofree char *told = events_take(&ev);
+    CHECK_STR(told, "VSERPORT_CHANGE {\"id\":\"p1\",\"open\":true}\nVSERPORT_CHANGE {\"id\":\"p1\",\"open\":false}\n");
+    events_end(&ev, b.r.vm);
     CHECK_EQ(write(b.fd, "later", 5), 5);
     give(&b, 4, 100, 1);
     CHECK(!vd_used(&b.d, 4, 5, &len));

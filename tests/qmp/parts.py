@@ -238,6 +238,17 @@ def test_no_display():
         assert "no capture 3" in c.hmp("stopcapture 3") and "Audiodev 'foo' not found" in c.hmp("wavcapture /tmp/x foo")
 
 
+def test_none():
+    with Machine("-device", "virtio-serial-pci,id=s", "-chardev", "null,id=c", "-device", "virtserialport,chardev=c,id=p,bus=s.0,name=x") as m:
+        c = m.qmp
+        assert c.call("query-pr-managers") == [] == c.call("query-tpm") and c.call("query-replay") == {"mode": "none", "icount": 0}
+        assert {"name": "socket"} in c.call("query-chardev-backends")
+        fails(c.call, "query-vm-generation-id", text="this feature or command is not currently supported")
+        fails(c.call, "query-acpi-ospm-status", text="command is not supported, missing ACPI device")
+        # an agent's port is open when the agent has opened it
+        assert {v["label"]: v["frontend-open"] for v in c.call("query-chardev")}["c"] is False
+
+
 def test_out_of_band():
     with Machine() as m:
         oob = {n for n, c in m.qmp.schema.commands.items() if c.get("allow-oob")}
@@ -263,4 +274,4 @@ def test_out_of_band():
 
 if __name__ == "__main__":
     main([test_cpu_models, test_cpu_plug, test_memory, test_dirty_rate, test_stats, test_actions, test_balloon, test_rx_filter, test_pci,
-          test_no_display, test_out_of_band])
+          test_no_display, test_none, test_out_of_band])

@@ -22,3 +22,4 @@ tests += unit/test_drives
 tests += unit/test_state
 tests += unit/test_gdb
 tests += unit/test_edit
+tests += unit/test_events
