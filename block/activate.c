@@ -5,7 +5,8 @@
  *
  * An inactive node is read-only, whatever it was opened as, and nobody who holds it counts: it asks for no
  * permission and shares all, so there is no lock on its file. What it becomes when it is active again stands in
- * what its parents ask for. A format forgets what it knew of its image then, and reads it anew.
+ * what its parents ask for. A format forgets what it knew of its image then, and reads it anew. What is opened after
+ * a machine was sent (an overlay, for a snapshot of disk and memory) is nobody else's, and active.
  */
 #include <string.h>
 
@@ -71,7 +72,6 @@ Err *graph_deactivate(BlockGraph *g)
     }
     for (BlockNode *n; !e && (n = next_writable(g)) != NULL;)
         e = deactivate(n);
-    g->inactive = !e;
     if (e)
         err_free(graph_activate(g));
     return e;
