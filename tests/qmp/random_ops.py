@@ -176,7 +176,7 @@ class Ops:
             path = self.nodes[n]["image"]
             form = dict(self.images).get(path)
             self.do("blockdev-reopen", {"options": [{"driver": form, "node-name": n, "read-only": self.flip(0.3), "file": {
-                "driver": "file", "filename": path}, "cache": {"no-flush": self.flip()}}]}, BUSY + "|cannot|Cannot|reopen|change")
+                "driver": "file", "filename": path}, "cache": {"no-flush": self.flip()}}]}, BUSY + "|cannot|Cannot|reopen|change|missing")
 
     def op_resize(self):
         n = self.pick(self.nodes)
