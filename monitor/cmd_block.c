@@ -49,6 +49,8 @@ static void ask_node(void *opaque, BlockNode *n)
         a->out = block_device_info(n, a->flat, a->writethrough);
 }
 
+static const char *const status_names[] = { "ok", "failed", "nospace" };
+
 /* A disk of the machine: its drive's name, its device, what is in it. */
 static void block_json(void *opaque, const BlockEnd *b)
 {
@@ -70,7 +72,7 @@ static void block_json(void *opaque, const BlockEnd *b)
     if (has_tray)
         json_object_set_new(o, "tray_open", json_boolean(tray.open));
     if (b->port)
-        json_object_set_new(o, "io-status", json_string("ok"));
+        json_object_set_new(o, "io-status", json_string(status_names[b->port->status]));
     json_array_append_new(opaque, o);
 }
 

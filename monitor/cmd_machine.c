@@ -18,7 +18,7 @@
 static const char *const state_names[] = {
     [RUN_PRELAUNCH] = "prelaunch", [RUN_RUNNING] = "running", [RUN_PAUSED] = "paused", [RUN_SHUTDOWN] = "shutdown",
     [RUN_DEBUG] = "debug", [RUN_INTERNAL_ERROR] = "internal-error", [RUN_WATCHDOG] = "watchdog",
-    [RUN_GUEST_PANICKED] = "guest-panicked",
+    [RUN_GUEST_PANICKED] = "guest-panicked", [RUN_IO_ERROR] = "io-error",
 };
 
 Err *qmp_query_status(Monitor *m, const QueryStatusArgs *args, json_t **ret)

@@ -4,6 +4,7 @@
  * them. Some come at most once a second; of those that come faster the last one
  * is kept until its time.
  */
+#include "monitor/block_events.h"
 #include "monitor/monitor-priv.h"
 
 #include <string.h>
@@ -141,11 +142,13 @@ void events_init(Monitors *set)
     set->posted = g_async_queue_new();
     set->vm->event_opaque = set;
     set->vm->on_event = raised;
+    block_events_init(set->vm);
 }
 
 void events_clear(Monitors *set)
 {
     set->vm->on_event = NULL;
+    block_events_clear(set->vm);
     vm_forget_calls(set->vm, set);
     for (Posted *p; (p = g_async_queue_try_pop(set->posted)) != NULL; g_free(p))
         json_decref(p->event);

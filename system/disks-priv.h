@@ -19,6 +19,7 @@ struct Disks {
     DiskHome own, *homes;           /* homes: all others; main thread */
     GHashTable *places;             /* name of a drive or node -> its IoThread, where it is not "disks"; main thread */
     GPtrArray *objects;             /* arguments of -object so far: each home has its own; main thread */
+    struct DiskNewsBox *news;       /* system/disks_medium.c */
     ThrottleGroups *throttles;
     DriveInterface preferred;       /* of drives that name none */
     Drive *drives, **drives_end;    /* main thread */
@@ -36,5 +37,14 @@ MUST_USE Err *disks_home(Disks *d, const char *name, DiskHome **out);
 
 /* The graph of a disk's home. Main thread. */
 BlockGraph *disks_graph_of(Disks *d, IoThread *home);
+
+typedef struct DiskNewsBox DiskNewsBox;
+/* system/disks_medium.c */
+void disks_news_init(Disks *d);
+void disks_news_free(Disks *d);
+
+/* In the node's thread: a Disk as the port's device wants it; and what it hears of the one that it has. */
+MUST_USE Err *disk_port_disk(DiskPort *p, BlockNode *n, bool read_only, Disk **out);
+void disk_port_listen(DiskPort *p);
 
 #endif

@@ -28,6 +28,8 @@ static void runs(void *opaque, bool on)
     if (!on)
         return;
     d->told_stop = false;
+    for (guint i = 0; i < d->ports->len; i++)
+        ((DiskPort *)d->ports->pdata[i])->status = DISK_OK;
     /* Monitors ask before; a debugger's "continue" does not. */
     Err *e = disks_take_images(d);
     if (e) {
@@ -63,6 +65,7 @@ Err *disks_new(Vm *vm, Disks **out)
     d->preferred = DRIVE_VIRTIO;
     d->drives_end = &d->drives;
     d->ports = g_ptr_array_new();
+    disks_news_init(d);
     vm_on_state(vm, runs, d);
     *out = d;
     return NULL;
@@ -115,6 +118,7 @@ void disks_free(Disks *d)
     g_ptr_array_free(d->objects, true);
     g_ptr_array_free(d->ports, true);
     throttle_groups_unref(d->throttles);
+    disks_news_free(d);
     g_free(d);
 }
 
@@ -401,24 +405,34 @@ static Err *unknown_drive(const Bind *b)
     return err_hint(e, "Add it: -drive if=none,id=%s,format=qcow2,file=FILE", name);
 }
 
+Err *disk_port_disk(DiskPort *p, BlockNode *n, bool read_only, Disk **out)
+{
+    g_autofree char *who = p->name ? g_strdup_printf("the device with drive '%s'", p->name) : g_strdup("a device");
+    unsigned shared = PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED | PERM_RESIZE;
+
+    if (p->share_rw || read_only)
+        shared |= PERM_WRITE;
+    TRY(disk_new(n, PERM_CONSISTENT_READ | (read_only ? 0 : PERM_WRITE), shared, who, out));
+    disk_set_writethrough(*out, p->writethrough);
+    disk_set_stats(*out, &p->stats);
+    disk_set_limits(*out, p->limits);
+    return NULL;
+}
+
+void disk_port_listen(DiskPort *p)
+{
+    disk_set_ops(p->disk, &port_disk_ops, p);
+    p->size = disk_size(p->disk);
+}
+
 static Err *bind_node(Bind *b, BlockNode *n)
 {
     DiskPort *p = b->p;
-    g_autofree char *who = g_strdup_printf("the device with drive '%s'", p->name);
-    unsigned shared = PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED | PERM_RESIZE;
-    bool writes;
 
     p->read_only = b->read_only || node_read_only(n);
-    writes = !p->read_only;
-    if (p->share_rw || p->read_only)
-        shared |= PERM_WRITE;
-    TRY(disk_new(n, PERM_CONSISTENT_READ | (writes ? PERM_WRITE : 0), shared, who, &p->disk));
     p->writethrough = b->drive && b->drive->writethrough;
-    disk_set_writethrough(p->disk, p->writethrough);
-    disk_set_ops(p->disk, &port_disk_ops, p);
-    disk_set_stats(p->disk, &p->stats);
-    disk_set_limits(p->disk, p->limits);
-    p->size = disk_size(p->disk);
+    TRY(disk_port_disk(p, n, p->read_only, &p->disk));
+    disk_port_listen(p);
     return NULL;
 }
 
@@ -450,6 +464,9 @@ Err *disk_port_bind(Vm *vm, DiskPort *p, const DiskPortOps *ops, void *dev, bool
     p->ops = ops;
     p->dev = dev;
     p->removable = removable;
+    p->reader = p->read_only = read_only;
+    if (!p->name && removable && vm->disks)
+        g_ptr_array_add(vm->disks->ports, p);
     if (!p->name && removable) {
         p->werror = p->werror ? p->werror : IO_ERROR_ENOSPC;
         p->rerror = p->rerror ? p->rerror : IO_ERROR_REPORT;
@@ -490,8 +507,10 @@ static void unbind(void *arg)
 
 void disk_port_unbind(DiskPort *p)
 {
-    if (p->vm && p->vm->disks)
+    if (p->vm && p->vm->disks) {
+        disks_tell_now(p->vm->disks);       /* nobody hears of it later */
         g_ptr_array_remove(p->vm->disks->ports, p);
+    }
     if (p->disk)
         iothread_run(p->home, unbind, p->disk);
     if (p->drive)
@@ -585,12 +604,15 @@ DiskVerdict disk_port_failed(DiskPort *p, bool write, int error)
 
     if (what == IO_ERROR_ENOSPC)
         what = error == ENOSPC ? IO_ERROR_STOP : IO_ERROR_REPORT;
-    if (what == IO_ERROR_IGNORE)
-        return DISK_ERROR_IGNORE;
+    if (what != IO_ERROR_IGNORE && what != IO_ERROR_STOP)
+        what = IO_ERROR_REPORT;
+    if (what == IO_ERROR_STOP)
+        p->status = error == ENOSPC ? DISK_NO_SPACE : DISK_FAILED;
+    disks_tell(p->vm->disks, (DiskNews){ .port = p, .what = DISK_IO_FAILED, .write = write, .error = error, .action = what });
     if (what != IO_ERROR_STOP)
-        return DISK_ERROR_REPORT;
+        return what == IO_ERROR_IGNORE ? DISK_ERROR_IGNORE : DISK_ERROR_REPORT;
     say_stop(p, write, error);
-    vm_request(p->vm, VM_STOP, 0);
+    vm_request_stop(p->vm, RUN_IO_ERROR);
     return DISK_ERROR_STOP;
 }
 

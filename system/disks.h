@@ -92,8 +92,15 @@ Drive *disks_find_unit(Disks *d, DriveInterface i, int unit);       /* or NULL *
 typedef struct DiskTray { bool open, locked; } DiskTray;
 typedef struct DiskPortOps {
     void (*resized)(void *dev);             /* in the disk's thread */
-    DiskTray (*tray)(void *dev);            /* its medium can be changed; main thread. NULL: it cannot */
+    /* Of those whose medium can be changed, or NULL; main thread: */
+    DiskTray (*tray)(void *dev);
+    void (*move)(void *dev, bool open);     /* moves the tray, locked or not; nothing if it is there already */
+    void (*ask)(void *dev);                 /* tells the guest that somebody wants the medium out */
+    void (*unlock)(void *dev);
+    void (*hold)(void *dev, void (*fn)(void *), void *arg);     /* runs fn in its thread while it has no request under way */
 } DiskPortOps;
+/* What stopped the machine, until it runs again. */
+typedef enum DiskStatus { DISK_OK, DISK_FAILED, DISK_NO_SPACE } DiskStatus;
 /* Embedded in the device, zeroed at start; a PROP of it is set by a drive's id or a node's name. */
 typedef struct DiskPort {
     char *name;                     /* as given; NULL: none. FIELD_DISK: owned by the device's properties */
@@ -109,9 +116,11 @@ typedef struct DiskPort {
     const DiskPortOps *ops;
     void *dev;
     bool in_memory;                 /* all of it is in memory of the machine as well, which writes it again when it is loaded (flash) */
+    bool reader;                    /* it never writes */
     bool removable;                 /* its medium may be missing, or another one */
     bool read_only, writethrough;   /* writethrough: a write ends when it is on stable storage */
     _Atomic uint64_t size;          /* bytes */
+    _Atomic DiskStatus status;
     ThrottleGroup *limits;          /* a hold, or NULL; main thread */
     DiskStats stats;                /* of all its media; its home's */
 } DiskPort;
@@ -132,6 +141,32 @@ static inline uint64_t disk_port_size(const DiskPort *p) { return p->size; }
 void disk_port_drain(DiskPort *p);
 /* Does a write end only when it is on stable storage? Main or vCPU thread. */
 void disk_port_set_writethrough(DiskPort *p, bool on);
+
+/* ---- media (system/disks_medium.c); main thread */
+
+typedef struct DiskMedium DiskMedium;       /* a node made ready for a port that has no use of it yet */
+MUST_USE Err *disk_medium_of(DiskPort *p, const char *node, DiskMedium **out);
+MUST_USE Err *disk_medium_open(DiskPort *p, const json_t *options, bool writes, DiskMedium **out);
+void disk_medium_free(DiskMedium *m);       /* NULL is fine */
+/* Takes the medium (NULL: none) for the one that is there, which is closed if nobody else has it. */
+void disk_port_change(DiskPort *p, DiskMedium *m);
+
+/* ---- what disks tell the machine's users */
+
+typedef struct DiskNews {
+    DiskPort *port;
+    enum { DISK_TRAY_MOVED, DISK_IO_FAILED } what;
+    bool open;                      /* the tray */
+    bool write;                     /* failed: this, with that errno, and what is done about it */
+    int error;
+    OnIoError action;               /* REPORT, IGNORE, STOP */
+} DiskNews;
+/* One listener, in the main thread; fn NULL: none. */
+void disks_on_news(Disks *d, void (*fn)(void *opaque, const DiskNews *), void *opaque);
+void disks_tell(Disks *d, DiskNews n);      /* any thread */
+void disks_tell_now(Disks *d);              /* what is on its way. Main thread */
+void disk_port_tray_moved(DiskPort *p, bool open);      /* any thread */
+
 /*
  * What a failed request means, as werror and rerror ask. The disks' thread.
  * STOP: the machine is asked to stop, with a line on why; the device keeps the

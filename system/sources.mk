@@ -8,3 +8,4 @@ src += system/disks_move.c
 src += system/vmcoreinfo.c
 src += system/snapshot_job.c
 src += system/exports.c
+src += system/disks_medium.c

@@ -25,6 +25,7 @@ typedef struct VmConfig VmConfig;
 
 typedef enum RunState {
     RUN_PRELAUNCH, RUN_RUNNING, RUN_PAUSED, RUN_SHUTDOWN, RUN_DEBUG, RUN_INTERNAL_ERROR, RUN_WATCHDOG, RUN_GUEST_PANICKED,
+    RUN_IO_ERROR,
 } RunState;
 
 /* What set-action has chosen, each one more than its value in VmConfig; 0: as the configuration has it. Machine lock. */

@@ -295,6 +295,15 @@ static ScsiEnd service_in(ScsiDisk *s, ScsiRequest *r)
     return scsi_reply(r, out, sizeof(out), be32(r->cdb + 10));
 }
 
+enum { EVENT_ASKED = 1, EVENT_NEW = 2, EVENT_REMOVED = 3 };     /* MMC-5, 6.7.2: of the medium */
+
+static void move_tray(ScsiDisk *s, bool open)
+{
+    s->open = open;
+    s->event = open ? EVENT_REMOVED : EVENT_NEW;
+    disk_port_tray_moved(&s->conf.port, open);
+}
+
 static ScsiEnd start_stop(ScsiDisk *s, ScsiRequest *r)
 {
     bool load = r->cdb[4] & 2, start = r->cdb[4] & 1;
@@ -304,8 +313,7 @@ static ScsiEnd start_stop(ScsiDisk *s, ScsiRequest *r)
     if (!start && s->locked && !s->open)
         return scsi_check(r, SENSE_LOCKED);
     if (s->open == start)
-        s->event = start ? 2 /* new medium */ : 3 /* removed */;
-    s->open = !start;
+        move_tray(s, !start);
     return scsi_good(r);
 }
 
@@ -412,7 +420,66 @@ static DiskTray tray(void *dev)
     return l.tray;
 }
 
-static const DiskPortOps port_ops = { .resized = resized, .tray = tray };
+typedef struct Tray { ScsiDisk *s; bool open; void (*fn)(void *); void *arg; } Tray;
+
+static void move_there(void *opaque)
+{
+    const Tray *t = opaque;
+
+    if (t->s->open == t->open)
+        return;
+    move_tray(t->s, t->open);
+    if (!t->open && disk_port_ready(&t->s->conf.port))
+        scsi_attend(&t->s->unit, SENSE_MEDIUM_CHANGED);
+}
+
+/* From the host's side. */
+static void move(void *dev, bool open)
+{
+    ScsiDisk *s = dev;
+
+    iothread_run(s->unit.bus->thread, move_there, &(Tray){ .s = s, .open = open });
+}
+
+static void ask_there(void *opaque)
+{
+    ((ScsiDisk *)opaque)->event = EVENT_ASKED;      /* guests poll for it */
+}
+
+static void ask(void *dev)
+{
+    iothread_run(((ScsiUnit *)dev)->bus->thread, ask_there, dev);
+}
+
+static void unlock_there(void *opaque)
+{
+    ((ScsiDisk *)opaque)->locked = false;
+}
+
+static void unlock(void *dev)
+{
+    iothread_run(((ScsiUnit *)dev)->bus->thread, unlock_there, dev);
+}
+
+/* After the wait nothing is under way, and nothing begins before fn has returned: it does not yield. */
+static void hold_there(void *opaque)
+{
+    const Tray *t = opaque;
+
+    scsi_wait(&t->s->unit);
+    t->fn(t->arg);
+}
+
+static void hold(void *dev, void (*fn)(void *), void *arg)
+{
+    ScsiDisk *s = dev;
+
+    iothread_run(s->unit.bus->thread, hold_there, &(Tray){ .s = s, .fn = fn, .arg = arg });
+}
+
+static const DiskPortOps port_ops = {
+    .resized = resized, .tray = tray, .move = move, .ask = ask, .unlock = unlock, .hold = hold,
+};
 
 static Err *check_text(const char *name, const char *text, unsigned most)
 {

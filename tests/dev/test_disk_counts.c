@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What disks count (block/stats.h), by a virtio-blk and a driver of ours: requests, bytes, merged ones, failures, times. */
 #define RIG_HARTS 1
+#include <errno.h>
+
 #include "block/stats.h"
 #include "tests/dev/disk-rig.h"
 #include "tests/dev/vdriver.h"
@@ -120,10 +122,45 @@ static void test_failures(void)
     box_free(&b);
 }
 
+static void take_news(void *opaque, const DiskNews *n)
+{
+    *(DiskNews *)opaque = *n;
+}
+
+/* Who listens hears of failures and what was done about them; the machine stands as one whose disk failed. */
+static void test_news(void)
+{
+    DiskNews n = { 0 };
+    const Field *f;
+    Device *whose;
+    Box b;
+
+    box_make(&b, "if=none,id=d0,werror=stop,driver=blkdebug,image.driver=null-co,image.size=1M,inject-error.0.event=none,"
+             "inject-error.0.iotype=write,inject-error.0.errno=28,inject-error.0.once=on");
+    disks_on_news(b.r.vm->disks, take_news, &n);
+    CHECK(device_prop(&b.d.v->dev, "drive", &whose, &f));
+    DiskPort *p = field_at(whose, f, 0);
+    CHECK(!request(&b, READ, 0, 512));
+    add(&b, 0, WRITE, 0, 512);
+    vd_kick(&b.d, 0);
+    for (int i = 0; i < 60000 && b.r.vm->state != RUN_IO_ERROR; i++)
+        rig_turn(&b.r, 1);
+    CHECK_EQ(b.r.vm->state, RUN_IO_ERROR);
+    disks_tell_now(b.r.vm->disks);
+    CHECK(n.port == p && n.what == DISK_IO_FAILED && n.write && n.error == ENOSPC && n.action == IO_ERROR_STOP);
+    CHECK_EQ(p->status, DISK_NO_SPACE);
+    vm_start(b.r.vm);
+    CHECK_EQ(p->status, DISK_OK);
+    CHECK(vd_used(&b.d, 0, 60000, NULL) && !*mem(&b, b.tail));      /* tried again */
+    disks_on_news(b.r.vm->disks, NULL, NULL);
+    box_free(&b);
+}
+
 int main(void)
 {
     RUN(test_counts);
     RUN(test_merged);
     RUN(test_failures);
+    RUN(test_news);
     return test_end();
 }

@@ -294,9 +294,9 @@ static bool stops(Box *b, unsigned what, uint64_t block, void (*mend)(void))
 {
     b->kind->ask(b, what, block);
     bool silent = b->kind->answer(b, 60) == SILENT;
-    for (int i = 0; i < 2000 && b->r.vm->state != RUN_PAUSED; i++)
+    for (int i = 0; i < 2000 && b->r.vm->state != RUN_IO_ERROR; i++)
         rig_turn(&b->r, 1);
-    bool stood = b->r.vm->state == RUN_PAUSED;
+    bool stood = b->r.vm->state == RUN_IO_ERROR;
     if (stood && !save_and_load(b)) {
         printf("%s: another state was loaded than was saved\n", b->kind->name);
         stood = false;
@@ -387,7 +387,7 @@ static void try_full(const Kind *kind, bool qcow2, bool stop)
             a = kind->answer(&b, 500);
             rig_turn(&b.r, 1);
         }
-        CHECK(a == SILENT && b.r.vm->state == RUN_PAUSED && block > 8);
+        CHECK(a == SILENT && b.r.vm->state == RUN_IO_ERROR && block > 8);
         enlarge();
         vm_start(b.r.vm);
         CHECK_EQ(kind->answer(&b, 60000), GOOD);

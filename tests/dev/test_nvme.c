@@ -461,7 +461,7 @@ static void test_errors(void)
     submit(&b, IO, rw(&b, 1, 8, 1, 0));
     CHECK_EQ(reap(&b, IO, 50), NONE);
     rig_turn(&b.r, 1);
-    CHECK_EQ(b.r.vm->state, RUN_PAUSED);
+    CHECK_EQ(b.r.vm->state, RUN_IO_ERROR);
     submit(&b, IO, rw(&b, 2, 0, 1, 0));
     CHECK_EQ(reap(&b, IO, 30), NONE);
     vm_start(b.r.vm);

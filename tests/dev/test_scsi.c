@@ -385,6 +385,83 @@ static void test_cd(void)
     box_free(&b);
 }
 
+static bool sees(Box *b, unsigned event, unsigned state)
+{
+    const uint8_t *p = data(b);
+
+    return good(b, CDB(GET_EVENT, 1, [4] = 0x10, [8] = 8), 0, 8) && p[4] == event && p[5] == state;
+}
+
+static DiskPort *port_of(Box *b, const char *id)
+{
+    const Field *f;
+    Device *whose;
+
+    CHECK(device_prop(device_find(b->r.vm, id), "drive", &whose, &f));
+    return field_at(whose, f, 0);
+}
+
+static void count_moves(void *opaque, const DiskNews *n)
+{
+    int *moves = opaque;
+
+    CHECK(n->what == DISK_TRAY_MOVED);
+    moves[n->open]++;
+}
+
+/* The host takes the medium out and puts in another one, which may be in another thread. */
+static void test_media(void)
+{
+    int moves[2] = { 0 };
+    DiskMedium *m;
+    IoThread *t;
+    Box b;
+
+    box_make(&b, "");
+    add_drive(&b, "cd0", ",media=cdrom");
+    plug(&b, "scsi-cd,drive=cd0,id=cd");
+    start(&b);
+    clear_attention(&b);
+    const uint8_t *p = data(&b);
+    DiskPort *port = port_of(&b, "cd");
+    disks_on_news(b.r.vm->disks, count_moves, moves);
+    CHECK(good(&b, CDB(PREVENT_ALLOW, [4] = 1), 0, 0) && port->ops->tray(port->dev).locked);
+    port->ops->ask(port->dev);
+    CHECK(sees(&b, 1, 2));
+    CHECK(good(&b, CDB(PREVENT_ALLOW), 0, 0) && good(&b, CDB(START_STOP, [4] = 2), 0, 0));      /* so the guest opens it */
+    CHECK(port->ops->tray(port->dev).open);
+    disks_tell_now(b.r.vm->disks);
+    CHECK(moves[1] == 1 && sees(&b, 3, 3));
+    disk_port_change(port, NULL);
+    CHECK(fails(&b, CDB(TEST_UNIT_READY), 0, 0, 2, 0x3a) && sees(&b, 0, 1));
+    rig_must(iothread_new(b.r.vm, "t0", &t));
+    rig_must(disks_place(b.r.vm->disks, "n0", t));
+    rig_must(disks_add_blockdev(b.r.vm->disks, "driver=null-co,node-name=n0,size=4096,read-zeroes=on"));
+    rig_must(disk_medium_of(port, "n0", &m));
+    disk_port_change(port, m);
+    CHECK(disk_port_thread(port) == t && disk_port_size(port) == 4096);
+    CHECK(fails(&b, CDB(TEST_UNIT_READY), 0, 0, 2, 0x3a));
+    port->ops->move(port->dev, false);
+    disks_tell_now(b.r.vm->disks);
+    CHECK(moves[0] == 1 && sees(&b, 2, 2));
+    CHECK(fails(&b, CDB(TEST_UNIT_READY), 0, 0, 6, 0x28));      /* a new medium, told once */
+    CHECK(good(&b, CDB(READ_CAPACITY_10), 0, 8) && be32(p) == 1);
+    CHECK(good(&b, cdb_rw(READ_10, 0, 2), 0, 4096));
+    /* By force: not asked. */
+    CHECK(good(&b, CDB(PREVENT_ALLOW, [4] = 1), 0, 0));
+    port->ops->unlock(port->dev);
+    port->ops->move(port->dev, true);
+    port->ops->move(port->dev, true);
+    disk_port_change(port, NULL);
+    port->ops->move(port->dev, false);
+    CHECK(fails(&b, CDB(TEST_UNIT_READY), 0, 0, 2, 0x3a));
+    disks_tell_now(b.r.vm->disks);
+    CHECK(moves[0] == 2 && moves[1] == 2);
+    rig_must(disks_del_node(b.r.vm->disks, "n0"));
+    disks_on_news(b.r.vm->disks, NULL, NULL);
+    box_free(&b);
+}
+
 /* ---- control, events */
 
 static uint8_t manage(Box *b, uint32_t subtype, unsigned target, unsigned lun)
@@ -479,7 +556,7 @@ static void test_errors(void)
     ask(&b, 0, 0, cdb_rw(WRITE_10, 8, 1), 512, 0);      /* the disk is full: the machine stops */
     CHECK_EQ(answer(&b, 50), RE_NONE);
     rig_turn(&b.r, 1);
-    CHECK_EQ(b.r.vm->state, RUN_PAUSED);
+    CHECK_EQ(b.r.vm->state, RUN_IO_ERROR);
     vm_start(b.r.vm);
     CHECK_EQ(answer(&b, 60000), 0);
     CHECK_EQ(b.status, SCSI_GOOD);
@@ -523,6 +600,7 @@ int main(void)
     RUN(test_data);
     RUN(test_ranges);
     RUN(test_cd);
+    RUN(test_media);
     RUN(test_control);
     RUN(test_events);
     RUN(test_errors);

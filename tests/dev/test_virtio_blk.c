@@ -393,7 +393,7 @@ static void test_stop(void)
     ask(&b, OUT, 8, 512);
     CHECK_EQ(answer(&b, 50), NONE);
     rig_turn(&b.r, 1);
-    CHECK_EQ(b.r.vm->state, RUN_PAUSED);
+    CHECK_EQ(b.r.vm->state, RUN_IO_ERROR);
     CHECK_EQ(answer(&b, 10), NONE);
     vm_start(b.r.vm);
     CHECK_EQ(answer(&b, 60000), OK);

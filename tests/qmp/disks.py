@@ -220,5 +220,79 @@ def test_limits():
         c.call("object-del", id="tg0")
 
 
+# ---- media
+
+def test_media():
+    with tempfile.TemporaryDirectory() as d:
+        one, two = os.path.join(d, "one.iso"), os.path.join(d, "two.iso")
+        make(one, "2M", "raw")
+        make(two, "3M", "raw")
+        with Machine("-object", "iothread,id=io1", "-device", "virtio-scsi-device,iothread=io1",
+                     "-drive", f"if=none,id=d1,media=cdrom,format=raw,file={one}", "-device", "scsi-cd,drive=d1,id=scd1",
+                     "-device", "scsi-cd,id=cd2", "-drive", "if=none,id=nobody",
+                     "-blockdev", "driver=null-co,node-name=n0,size=1M", "-device", "virtio-blk-device,drive=n0,id=vda") as m:
+            c = m.qmp
+
+            def disk(name):
+                return [b for b in c.call("query-block") if name in (b["device"], b.get("qdev"))][0]
+
+            def moved(name, opened):
+                e = c.wait_event("DEVICE_TRAY_MOVED", match=lambda x: x["id"] == name)
+                assert e["data"]["tray-open"] is opened, e
+                return e["data"]
+            fails(c.call, "blockdev-open-tray", text="Need exactly one of 'device' and 'id'")
+            fails(c.call, "blockdev-open-tray", id="scd1", device="d1", text="Need exactly one of 'device' and 'id'")
+            for command in ("blockdev-open-tray", "blockdev-close-tray", "eject"):
+                fails(c.call, command, id="vda", text="not removable")
+                fails(c.call, command, id="nope", cls="DeviceNotFound", text="Device 'nope' not found")
+                fails(c.call, command, device="nope", cls="DeviceNotFound", text="Device 'nope' not found")
+            fails(c.call, "blockdev-remove-medium", id="scd1", text="Tray of device 'scd1' is not open")
+            fails(c.call, "blockdev-insert-medium", {"id": "scd1", "node-name": "n0"}, text="Node 'n0' is already in use")
+            fails(c.call, "blockdev-insert-medium", {"id": "scd1", "node-name": "nope"}, text="Node 'nope' not found")
+            c.call("blockdev-open-tray", id="scd1")
+            assert moved("scd1", True)["device"] == "d1" and disk("d1")["tray_open"] and disk("d1")["inserted"]["file"] == one
+            c.call("blockdev-open-tray", id="scd1")
+            c.call("blockdev-add", {"driver": "raw", "node-name": "m1", "read-only": True, "file": {"driver": "file", "filename": two}})
+            fails(c.call, "blockdev-insert-medium", {"id": "scd1", "node-name": "m1"}, text="already is a medium")
+            c.call("blockdev-remove-medium", id="scd1")
+            c.call("blockdev-remove-medium", id="scd1")
+            assert "inserted" not in disk("d1") and one not in [n["file"] for n in by_name(c).values()]
+            c.call("blockdev-insert-medium", {"id": "scd1", "node-name": "m1"})
+            fails(c.call, "blockdev-insert-medium", {"id": "cd2", "node-name": "m1"}, text="already in use")
+            c.call("blockdev-close-tray", id="scd1")
+            moved("scd1", False)
+            c.call("blockdev-close-tray", id="scd1")
+            assert not c.events and disk("d1")["inserted"]["image"]["virtual-size"] == 3 << 20
+            fails(c.call, "blockdev-del", {"node-name": "m1"}, text="in use")
+            c.call("eject", id="scd1")
+            moved("scd1", True)
+            c.call("eject", device="d1")
+            c.call("blockdev-del", {"node-name": "m1"})
+            # A device without a drive; a node that is another thread's.
+            c.call("blockdev-change-medium", id="cd2", filename=one)
+            moved("cd2", True), moved("cd2", False)
+            assert disk("cd2")["inserted"]["ro"] and disk("cd2")["inserted"]["drv"] == "raw", disk("cd2")
+            fails(c.call, "blockdev-change-medium", id="cd2", filename="/nonexistent/x.iso", text="Could not open")
+            fails(c.call, "blockdev-change-medium", id="cd2", filename=two, format="bogus", text="Unknown driver 'bogus'")
+            fails(c.call, "blockdev-change-medium", id="vda", filename=two, text="not removable")
+            assert disk("cd2")["inserted"]["file"] == one and not c.events
+            c.call("blockdev-change-medium", {"device": "d1", "filename": two, "format": "raw", "read-only-mode": "read-only"})
+            moved("scd1", False)
+            # The console.
+            c.hmp("eject d1")
+            moved("scd1", True)
+            assert "tray open" in c.hmp("info block d1")
+            assert "Device 'nope' not found" in c.hmp("eject nope")
+            c.hmp(f"change d1 {one} raw read-only")
+            moved("scd1", False)
+            assert f"): {one} (raw, read-only)" in c.hmp("info block d1"), c.hmp("info block d1")
+            assert "not removable" in c.hmp(f"change vda {one}")
+            c.call("device_del", id="cd2")
+            # Limits and counts stay with the drive.
+            c.call("block_set_io_throttle", {**ZERO, "id": "scd1", "iops": 5})
+            c.call("blockdev-change-medium", id="scd1", filename=two)
+            assert disk("d1")["inserted"]["iops"] == 5
+
+
 if __name__ == "__main__":
     main([v for k, v in list(globals().items()) if k.startswith("test_")])
