@@ -135,9 +135,8 @@ def test_backups_of_one_moment():
         do(d.c, bitmap("add", "k", persistent=True))
         d.write("top", 6, "3M", "64k")
         do(d.c, bitmap("add", "next", persistent=True), bitmap("add", "tmp", disabled=True), merge("tmp", "k"),
-           backup("b", "j", sync="incremental", bitmap="tmp", **{"auto-dismiss": False, "speed": 1 << 20}))
+           backup("b", "j", sync="incremental", bitmap="tmp", **{"auto-dismiss": False}))
         d.write("vda", 7, "3M", "128k")
-        d.c.call("block-job-set-speed", {"device": "j", "speed": 0})
         d.status("j", "concluded")
         d.c.call("job-dismiss", {"id": "j"})
         do(d.c, bitmap("remove", "tmp"))
