@@ -50,6 +50,7 @@ def define(d):
 @case("start", "any")
 def start(d):
     """The guest boots to its shell."""
+    d.ensure_defined()
     d.start()
     d.want_state("running")
 

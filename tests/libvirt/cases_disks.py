@@ -133,6 +133,7 @@ def backup_push(d):
     if d.block("json:" + json.dumps(alone), 106) == "full":
         raise Failed("the backup of changes holds what has not changed")
     d.virsh("checkpoint-delete", NAME, "c1")
+    os.unlink(part)                     # what it is based on is the machine's disk, which nobody may go back with then
 
 
 @case("backup-pull")

@@ -26,6 +26,7 @@ def destroy(d):
 def undefine(d):
     """Nothing is left."""
     d.disconnect()
+    d.ensure_defined()
     if d.state() != "shut off":
         d.virsh("destroy", NAME)
     d.virsh("undefine", NAME)

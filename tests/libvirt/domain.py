@@ -155,9 +155,12 @@ class Domain:
                 if self.guest._reap() or time.monotonic() > end:
                     raise
 
-    def ensure_running(self):
+    def ensure_defined(self):
         if NAME not in self.virsh("list", "--all", "--name").split():
             self.define()
+
+    def ensure_running(self):
+        self.ensure_defined()
         state = self.state()
         if state == "paused":
             self.virsh("resume", NAME)
