@@ -22,6 +22,7 @@ static Vd vd, *d = &vd;
 static Vp vp;
 static char *dir;
 static VD_UNUSED const char *board_opts;       /* of -M, for begin; NULL: none */
+static VD_UNUSED const char *const *more_devices;      /* of -device, for begin; NULL: none */
 
 static inline void nothing(void *opaque) { }
 
@@ -70,6 +71,8 @@ static inline void begin(const char *device)
         g_ptr_array_add(r->config.devices, (void *)"scsi-hd,drive=d0");
     if (strstr(device, "virtio-serial"))
         g_ptr_array_add(r->config.devices, (void *)"virtserialport,name=p");
+    for (unsigned i = 0; more_devices && more_devices[i]; i++)
+        g_ptr_array_add(r->config.devices, (void *)more_devices[i]);
     rig_board(r);
     vm_start(r->vm);
     wr32(r, VP_ECAM + (6 << 15) + 0x10, OTHER);

@@ -7,6 +7,7 @@ fuzz-scripts += tests/fuzz/fuzz
 fuzz-targets := kernel firmware dtb initrd loader cmdline opts ir riscv chardev nbd-server nbd-client virtio p9 net
 fuzz-targets += board qmp
 fuzz-targets += gdb
+fuzz-targets += state
 # These are files.c with a kind of file each.
 fuzz-files := kernel firmware dtb initrd loader
 fuzz-kind-kernel   := KERNEL
