@@ -16,6 +16,8 @@ struct BlockGraph {
     Loop *loop;
     Objects *objects;
     struct FdSets *fdsets;
+    void (*over)(void *opaque, BlockNode *n, uint64_t threshold, uint64_t by);
+    void *over_opaque;
     struct ThrottlePart *throttles; /* block/throttle.c's */
     BlockNode *nodes, **last;       /* in the order of opening */
     Disk *disks;

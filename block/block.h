@@ -48,6 +48,8 @@ Loop *graph_loop(const BlockGraph *g);
 Objects *graph_objects(const BlockGraph *g);
 /* What /dev/fdset/N means in names of files; borrowed. NULL: there are none. */
 void graph_set_fdsets(BlockGraph *g, struct FdSets *s);
+/* Calls fn in the loop when a node is written to `by` bytes beyond its write_threshold, which is 0 then. */
+void graph_on_threshold(BlockGraph *g, void (*fn)(void *opaque, BlockNode *n, uint64_t threshold, uint64_t by), void *opaque);
 BlockNode *graph_find(BlockGraph *g, const char *node_name);    /* borrowed, or NULL */
 BlockNode *graph_next(BlockGraph *g, BlockNode *after);         /* NULL: the first; in the order of opening */
 

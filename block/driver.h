@@ -75,6 +75,7 @@ struct BlockNode {
     bool no_backing_open;           /* a driver opens its backing itself, or the header's is not to be followed */
     bool implicit;                  /* a job's filter that the user has not named: query-block shows what is below */
     bool probed;                    /* nobody said the format: it was guessed */
+    uint64_t write_threshold;       /* whoever writes beyond it is told of, once; 0: nobody */
     uint64_t written_to;            /* highest byte written, for "info" of block jobs */
     DirtyBitmap *bitmaps;           /* block/bitmap.h */
 

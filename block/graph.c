@@ -43,6 +43,12 @@ Objects *graph_objects(const BlockGraph *g)
     return g->objects;
 }
 
+void graph_on_threshold(BlockGraph *g, void (*fn)(void *, BlockNode *, uint64_t, uint64_t), void *opaque)
+{
+    g->over = fn;
+    g->over_opaque = opaque;
+}
+
 void graph_set_fdsets(BlockGraph *g, FdSets *s)
 {
     g->fdsets = s;

@@ -211,6 +211,13 @@ static void wrote(BlockNode *n, uint64_t off, uint64_t len, unsigned flags, int 
                 bitmap_mark(b, off, MIN(len, b->size - off));
         }
     }
+    if (n->write_threshold && !(flags & REQ_GIVEN_BACK) && off + len > n->write_threshold) {
+        uint64_t threshold = n->write_threshold;
+
+        n->write_threshold = 0;
+        if (n->graph->over)
+            n->graph->over(n->graph->over_opaque, n, threshold, off + len - threshold);
+    }
     if (ret)
         return;
     if (!(flags & REQ_GIVEN_BACK))

@@ -124,7 +124,7 @@ static int backing_depth(const BlockNode *n)
 json_t *block_device_info(BlockNode *n, bool flat, bool writethrough)
 {
     static const char *const detect[] = { "off", "on", "unmap" }, *const limits[] = {
-        "bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr", "write_threshold",
+        "bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr",
     };
     json_t *bitmaps = block_bitmaps(n);
     json_t *o = json_pack("{s:o, s:s, s:b, s:s, s:i, s:b, s:s}", "file", text_json(node_filename(n)), "node-name", node_name(n),
@@ -135,6 +135,7 @@ json_t *block_device_info(BlockNode *n, bool flat, bool writethrough)
         json_object_set_new(o, "backing_file", text_json(n->backing_name));
     for (size_t i = 0; i < G_N_ELEMENTS(limits); i++)
         put_int(o, limits[i], 0);
+    put_int(o, "write_threshold", n->write_threshold);
     json_object_set_new(o, "cache", json_pack("{s:b, s:b, s:b}", "writeback", !writethrough, "direct", n->cache_direct, "no-flush",
                                               n->cache_no_flush));
     json_object_set_new(o, "image", block_image_info(n, flat));

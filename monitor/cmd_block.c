@@ -108,6 +108,22 @@ Err *qmp_query_named_block_nodes(Monitor *m, const QueryNamedBlockNodesArgs *arg
     return NULL;
 }
 
+static Err *set_threshold(BlockVisit *v)
+{
+    v->node->write_threshold = *(const uint64_t *)v->args;
+    return NULL;
+}
+
+Err *qmp_block_set_write_threshold(Monitor *m, const BlockSetWriteThresholdArgs *args, json_t **ret)
+{
+    uint64_t bytes = (uint64_t)args->write_threshold;
+    Err *e;
+
+    if (block_visit(m->vm, args->node_name, BLOCK_NODE, set_threshold, &bytes, &e))
+        return e;
+    return err(ERR_NOT_FOUND, "Device '%s' not found", args->node_name);
+}
+
 /* ---- nodes come and go */
 
 Err *qmp_blockdev_add(Monitor *m, const BlockdevAddArgs *args, json_t **ret)

@@ -38,9 +38,16 @@ static void runs(void *opaque, bool on)
     }
 }
 
+static void over_threshold(void *opaque, BlockNode *n, uint64_t threshold, uint64_t by)
+{
+    vm_event(opaque, "BLOCK_WRITE_THRESHOLD", json_pack("{s:s, s:I, s:I}", "node-name", node_name(n), "amount-exceeded",
+                                                        (json_int_t)by, "write-threshold", (json_int_t)threshold));
+}
+
 static void new_graph(Disks *d, BlockGraph *g)
 {
     graph_set_fdsets(g, d->vm->fdsets);
+    graph_on_threshold(g, over_threshold, d->vm);
     objects_share_throttles(graph_objects(g), d->throttles);
 }
 

@@ -294,5 +294,26 @@ def test_media():
             assert disk("d1")["inserted"]["iops"] == 5
 
 
+def test_threshold():
+    """A job writes beyond it."""
+    with tempfile.TemporaryDirectory() as d:
+        for n in ("a", "b"):
+            make(os.path.join(d, n), "1M", "raw")
+        with open(os.path.join(d, "a"), "r+b") as f:
+            f.write(b"x" * (1 << 20))
+        with Machine("-blockdev", f"driver=file,node-name=a,filename={d}/a", "-blockdev", f"driver=file,node-name=b,filename={d}/b") as m:
+            c = m.qmp
+            fails(c.call, "block-set-write-threshold", {"node-name": "nope", "write-threshold": 5})
+            c.call("block-set-write-threshold", {"node-name": "b", "write-threshold": 70000})
+            assert by_name(c)["b"]["write_threshold"] == 70000
+            c.call("blockdev-mirror", {"device": "a", "target": "b", "job-id": "j", "sync": "full"})
+            c.wait_event("BLOCK_JOB_READY")
+            e = c.wait_event("BLOCK_WRITE_THRESHOLD")["data"]
+            assert e["node-name"] == "b" and e["write-threshold"] == 70000 and e["amount-exceeded"] > 0, e
+            assert by_name(c)["b"]["write_threshold"] == 0
+            c.call("block-job-cancel", device="j", force=True)
+            c.wait_event("BLOCK_JOB_CANCELLED")
+
+
 if __name__ == "__main__":
     main([v for k, v in list(globals().items()) if k.startswith("test_")])
