@@ -40,5 +40,5 @@ def guest_args(kind, folder):
     with open(os.path.join(HERE, "../boot/hotplug-guest"), "rb") as s, open(old, "rb") as i, open(initrd, "wb") as out:
         out.write(i.read())
         out.write(gzip.compress(newc("hotplug-guest", s.read())))
-    return ["-m", "128", "-smp", "2", "-bios", "default", "-kernel", kernel, "-initrd", initrd, "-serial", f"file:{folder}/console",
+    return ["-m", "256", "-smp", "2", "-accel", "tcg,tb-size=8", "-bios", "default", "-kernel", kernel, "-initrd", initrd,
             "-append", 'console=ttyS0 quiet net.ifnames=0 run="sh /hotplug-guest"']
