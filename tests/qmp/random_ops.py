@@ -562,7 +562,7 @@ class Ops:
         d = self.pick(d for d, k in self.devices.items() if k.get("node"))
         if d:
             verb = self.rng.choice(("blockdev-open-tray", "blockdev-close-tray", "blockdev-remove-medium"))
-            self.do(verb, {"id": d}, BUSY + "|not removable|tray|removable|no medium|not have")
+            self.do(verb, {"id": d}, BUSY + "|not removable|[Tt]ray|removable|no medium|not have")
 
     def op_hmp(self):
         line = self.rng.choice(self.m.pages)
