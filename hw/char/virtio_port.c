@@ -142,10 +142,16 @@ static void event(void *dev, CharEvent what)
         host_opened(p, what == CHR_OPENED);
 }
 
+static void tell_client(const SerialPort *p, bool open)
+{
+    if (p->dev.id)
+        vm_event(p->dev.vm, "VSERPORT_CHANGE", json_pack("{s:s, s:b}", "id", p->dev.id, "open", open));
+}
+
 void serial_port_opened(SerialPort *p, bool open)
 {
-    if (p->guest_open != open && p->dev.id)
-        vm_event(p->dev.vm, "VSERPORT_CHANGE", json_pack("{s:s, s:b}", "id", p->dev.id, "open", open));
+    if (p->guest_open != open)
+        tell_client(p, open);
     p->guest_open = open;
     p->chr.unused = !open && !p->console;
     if (open)
@@ -229,7 +235,7 @@ static Err *load(Device *d, StateIn *in)
     return virtq_get_elem(serial_rx(p), in, "rx", sizeof(*p->rx), (void **)&p->rx);
 }
 
-/* The host's end here may be another than the driver was told. */
+/* The host's end here may be another than the driver was told, and the client of this process knows nothing of the guest's. */
 static Err *loaded(Device *d)
 {
     SerialPort *p = (SerialPort *)d;
@@ -238,6 +244,7 @@ static Err *loaded(Device *d)
     if (p->tx && p->tx_done > p->tx->out_len)
         return err(ERR_INVALID, "it was saved with more bytes sent than there were");
     p->chr.unused = !p->guest_open && !p->console;
+    tell_client(p, p->guest_open);
     p->host_open = p->told_open;
     host_opened(p, here);
     return NULL;
