@@ -20,11 +20,23 @@ typedef struct BitmapAction {
         *name = ((const Args *)args)->node;                                                                             \
     }
 
+/* Bitmaps that are stored go with the image, and come from it when it is back: what was made meanwhile would be lost. */
+static Err *has_image(const BlockNode *n)
+{
+    if (!n->inactive)
+        return NULL;
+    return err_hint(err(ERR_BUSY, "node '%s' was handed over, and its persistent bitmaps with it: another process may have them",
+                        node_name(n)),
+                    "cont takes it back.");
+}
+
 static Err *find(const Action *a, const char *name, unsigned use, DirtyBitmap **out)
 {
     *out = bitmap_find(a->node, name);
     if (!*out)
         return err(ERR_NOT_FOUND, "Dirty bitmap '%s' not found", name);
+    if ((*out)->persistent)
+        TRY(has_image(a->node));
     return bitmap_usable(*out, use);
 }
 
@@ -81,6 +93,8 @@ static Err *add(Action *act, const BlockVisit *v)
         return err_hint(err(ERR_UNSUPPORTED, "Driver '%s' can not store persistent bitmaps", drv->name), "qcow2 can.");
     if (!granularity)
         TRY(bitmap_default_granularity(act->node, &granularity));
+    if (a->persistent)
+        TRY(has_image(act->node));
     if (a->persistent)
         TRY(drv->bitmap_can_store(act->node, a->name, granularity));
     TRY(bitmap_new(act->node, a->name, granularity, &t->bitmap));

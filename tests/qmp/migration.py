@@ -319,6 +319,21 @@ def test_bitmaps_come_along():
         assert [m["name"] for m in maps] == ["b"] and maps[0]["persistent"], maps
 
 
+def test_bitmaps_are_away():
+    """With the image its persistent bitmaps are the other side's: none is made, none changed, until cont."""
+    with Pair() as p:
+        c, add = p.a.qmp, "block-dirty-bitmap-add"
+        c.call(add, {"node": "d", "name": "b", "persistent": True})
+        send(p, "file:" + p.path("state"))
+        fails(c.call, add, {"node": "d", "name": "late", "persistent": True}, text="handed over")
+        c.call(add, {"node": "d", "name": "short"})
+        c.call("cont")
+        c.call(add, {"node": "d", "name": "late", "persistent": True})
+        c.call("block-dirty-bitmap-clear", {"node": "d", "name": "b"})
+        maps = c.call("query-block")[0]["inserted"]["dirty-bitmaps"]
+        assert {m["name"] for m in maps} == {"b", "late", "short"}, maps
+
+
 def test_console():
     with Pair() as p:
         c = p.a.qmp
