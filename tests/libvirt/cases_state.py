@@ -89,6 +89,7 @@ def managedsave(d):
     d.want_state("running")
     d.reconnect()
     expect_it(d, "managed")
+    d.expect("guest-ping", d.virsh("qemu-agent-command", NAME, '{"execute":"guest-ping"}'), '"return"')
 
 
 @case("snapshot-memory")

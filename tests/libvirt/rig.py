@@ -89,7 +89,9 @@ class Libvirt:
         # /usr/bin is left away: each emulator there would be probed.
         env = {"PATH": f"{path}:/usr/sbin:/sbin", "HOME": folder, "LC_ALL": "C"}
         self.out = open(os.path.join(folder, "libvirtd.out"), "w")
-        self.process = subprocess.Popen(["/usr/sbin/libvirtd"], env=env, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.out)
+        # Its usual place, /run, is the host's: another one may be there, and two of these tests.
+        pidfile = os.path.join(folder, "libvirtd.pid")
+        self.process = subprocess.Popen(["/usr/sbin/libvirtd", "-p", pidfile], env=env, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.out)
         end = time.monotonic() + 60
         while True:
             p = subprocess.run(["virsh", "-c", URI, "uri"], capture_output=True, text=True, check=False)
