@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* blockdev-reopen: other options for nodes that are open. */
-#include "block/block.h"
+#include "block/driver.h"
 #include "monitor/block_visit.h"
 #include "monitor/monitor-priv.h"
 
@@ -36,6 +36,9 @@ static Err *reopen(BlockVisit *v)
         if (!nodes[i])
             return err_hint(err(ERR_NOT_FOUND, "Failed to find node with node-name='%s'", name_of(options[i])),
                             "Nodes that are reopened together have to be in one I/O thread.");
+        if (nodes[i]->inactive)
+            return err_hint(err(ERR_BUSY, "node '%s' was handed over: another process may have its image", node_name(nodes[i])),
+                            "cont takes it back.");
     }
     return nodes_reopen(nodes, options, (unsigned)count);
 }

@@ -55,10 +55,9 @@ static bool may_use(const Qcow2Bitmap *q)
     return !q->extra_len || q->flags & QCOW2_BITMAP_EXTRA_OK;
 }
 
-static Err *load_one(Qcow2 *s, const Qcow2Bitmap *q)
+static Err *load_one(Qcow2 *s, const Qcow2Bitmap *q, GPtrArray *made)
 {
     DirtyBitmap *b = bitmap_find(&s->node, q->name);
-    Err *e;
 
     if (b) {                            /* reopened for writing */
         b->readonly = s->node.read_only;
@@ -70,10 +69,17 @@ static Err *load_one(Qcow2 *s, const Qcow2Bitmap *q)
     b->readonly = s->node.read_only;
     b->disabled = !(q->flags & QCOW2_BITMAP_AUTO);
     b->inconsistent = q->flags & QCOW2_BITMAP_IN_USE;
-    e = b->inconsistent ? NULL : load_data(s, q, b);
-    if (e)
-        bitmap_free(b);
-    return e;
+    g_ptr_array_add(made, b);
+    return b->inconsistent ? NULL : load_data(s, q, b);
+}
+
+/* Not to be had for writing after all: those that were there before stay as they were, and only to be read. */
+static void unload(Qcow2 *s, GPtrArray *made)
+{
+    for (guint i = 0; i < made->len; i++)
+        bitmap_free(made->pdata[i]);
+    for (DirtyBitmap *b = s->node.bitmaps; b; b = b->next)
+        b->readonly |= b->persistent;
 }
 
 /* The same directory with other flags, where it is. */
@@ -118,16 +124,15 @@ Err *qcow2_bitmaps_load(Qcow2 *s)
     if (!s->bitmaps_ext.nb_bitmaps || s->node.open_flags & (OPEN_CHECK | OPEN_NO_IO))
         return NULL;
     TRY(qcow2_bitmap_list_read(s, &list));
+    g_autoptr(GPtrArray) made = g_ptr_array_new();
     for (guint i = 0; !e && i < list->len; i++)
         if (may_use(list->pdata[i]))
-            e = load_one(s, list->pdata[i]);
+            e = load_one(s, list->pdata[i], made);
     if (!e && !s->node.read_only)
         e = mark_in_use(s, list);
     qcow2_bitmap_list_free(list);
-    if (e) {
-        while (s->node.bitmaps)
-            bitmap_free(s->node.bitmaps);
-    }
+    if (e)
+        unload(s, made);
     return e;
 }
 

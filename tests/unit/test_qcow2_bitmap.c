@@ -151,6 +151,33 @@ static void test_reopen(BlockGraph *g)
     node_unref(&r->node);
 }
 
+/* An image that cannot be had for writing again: its bitmaps stay, those too that were never in it. */
+static void test_reopen_fails(BlockGraph *g)
+{
+    Rec *r = rec_new(g, "file", false);
+    DirtyBitmap *b;
+    BlockNode *n;
+
+    CHECK(qcow2_make(g, r, "cluster_size=4K", DISK, NULL));
+    n = open_rw(g, r);
+    add(n, "b", 4096);
+    CHECK(ok(bitmap_new(n, "passing", 4096, &b)));
+    write_at(n, 8192, 10);
+    CHECK(ok(reopen(n, true)));
+    r->fail_in = 1;
+    Err *e = reopen(n, false);
+    CHECK(e != NULL);
+    err_free(e);
+    r->fail_in = 0;
+    expect(n, "b", "8192+4096");
+    expect(n, "passing", "8192+4096");
+    CHECK(bitmap_find(n, "b")->readonly && !bitmap_find(n, "passing")->readonly);
+    CHECK(ok(reopen(n, false)));
+    CHECK(!bitmap_find(n, "b")->readonly);
+    node_unref(n);
+    node_unref(&r->node);
+}
+
 /* The last 8 KiB are as they were before anything was written to them. */
 static bool end_is_zero(BlockNode *n)
 {
@@ -346,6 +373,7 @@ int main(void)
 {
     RUN_IN_GRAPH(test_life);
     RUN_IN_GRAPH(test_reopen);
+    RUN_IN_GRAPH(test_reopen_fails);
     RUN_IN_GRAPH(test_crash);
     RUN_IN_GRAPH(test_no_room);
     RUN_IN_GRAPH(test_lies);
