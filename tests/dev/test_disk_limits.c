@@ -96,7 +96,9 @@ static void test_shared(void)
     CHECK(!x->done && !y->done && !z->done);
     throttle_group_put(group(&b, 100000000));
     CHECK(ends(x) && ends(y) && ends(z));
+    g_usleep(50000);                    /* the bucket is empty again, for sure */
     throttle_group_put(group(&b, 1));
+    CHECK(ends(ask(&b, 0)));            /* and full */
     x = ask(&b, 0);
     y = ask(&b, 1);
     disk_port_drain(&b.p[1]);           /* a drain does not wait for time */
