@@ -139,29 +139,18 @@ Err *qmp_change_vnc_password(Monitor *m, const ChangeVncPasswordArgs *args, json
     return err(ERR_UNSUPPORTED, "Could not set password");
 }
 
-/* A row of QMP with these members, checked as if it came that way. Takes args. */
-static Err *call(Monitor *m, const char *command, json_t *args)
-{
-    json_t *none = NULL;
-    Err *e = qmp_call(m, command, args, &none);
-
-    json_decref(args);
-    json_decref(none);
-    return e;
-}
-
 Err *hmp_set_password(Monitor *m, const HmpSetPasswordArgs *args, GString *out)
 {
     json_t *a = json_pack("{s:s, s:o}", "protocol", args->protocol, "password", text_json(args->password));
 
     if (args->connected)
         json_object_set_new(a, "connected", text_json(args->connected));
-    return call(m, "set_password", a);
+    return qmp_pass(m, "set_password", a);
 }
 
 Err *hmp_expire_password(Monitor *m, const HmpExpirePasswordArgs *args, GString *out)
 {
-    return call(m, "expire_password", json_pack("{s:s, s:o}", "protocol", args->protocol, "time", text_json(args->time)));
+    return qmp_pass(m, "expire_password", json_pack("{s:s, s:o}", "protocol", args->protocol, "time", text_json(args->time)));
 }
 
 Err *qmp_add_client(Monitor *m, const AddClientArgs *args, json_t **ret)

@@ -65,6 +65,8 @@ void dirty_rate_free(Monitors *set);
 /* monitor/qmp/session.c */
 /* One command as JSON: *ret is its answer; {"execute":..} is checked already. */
 MUST_USE Err *qmp_call(Monitor *m, const char *name, const json_t *args, json_t **ret);
+/* The same for a command of the console that passes on these members: nothing comes back. Takes args. */
+MUST_USE Err *qmp_pass(Monitor *m, const char *name, json_t *args);
 const char *qmp_error_class(const Err *e);
 char *qmp_error_desc(const Err *e);     /* with its hint; g_free it */
 

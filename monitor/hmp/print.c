@@ -3,24 +3,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "monitor/hmp/members.h"
 #include "monitor/monitor-priv.h"
-
-static const char *str(const json_t *o, const char *key)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-
-    return s ? s : "";
-}
-
-static json_int_t num(const json_t *o, const char *key)
-{
-    return json_integer_value(json_object_get(o, key));
-}
-
-static bool is(const json_t *o, const char *key)
-{
-    return json_is_true(json_object_get(o, key));
-}
 
 /* Any JSON as text; strings without quotes. */
 static void add_json(GString *out, const json_t *v)

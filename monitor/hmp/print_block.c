@@ -2,24 +2,8 @@
 /* info block, info blockstats: disks, nodes and their images, as people read them; from what the queries answer. */
 #include <string.h>
 
+#include "monitor/hmp/members.h"
 #include "monitor/monitor-priv.h"
-
-static const char *str(const json_t *o, const char *key)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-
-    return s ? s : "";
-}
-
-static json_int_t num(const json_t *o, const char *key)
-{
-    return json_integer_value(json_object_get(o, key));
-}
-
-static bool is(const json_t *o, const char *key)
-{
-    return json_is_true(json_object_get(o, key));
-}
 
 static void add_size(GString *out, const char *what, json_int_t bytes)
 {

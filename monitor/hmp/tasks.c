@@ -122,21 +122,10 @@ Err *hmp_trace_event(Monitor *m, const HmpTraceEventArgs *args, GString *out)
 
 /* ---- migration */
 
-/* A row of QMP with these members, checked as if it came that way. Takes args. */
-static Err *call(Monitor *m, const char *command, json_t *args)
-{
-    json_t *none = NULL;
-    Err *e = qmp_call(m, command, args, &none);
-
-    json_decref(args);
-    json_decref(none);
-    return e;
-}
-
 Err *hmp_migrate_set_capability(Monitor *m, const HmpMigrateSetCapabilityArgs *args, GString *out)
 {
-    return call(m, "migrate-set-capabilities", json_pack("{s:[{s:o, s:b}]}", "capabilities", "capability", text_json(args->capability),
-                                                         "state", args->state));
+    return qmp_pass(m, "migrate-set-capabilities", json_pack("{s:[{s:o, s:b}]}", "capabilities", "capability", text_json(args->capability),
+                                                             "state", args->state));
 }
 
 /* Bandwidths are in MiB when they have no suffix. */
@@ -147,7 +136,7 @@ Err *hmp_migrate_set_parameter(Monitor *m, const HmpMigrateSetParameterArgs *arg
     TRY(parse_size(args->value, strstr(args->parameter, "bandwidth") ? 1 << 20 : 1, &n));
     if (n > INT64_MAX)
         return err(ERR_INVALID, "%s is too large", args->value);
-    return call(m, "migrate-set-parameters", json_pack("{s:I}", args->parameter, (json_int_t)n));
+    return qmp_pass(m, "migrate-set-parameters", json_pack("{s:I}", args->parameter, (json_int_t)n));
 }
 
 /* ---- what is not to be had */
@@ -198,5 +187,5 @@ Err *hmp_getfd(Monitor *m, const HmpGetfdArgs *args, GString *out)
 
 Err *hmp_closefd(Monitor *m, const HmpClosefdArgs *args, GString *out)
 {
-    return call(m, "closefd", json_pack("{s:o}", "fdname", text_json(args->name)));
+    return qmp_pass(m, "closefd", json_pack("{s:o}", "fdname", text_json(args->name)));
 }

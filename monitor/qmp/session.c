@@ -102,6 +102,16 @@ Err *qmp_call(Monitor *m, const char *name, const json_t *args, json_t **ret)
     return c->run(m, a, ret);
 }
 
+Err *qmp_pass(Monitor *m, const char *name, json_t *args)
+{
+    json_t *none = NULL;
+    Err *e = qmp_call(m, name, args, &none);
+
+    json_decref(args);
+    json_decref(none);
+    return e;
+}
+
 static Err *check_member(const QmpMonitor *q, const char *key, const json_t *v)
 {
     if (!strcmp(key, "id"))
