@@ -385,8 +385,8 @@ Err *net_forward(Net *n, const char *id, const char *rule, bool add)
         if (q->kind->forward)
             p = q;
     if (!p || !p->kind->forward)
-        return err_hint(err(ERR_UNSUPPORTED, "%s%s does not forward ports", id ? "the network backend " : "no network backend",
-                            id ? id : ""), "-netdev user does.");
+        return err_hint(err(ERR_UNSUPPORTED, "%s%s%s", id ? "the network backend " : "no network backend forwards ports",
+                            id ? id : "", id ? " does not forward ports" : ""), "-netdev user does.");
     return p->kind->forward(p, rule, add);
 }
 
