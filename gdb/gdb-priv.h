@@ -105,6 +105,8 @@ void dma_tell(Gdb *g, GString *stop);                   /* in words, and as a st
 
 void handle_query(Gdb *g, PacketText *t);
 void handle_set(Gdb *g, PacketText *t);
+void handle_host_info(Gdb *g);                      /* lldb.c */
+void handle_region_info(Gdb *g, PacketText *t);
 char *monitor_said(Gdb *g, const char *line);       /* monitor.c; g_free it */
 
 #endif

@@ -160,6 +160,10 @@ void handle_query(Gdb *g, PacketText *t)
         bool us = text_over(t) || (take_char(t, ':') && take_hex(t, &id) && id == 1 && text_over(t));
 
         reply(g, us ? "1" : "E16");
+    } else if (take_word(t, "HostInfo") && text_over(t)) {
+        handle_host_info(g);
+    } else if (take_word(t, "MemoryRegionInfo:")) {
+        handle_region_info(g, t);
     } else if (take_word(t, "Symbol:")) {
         reply(g, "OK");
     } else if (take_word(t, "qemu.sstepbits")) {

@@ -141,8 +141,14 @@ static void describe_reg(GString *s, const RegInfo *r, bool first)
         type = r->bits == 64 ? "fp64" : "ieee_single";
         group = "float";
     }
-    g_string_append_printf(s, "<reg name=\"%s\" bitsize=\"%u\" regnum=\"%d\" type=\"%s\" group=\"%s\"/>\n",
+    g_string_append_printf(s, "<reg name=\"%s\" bitsize=\"%u\" regnum=\"%d\" type=\"%s\" group=\"%s\"",
                            r->name, r->bits, r->gdb, type, group);
+    /* lldb has no tables of its own to know these by; gdb ignores them. */
+    if (r->dwarf)
+        g_string_append_printf(s, " dwarf_regnum=\"%d\" ehframe_regnum=\"%d\"", r->dwarf - 1, r->dwarf - 1);
+    if (r->role)
+        g_string_append_printf(s, " generic=\"%s\"", r->role);
+    g_string_append(s, "/>\n");
 }
 
 static void describe(Vcpu *v, void *opaque)

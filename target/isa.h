@@ -65,6 +65,8 @@ typedef struct RegInfo {
     int arg;
     const char *type;           /* gdb's: int, code_ptr, data_ptr, float */
     bool (*has)(Vcpu *, int arg);       /* NULL: every CPU model has it */
+    int dwarf;                  /* DWARF's number of it, and 1; 0: it has none there */
+    const char *role;           /* lldb's word for what it is used as: pc, sp, fp, ra, arg1 ..; NULL: nothing special */
 } RegInfo;
 
 typedef struct StateRange { size_t off, size; } StateRange;

@@ -2,15 +2,16 @@
 /*
  * Registers by name and by gdb's number: x, f, CSRs, privilege. Numbers and
  * features are those of gdb's RISC-V target (its manual, G.5.12): x0 is 0, pc
- * 32, f0 33, CSR n 65 + n, the privilege mode behind the last of them. The rows
- * of CSRs are made of csr.c's.
+ * 32, f0 33, CSR n 65 + n, the privilege mode behind the last of them. DWARF's are
+ * the ABI's (RISC-V ELF psABI, "DWARF Register Numbers"). The rows of CSRs are
+ * made of csr.c's.
  */
 #include <stdatomic.h>
 #include <stddef.h>
 
 #include "target/riscv/priv.h"
 
-enum { GDB_PC = 32, GDB_F0 = 33, GDB_CSR = 65, GDB_PRIV = GDB_CSR + 4096, CSR_SEED = 0x015 };
+enum { GDB_PC = 32, GDB_F0 = 33, GDB_CSR = 65, GDB_PRIV = GDB_CSR + 4096, CSR_SEED = 0x015, DWARF_F0 = 32, DWARF_CSR = 4096 };
 
 /* ---- how they are read and written */
 
@@ -67,17 +68,17 @@ static void priv_set(Vcpu *v, int n, uint64_t val)
 
 /* ---- the rows */
 
-#define X(n, name, type) { name, "cpu", 64, n, x_get, x_set, n, type, NULL }
-#define F(n, name) { name, "fpu", 64, GDB_F0 + n, f_get, f_set, n, "float", f_has }
+#define X(n, name, type, ...) { name, "cpu", 64, n, x_get, x_set, n, type, NULL, 1 + n, __VA_ARGS__ }
+#define F(n, name) { name, "fpu", 64, GDB_F0 + n, f_get, f_set, n, "float", f_has, 1 + DWARF_F0 + n }
 
 RegInfo riscv_regs[RISCV_REGS_MAX] = {
-    X(0, "zero", "int"), X(1, "ra", "code_ptr"), X(2, "sp", "data_ptr"), X(3, "gp", "data_ptr"), X(4, "tp", "data_ptr"),
-    X(5, "t0", "int"), X(6, "t1", "int"), X(7, "t2", "int"), X(8, "s0", "data_ptr"), X(9, "s1", "int"),
-    X(10, "a0", "int"), X(11, "a1", "int"), X(12, "a2", "int"), X(13, "a3", "int"), X(14, "a4", "int"), X(15, "a5", "int"),
-    X(16, "a6", "int"), X(17, "a7", "int"), X(18, "s2", "int"), X(19, "s3", "int"), X(20, "s4", "int"), X(21, "s5", "int"),
+    X(0, "zero", "int"), X(1, "ra", "code_ptr", "ra"), X(2, "sp", "data_ptr", "sp"), X(3, "gp", "data_ptr"), X(4, "tp", "data_ptr"),
+    X(5, "t0", "int"), X(6, "t1", "int"), X(7, "t2", "int"), X(8, "s0", "data_ptr", "fp"), X(9, "s1", "int"),
+    X(10, "a0", "int", "arg1"), X(11, "a1", "int", "arg2"), X(12, "a2", "int", "arg3"), X(13, "a3", "int", "arg4"), X(14, "a4", "int", "arg5"), X(15, "a5", "int", "arg6"),
+    X(16, "a6", "int", "arg7"), X(17, "a7", "int", "arg8"), X(18, "s2", "int"), X(19, "s3", "int"), X(20, "s4", "int"), X(21, "s5", "int"),
     X(22, "s6", "int"), X(23, "s7", "int"), X(24, "s8", "int"), X(25, "s9", "int"), X(26, "s10", "int"), X(27, "s11", "int"),
     X(28, "t3", "int"), X(29, "t4", "int"), X(30, "t5", "int"), X(31, "t6", "int"),
-    { "pc", "cpu", 64, GDB_PC, pc_get, pc_set, 0, "code_ptr", NULL },
+    { "pc", "cpu", 64, GDB_PC, pc_get, pc_set, 0, "code_ptr", NULL, 0, "pc" },
     F(0, "ft0"), F(1, "ft1"), F(2, "ft2"), F(3, "ft3"), F(4, "ft4"), F(5, "ft5"), F(6, "ft6"), F(7, "ft7"), F(8, "fs0"),
     F(9, "fs1"), F(10, "fa0"), F(11, "fa1"), F(12, "fa2"), F(13, "fa3"), F(14, "fa4"), F(15, "fa5"), F(16, "fa6"), F(17, "fa7"),
     F(18, "fs2"), F(19, "fs3"), F(20, "fs4"), F(21, "fs5"), F(22, "fs6"), F(23, "fs7"), F(24, "fs8"), F(25, "fs9"),
@@ -106,6 +107,7 @@ void riscv_regs_make(void)
 
     for (unsigned csr = 0; csr < 4096; csr++)
         if (riscv_csr_name(csr) && csr != CSR_SEED && n < RISCV_REGS_MAX - 2)
-            riscv_regs[n++] = (RegInfo){ csr_name(csr), "csr", 64, GDB_CSR + csr, csr_get, csr_set, csr, "int", csr_has };
+            riscv_regs[n++] = (RegInfo){ csr_name(csr), "csr", 64, GDB_CSR + csr, csr_get, csr_set, csr, "int", csr_has,
+                                             1 + DWARF_CSR + csr };
     riscv_regs[n] = (RegInfo){ "priv", "virtual", 64, GDB_PRIV, priv_get, priv_set, 0, "int", NULL };
 }

@@ -73,6 +73,12 @@ def features():
         assert c.ask("qqemu.sstep") == "0x7"
         c.ok("Qqemu.sstep=1")
         assert c.ask("qqemu.sstep") == "0x1" and c.ask("qqemu.PhyMemMode") == "0"
+        # lldb's: what the machine is, what registers are for, what is mapped where.
+        assert c.ask("qHostInfo") == f"triple:{b'riscv64-unknown-unknown-elf'.hex()};ptrsize:8;endian:little;"
+        assert 'regnum="32" type="code_ptr" group="general" generic="pc"' in xml and 'dwarf_regnum="4864"' in xml
+        assert c.ask("qMemoryRegionInfo:80001000") == "start:80001000;size:3fff000;permissions:rwx;"
+        assert c.ask("qMemoryRegionInfo:10") == "start:10;size:ff0;" and c.ask("qMemoryRegionInfo:") == "E16"
+        assert c.ask("qMemoryRegionInfo:ffffffffffffffff") == "start:ffffffffffffffff;size:1;"
         assert "VM status: paused" in c.monitor("info status") and "pwatch" in c.monitor("help") and c.monitor("no-such-word")
         assert "no Linux" in c.monitor("kaslr") and "no VMCOREINFO" in c.monitor("vmcoreinfo")
         c.write(0x80800123, b"OSRELEASE=6.1.0\nPAGESIZE=4096\nKERNELOFFSET=1c200000\n\0")
@@ -177,6 +183,8 @@ def virtual(engine):
         assert c.ask(f"m{guest['watched'] + alias:x},8") == "E0e"
         at_start(c, guest, "supervisor")
         assert c.reg(PRIV) == 1 and c.reg(CSR + 0x180) >> 60 == 8
+        assert c.ask(f"qMemoryRegionInfo:{0x80000000 + alias:x}") == f"start:{0x80000000 + alias:x};size:40000000;permissions:rwx;"
+        assert c.ask(f"qMemoryRegionInfo:{0xc0000000:x}") == f"start:c0000000;size:{0x3000000000 - 0xc0000000:x};"
         c.write(guest["watched"] + alias, b"\x11" * 8)
         assert c.word(guest["watched"]) == 0x1111111111111111
         c.ok("Qqemu.PhyMemMode:1")
