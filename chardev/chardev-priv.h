@@ -8,6 +8,8 @@
 #include "chardev/chardev.h"
 #include "util/opts.h"
 
+typedef struct ChrWatch ChrWatch;        /* something waited for in the chardev's loop */
+
 typedef struct ChardevClass {
     const char *name, *doc;
     const OptDesc *opts;        /* besides the common ones; NULL: none */
@@ -24,11 +26,14 @@ typedef struct ChardevClass {
 struct Chardev {
     const ChardevClass *cls;
     Chardevs *set;
+    ChardevHost host;           /* the set's, unless it was moved (chr_move) */
+    bool moved;
+    ChrWatch *watches;          /* all there are */
     char *id;
     bool used;                  /* some port has been bound to it */
     CharPort *port;             /* who gets input and events; a mux keeps a list of its own instead */
     bool open;                  /* somebody is at the other end */
-    GSource *announcer;         /* will tell a newly bound port CHR_OPENED */
+    ChrWatch *announcer;        /* will tell a newly bound port CHR_OPENED */
     int log_fd;                 /* of logfile=; -1: none */
 };
 
@@ -44,12 +49,12 @@ const ChardevHost *chr_host(const Chardev *c);
 /* open(2), without waiting for a terminal's line; /dev/fdset/N is a descriptor of that set. */
 int chr_open_file(const Chardev *c, const char *path, int flags);
 
-/* Sources on the machine's main context; their callbacks run under the machine lock. */
+/* Waits in the chardev's loop, the machine's main one unless it was moved; callbacks run under its lock. */
 typedef void ChrFdFn(Chardev *, GIOCondition);
-GSource *chr_watch_fd(Chardev *c, int fd, GIOCondition cond, ChrFdFn *fn);
-GSource *chr_idle(Chardev *c, void (*fn)(Chardev *));   /* once, soon; fn unwatches it */
-GSource *chr_after(Chardev *c, unsigned ms, void (*fn)(Chardev *));     /* the same, then */
-void chr_unwatch(GSource **src);        /* *src becomes NULL; NULL is fine */
+ChrWatch *chr_watch_fd(Chardev *c, int fd, GIOCondition cond, ChrFdFn *fn);
+ChrWatch *chr_idle(Chardev *c, void (*fn)(Chardev *));  /* once, soon; fn unwatches it */
+ChrWatch *chr_after(Chardev *c, unsigned ms, void (*fn)(Chardev *));    /* the same, then */
+void chr_unwatch(ChrWatch **w);         /* *w becomes NULL; NULL is fine */
 
 /* chardev_add, but errors don't repeat the argument. */
 MUST_USE Err *chardev_add_opts(Chardevs *set, const char *arg, Chardev **out);

@@ -25,13 +25,24 @@ static const ChardevClass *const classes[] = {
     &chardev_udp, &chardev_ringbuf, &chardev_memory, &chardev_serial, &chardev_tty, NULL
 };
 
-/* ---- sources ------------------------------------------------------------ */
+/* ---- what a chardev waits for -------------------------------------------- */
 
-typedef struct Watch {
+struct ChrWatch {
     Chardev *chr;
-    ChrFdFn *on_fd;
+    GSource *src;
+    ChrFdFn *on_fd;             /* NULL: a time, or soon */
     void (*on_idle)(Chardev *);
-} Watch;
+    int fd;
+    GIOCondition cond;
+    unsigned ms;
+    ChrWatch *next, **at;       /* chr's list */
+};
+
+/* What a GSource knows: the host as it was when that was made, whatever the chardev has been moved to since. */
+typedef struct Firing {
+    ChrWatch *watch;
+    ChardevHost host;
+} Firing;
 
 static bool watch_enter(const ChardevHost *h)
 {
@@ -49,70 +60,119 @@ static void watch_leave(const ChardevHost *h)
 
 static gboolean watch_fd_fired(gint fd, GIOCondition cond, gpointer opaque)
 {
-    Watch *w = opaque;
-    const ChardevHost *h = chr_host(w->chr);
+    Firing *f = opaque;
 
-    if (watch_enter(h))
-        w->on_fd(w->chr, cond);
-    watch_leave(h);
+    if (watch_enter(&f->host))
+        f->watch->on_fd(f->watch->chr, cond);
+    watch_leave(&f->host);
     return G_SOURCE_CONTINUE;       /* who does not want it any more has destroyed it */
 }
 
 static gboolean watch_idle_fired(gpointer opaque)
 {
-    Watch *w = opaque;
-    const ChardevHost *h = chr_host(w->chr);
+    Firing *f = opaque;
 
-    if (watch_enter(h))
-        w->on_idle(w->chr);
-    watch_leave(h);
+    if (watch_enter(&f->host))
+        f->watch->on_idle(f->watch->chr);
+    watch_leave(&f->host);
     return G_SOURCE_REMOVE;
 }
 
-static GSource *watch_attach(Chardev *c, GSource *src, GSourceFunc fired, Watch what)
+static void watch_attach(ChrWatch *w)
 {
-    Watch *w = g_new(Watch, 1);
+    const ChardevHost *h = chr_host(w->chr);
+    Firing *f = g_new(Firing, 1);
+
+    *f = (Firing){ w, *h };
+    if (w->on_fd)
+        w->src = g_unix_fd_source_new(w->fd, w->cond);
+    else
+        w->src = w->ms ? g_timeout_source_new(w->ms) : g_idle_source_new();
+    g_source_set_callback(w->src, w->on_fd ? (GSourceFunc)(void (*)(void))watch_fd_fired : watch_idle_fired, f, g_free);
+    g_source_attach(w->src, h->context);
+}
+
+static void watch_detach(ChrWatch *w)
+{
+    g_source_destroy(w->src);
+    g_source_unref(w->src);
+}
+
+static ChrWatch *watch_new(Chardev *c, ChrWatch what)
+{
+    ChrWatch *w = g_new(ChrWatch, 1);
 
     *w = what;
-    g_source_set_callback(src, fired, w, g_free);
-    g_source_attach(src, chr_host(c)->context);
-    return src;
+    w->chr = c;
+    w->next = c->watches;
+    w->at = &c->watches;
+    if (w->next)
+        w->next->at = &w->next;
+    c->watches = w;
+    watch_attach(w);
+    return w;
 }
 
-GSource *chr_watch_fd(Chardev *c, int fd, GIOCondition cond, ChrFdFn *fn)
+ChrWatch *chr_watch_fd(Chardev *c, int fd, GIOCondition cond, ChrFdFn *fn)
 {
-    GSource *src = g_unix_fd_source_new(fd, cond);
-
-    return watch_attach(c, src, (GSourceFunc)(void (*)(void))watch_fd_fired,
-                        (Watch){ .chr = c, .on_fd = fn });
+    return watch_new(c, (ChrWatch){ .on_fd = fn, .fd = fd, .cond = cond });
 }
 
-GSource *chr_idle(Chardev *c, void (*fn)(Chardev *))
+ChrWatch *chr_idle(Chardev *c, void (*fn)(Chardev *))
 {
-    return watch_attach(c, g_idle_source_new(), watch_idle_fired,
-                        (Watch){ .chr = c, .on_idle = fn });
+    return watch_new(c, (ChrWatch){ .on_idle = fn });
 }
 
-GSource *chr_after(Chardev *c, unsigned ms, void (*fn)(Chardev *))
+ChrWatch *chr_after(Chardev *c, unsigned ms, void (*fn)(Chardev *))
 {
-    return watch_attach(c, g_timeout_source_new(ms), watch_idle_fired,
-                        (Watch){ .chr = c, .on_idle = fn });
+    return watch_new(c, (ChrWatch){ .on_idle = fn, .ms = MAX(ms, 1) });
 }
 
-void chr_unwatch(GSource **src)
+void chr_unwatch(ChrWatch **watch)
 {
-    if (!*src)
+    ChrWatch *w = *watch;
+
+    if (!w)
         return;
-    g_source_destroy(*src);
-    g_source_unref(*src);
-    *src = NULL;
+    *watch = NULL;
+    watch_detach(w);
+    *w->at = w->next;
+    if (w->next)
+        w->next->at = w->at;
+    g_free(w);
+}
+
+/* ---- in whose loop, under whose lock */
+
+bool chr_can_move(const CharPort *port)
+{
+    return port->chr && port->chr->cls != &chardev_mux;
+}
+
+void chr_move(CharPort *port, const ChrPlace *to)
+{
+    Chardev *c = port->chr;
+
+    for (ChrWatch *w = c->watches; w; w = w->next)
+        watch_detach(w);
+    c->host = c->set->host;
+    c->moved = to != NULL;
+    if (to) {
+        c->host.context = to->context;
+        c->host.lock = to->lock;
+        c->host.unlock = to->unlock;
+        c->host.opaque = to->opaque;
+        c->host.quit = NULL;        /* is the mux's, which does not move */
+    }
+    for (ChrWatch *w = c->watches; w; w = w->next)
+        watch_attach(w);
 }
 
 /* ---- the backend's view of its port --------------------------------------- */
 
 const ChardevHost *chr_host(const Chardev *c)
 {
-    return &c->set->host;
+    return &c->host;
 }
 
 int chr_open_file(const Chardev *c, const char *path, int flags)
@@ -352,7 +412,11 @@ bool chardev_for_monitor(const Chardev *c)
 
 void chardev_break(Chardev *c)
 {
+    if (c->moved)
+        c->host.lock(c->host.opaque);
     chr_be_event(c, CHR_BREAK);
+    if (c->moved)
+        c->host.unlock(c->host.opaque);
 }
 
 Err *chardev_remove(Chardevs *set, const char *id)
@@ -405,6 +469,7 @@ Err *chardev_make(Chardevs *set, const ChardevClass *cls, const char *id, const 
 
     c->cls = cls;
     c->set = set;
+    c->host = set->host;
     c->id = g_strdup(id);
     c->log_fd = -1;
     *out = NULL;

@@ -66,6 +66,18 @@ bool chr_is_open(const CharPort *port);     /* somebody is at the other end */
 int chr_take_fd(CharPort *port);
 bool chr_size(const CharPort *port, int *cols, int *rows);      /* of the terminal; false: it is none, or nobody knows */
 
+/*
+ * A port's backend in another loop than the machine's, under another lock: from now on the port is called there, and
+ * chr_* of this port are for who holds that lock. Who moves it holds both locks, in the main thread. A mux stays.
+ */
+typedef struct ChrPlace {
+    GMainContext *context;
+    void (*lock)(void *opaque), (*unlock)(void *opaque);
+    void *opaque;
+} ChrPlace;
+bool chr_can_move(const CharPort *port);
+void chr_move(CharPort *port, const ChrPlace *to /* NULL: back to the machine's */);
+
 /* ---- backends */
 
 /* What backends ask of their surroundings. lock and unlock may be NULL in tests. */

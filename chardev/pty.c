@@ -23,7 +23,7 @@ typedef struct Pty {
     StreamChardev sc;
     int master;                 /* -1: not open */
     int notify;                 /* inotify; -1: none */
-    GSource *notify_src;
+    ChrWatch *notify_src;
     char *path, *link;          /* link: ours to remove; NULL: none */
 } Pty;
 

@@ -21,7 +21,7 @@
 typedef struct Sock {
     StreamChardev sc;
     int listener;               /* -1: a client, or not open */
-    GSource *listen_src;
+    ChrWatch *listen_src;
     bool telnet, nodelay;
     Telnet tel;
     char *where;                /* "unix:/path" or "tcp:host:port" */
@@ -31,7 +31,7 @@ typedef struct Sock {
     uint32_t again_ms;          /* 0: not asked for */
     bool told;                  /* that it does not answer */
     Dial *dial;
-    GSource *dial_src, *again_src;
+    ChrWatch *dial_src, *again_src;
 } Sock;
 
 /* ---- a peer comes and goes ---------------------------------------------------- */

@@ -15,7 +15,8 @@
 typedef struct Stdio {
     StreamChardev sc;
     bool signals;               /* the terminal makes signals of Ctrl-C and the like */
-    GSource *raw_src, *size_src;
+    ChrWatch *raw_src;
+    GSource *size_src;          /* in the main loop, wherever the rest is; NULL: no terminal */
 } Stdio;
 
 static Chardev *user;           /* who has stdin and stdout */
@@ -99,7 +100,10 @@ static void stdio_close(Chardev *c)
         return;
     user = NULL;
     chr_unwatch(&((Stdio *)c)->raw_src);
-    chr_unwatch(&((Stdio *)c)->size_src);
+    if (((Stdio *)c)->size_src) {
+        g_source_destroy(((Stdio *)c)->size_src);
+        g_source_unref(((Stdio *)c)->size_src);
+    }
     stream_close(c);
     term_restore();
 }

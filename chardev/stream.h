@@ -16,8 +16,8 @@ typedef struct Stream {
     int in, out;                /* descriptors, maybe the same; -1: none. Owned */
     bool polled;                /* out blocks: ask poll and write little */
     bool sock;                  /* out is a socket: its sends are told not to wait */
-    GSource *in_src, *out_src, *dead_src;
-    GSource *hup_src;           /* while the port has no room: a socket whose other end has gone */
+    ChrWatch *in_src, *out_src, *dead_src;
+    ChrWatch *hup_src;          /* while the port has no room: a socket whose other end has gone */
     bool takes_fds;             /* a UNIX socket */
     int fds[STREAM_FDS]; int nfds;      /* that came with the latest message, and nobody took yet */
     GByteArray *queue;          /* output the host has not taken yet */

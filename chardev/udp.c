@@ -18,7 +18,7 @@ enum { UDP_MOST = 65536, UDP_PART = 1400 /* of a long write: fits into an Ethern
 typedef struct Udp {
     Chardev chr;
     int fd;                     /* -1: not open */
-    GSource *in_src, *out_src;
+    ChrWatch *in_src, *out_src;
     uint8_t *buf;               /* UDP_MOST bytes: [at, len) is not taken yet */
     int at, len;
     bool owes_writable;

@@ -233,6 +233,7 @@ static void free_machine(Vm *vm)
     rngs_free(vm);
     free_net(vm);
     disks_free(vm->disks);
+    vm->disks = NULL;           /* monitors look */
     fsdevs_free(vm);
     objects_forget(vm);
     monitors_free(vm);

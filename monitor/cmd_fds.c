@@ -8,9 +8,27 @@
 #include "util/fdset.h"
 #include "util/str.h"
 
+void monitor_received(Monitor *m, const int *fds, int n)
+{
+    for (guint i = 0; m->received && i < m->received->len; i++)
+        close(g_array_index(m->received, int, i));
+    g_clear_pointer(&m->received, g_array_unref);
+    if (n) {
+        m->received = g_array_new(FALSE, FALSE, sizeof(int));
+        g_array_append_vals(m->received, fds, n);
+    }
+}
+
+/* A monitor that was moved hands its descriptors over with the command, others are asked for theirs. */
 static Err *received(Monitor *m, int *fd)
 {
-    *fd = chr_take_fd(&m->port);
+    *fd = -1;
+    if (m->received && m->received->len) {
+        *fd = g_array_index(m->received, int, 0);
+        g_array_remove_index(m->received, 0);
+    } else if (!m->moved) {
+        *fd = chr_take_fd(&m->port);
+    }
     return *fd < 0 ? err(ERR_INVALID, "No file descriptor supplied via SCM_RIGHTS") : NULL;
 }
 

@@ -20,6 +20,7 @@ typedef struct MonitorKind {
     void (*event)(Monitor *, CharEvent what);
     /* An event of the schema, whole and with its time; NULL: this kind shows none. */
     void (*emit)(Monitor *, const json_t *event);
+    bool (*busy)(const Monitor *);      /* it takes no input for now. May be NULL */
     void (*free)(Monitor *);
 } MonitorKind;
 extern const MonitorKind monitor_qmp, monitor_hmp;
@@ -31,8 +32,10 @@ struct Monitor {
     char *id;
     CharPort port;                      /* chr NULL: of hmp_run */
     GByteArray *out;                    /* what the backend has not taken yet */
+    bool moved;                         /* monitor/qmp/oob.h: it lives in that thread; changes in the main one */
     bool opened;                        /* it was told of its peer */
     bool dropped;                       /* events were, for want of a reader */
+    GArray *received;                   /* monitor/cmd_fds.c: descriptors that came along and nobody took yet; NULL: none */
     int cpu;                            /* the one that is looked at; `cpu N` chooses */
     Monitor *next;
 };
@@ -46,6 +49,7 @@ struct Monitors {
     GHashTable *rates;                  /* monitor/events.c: "EVENT" or "EVENT key" -> Rate */
     GAsyncQueue *posted;                /* monitor/events.c: raised by other threads */
     GHashTable *fds;                    /* getfd's: name -> descriptor */
+    struct Oob *oob;                    /* monitor/qmp/oob.c; NULL: no client wanted it yet */
     struct DirtyRate *dirty_rate;       /* monitor/cmd_stats.c; NULL: never measured */
 };
 
@@ -58,6 +62,9 @@ void events_clear(Monitors *set);
 /* monitor/cmd_fds.c: the descriptor of that number, or of that name at getfd: it is the caller's from now on. */
 MUST_USE Err *monitor_take_fd(Monitor *m, const char *name, int *fd);
 MUST_USE Err *monitor_named_fd(void *monitor, const char *name, int *fd);       /* the same, for those who know no monitors */
+
+/* Descriptors that came with the command that runs now, for getfd and add-fd; they take the place of what nobody wanted. */
+void monitor_received(Monitor *m, const int *fds, int n);
 
 /* monitor/cmd_stats.c */
 void dirty_rate_free(Monitors *set);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "dump/dump.h"
+#include "monitor/qmp/oob.h"
 #include "net/net.h"
 
 /* ---- output */
@@ -41,7 +42,7 @@ static int room(void *dev)
 {
     const Monitor *m = dev;
 
-    return m->out->len > MONITOR_OUT_HIGH ? 0 : MONITOR_IN;
+    return m->out->len > MONITOR_OUT_HIGH || (m->kind->busy && m->kind->busy(m)) ? 0 : MONITOR_IN;
 }
 
 static void event(void *dev, CharEvent what);
@@ -95,6 +96,7 @@ static void monitor_free(Monitor *m)
     if (m->port.chr)
         chr_unbind(&m->port);
     m->kind->free(m);
+    monitor_received(m, NULL, 0);
     g_byte_array_free(m->out, TRUE);
     g_free(m->id);
     g_free(m);
@@ -148,6 +150,7 @@ void monitors_free(Vm *vm)
 
     if (!set)
         return;
+    oob_end(set);
     dump_free(vm);
     dirty_rate_free(set);
     events_clear(set);

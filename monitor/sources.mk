@@ -38,3 +38,4 @@ src += monitor/hmp/edit.c
 src += monitor/hmp/expr.c monitor/hmp/look.c monitor/hmp/tasks.c monitor/hmp/pages.c monitor/hmp/complete.c
 check-scripts += tests/qmp/console.py
 src += monitor/cmd_media.c
+src += monitor/qmp/oob.c

@@ -3,21 +3,39 @@
  * QMP's wire protocol: greeting, negotiation, commands with their ids, answers,
  * errors and their classes, events. A new peer on the same chardev begins anew.
  *
- * Commands run one after the other as they come, in the main loop, so a command
- * that was sent "exec-oob" is taken in its turn, too: nothing is queued that it
- * could overtake.
+ * Commands run one after the other as they come, in the main loop. Once a client has
+ * negotiated `oob`, a thread reads what comes (oob.h): commands sent "exec-oob" it
+ * runs and answers at once, the others it queues for the main thread, up to 8; a
+ * client that sends more is not listened to until one is done.
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "monitor/monitor-priv.h"
+#include "monitor/qmp/oob.h"
 #include "monitor/qmp/split.h"
 #include "monitor/version.h"
 
+enum { QUEUE_MOST = 8, REQUEST_FDS = 16 };
+
+/* A message, and what came with it. */
+typedef struct Request {
+    json_t *v;                  /* NULL: it was none */
+    Err *wrong;                 /* why */
+    bool oob;                   /* it was negotiated when this came */
+    unsigned peer;
+    int fds[REQUEST_FDS]; int nfds;
+} Request;
+
+/* Guarded by the machine lock, or the thread's when the monitor has moved there. */
 typedef struct QmpMonitor {
     Monitor m;
     Splitter in;
     bool negotiated, oob, pretty;
+    unsigned peer;              /* counts them: an answer is for who asked */
+    GQueue queue;               /* Request: for the main thread */
+    unsigned served;            /* the main thread's: whose request was the latest */
 } QmpMonitor;
 
 /* ---- output */
@@ -80,12 +98,14 @@ static void emit(Monitor *m, const json_t *event)
 {
     QmpMonitor *q = (QmpMonitor *)m;
 
-    if (!q->negotiated || !chr_is_open(&m->port))
-        return;
-    if (m->out->len > MONITOR_OUT_MOST)
-        m->dropped = true;
-    else
-        send_json(q, event);
+    oob_enter(m);
+    if (q->negotiated && chr_is_open(&m->port)) {
+        if (m->out->len > MONITOR_OUT_MOST)
+            m->dropped = true;
+        else
+            send_json(q, event);
+    }
+    oob_leave(m);
 }
 
 /* ---- a command */
@@ -112,11 +132,11 @@ Err *qmp_pass(Monitor *m, const char *name, json_t *args)
     return e;
 }
 
-static Err *check_member(const QmpMonitor *q, const char *key, const json_t *v)
+static Err *check_member(bool has_oob, const char *key, const json_t *v)
 {
     if (!strcmp(key, "id"))
         return NULL;
-    if (!strcmp(key, "execute") || (q->oob && !strcmp(key, "exec-oob")))
+    if (!strcmp(key, "execute") || (has_oob && !strcmp(key, "exec-oob")))
         return json_is_string(v) ? NULL : err(ERR_INVALID, "QMP input member '%s' must be a string", key);
     if (!strcmp(key, "arguments"))
         return json_is_object(v) ? NULL : err(ERR_INVALID, "QMP input member 'arguments' must be an object");
@@ -139,15 +159,15 @@ static Err *negotiate(QmpMonitor *q, const json_t *args)
 }
 
 /* The command's name, and whether it was sent out of band. */
-static Err *read_head(const QmpMonitor *q, const json_t *v, const char **name, bool *oob)
+static Err *read_head(const Request *r, const char **name, bool *oob)
 {
+    json_t *e, *v = r->v;
     const char *key;
-    json_t *e;
 
     if (!json_is_object(v))
         return err(ERR_INVALID, "QMP input must be a JSON object");
-    json_object_foreach((json_t *)v, key, e)
-        TRY(check_member(q, key, e));
+    json_object_foreach(v, key, e)
+        TRY(check_member(r->oob, key, e));
     *name = json_string_value(json_object_get(v, "execute"));
     const char *other = json_string_value(json_object_get(v, "exec-oob"));
     *oob = other != NULL;
@@ -158,15 +178,16 @@ static Err *read_head(const QmpMonitor *q, const json_t *v, const char **name, b
     return *name ? NULL : err(ERR_INVALID, "QMP input lacks member 'execute'");
 }
 
-static Err *obey(QmpMonitor *q, const json_t *v, json_t **ret)
+/* Those that were queued came after the negotiation: the main thread reads nothing of the session. */
+static Err *obey(QmpMonitor *q, const Request *r, bool queued, json_t **ret)
 {
     const char *name = NULL;
     bool oob = false;
 
-    TRY(read_head(q, v, &name, &oob));
-    const json_t *args = json_object_get(v, "arguments");
+    TRY(read_head(r, &name, &oob));
+    const json_t *args = json_object_get(r->v, "arguments");
     bool hello = !strcmp(name, "qmp_capabilities");
-    if (!q->negotiated) {
+    if (!queued && !q->negotiated) {
         if (!hello)
             return err(ERR_NO_COMMAND, qmp_command_find(name) ? "Expecting capabilities negotiation with 'qmp_capabilities'"
                                                               : "The command %s has not been found", name);
@@ -191,24 +212,95 @@ static json_t *parse(const char *text, size_t len, json_error_t *why)
     return json_loads(wide, flags, why);
 }
 
+/* ---- requests, and where they run */
+
+static void request_free(Request *r)
+{
+    while (r->nfds)
+        close(r->fds[--r->nfds]);
+    json_decref(r->v);
+    err_free(r->wrong);
+    g_free(r);
+}
+
+/* Runs it, and answers if who asked is still there. Takes r. `queued`: in the main thread, without the thread's lock. */
+static void serve(QmpMonitor *q, Request *r, bool queued)
+{
+    json_t *ret = NULL, *id = json_object_get(r->v, "id");
+    Err *e = r->v ? obey(q, r, queued, &ret) : g_steal_pointer(&r->wrong);
+
+    if (queued)
+        oob_enter(&q->m);
+    if (r->peer == q->peer) {
+        answer(q, e, ret, id);
+    } else {
+        err_free(e);
+        json_decref(ret);
+    }
+    if (queued)
+        oob_leave(&q->m);
+    request_free(r);
+}
+
+static bool out_of_band(const QmpMonitor *q, const json_t *v)
+{
+    return q->oob && json_object_get(v, "exec-oob") && !json_object_get(v, "execute");
+}
+
+static void serve_next(void *opaque)
+{
+    QmpMonitor *q = opaque;
+
+    oob_enter(&q->m);
+    Request *r = g_queue_pop_head(&q->queue);
+    oob_leave(&q->m);
+    if (!r)
+        return;         /* its peer has gone */
+    if (r->nfds || q->served != r->peer)
+        monitor_received(&q->m, r->fds, r->nfds);
+    r->nfds = 0;
+    q->served = r->peer;
+    serve(q, r, true);
+    oob_enter(&q->m);
+    chr_accept_input(&q->m.port);
+    oob_leave(&q->m);
+}
+
+static void queue_request(QmpMonitor *q, Request *r)
+{
+    int fd;
+
+    while (r->nfds < REQUEST_FDS && (fd = chr_take_fd(&q->m.port)) >= 0)
+        r->fds[r->nfds++] = fd;
+    g_queue_push_tail(&q->queue, r);
+    vm_call_main(q->m.vm, serve_next, q);
+}
+
+/* Until capabilities are negotiated nothing but the session itself is asked. */
 static void value(void *opaque, const char *text, size_t len, const char *wrong)
 {
     QmpMonitor *q = opaque;
-    json_t *ret = NULL, *id = NULL, *v = NULL;
+    Request *r = g_new0(Request, 1);
     json_error_t why;
-    Err *e;
 
+    r->peer = q->peer;
+    r->oob = q->oob;
     if (text)
-        v = parse(text, len, &why);
-    if (!v) {
-        e = err(ERR_INVALID, "JSON parse error, %s", text ? why.text : wrong);
-    } else {
-        id = json_incref(json_object_get(v, "id"));
-        e = obey(q, v, &ret);
-    }
-    answer(q, e, ret, id);
-    json_decref(id);
-    json_decref(v);
+        r->v = parse(text, len, &why);
+    if (!r->v)
+        r->wrong = err(ERR_INVALID, "JSON parse error, %s", text ? why.text : wrong);
+    if (!q->negotiated || out_of_band(q, r->v) || (!q->oob && !q->m.moved))
+        serve(q, r, false);
+    else
+        queue_request(q, r);
+}
+
+/* Who has not negotiated `oob` waits for each answer anyway, or is made to. */
+static bool busy(const Monitor *m)
+{
+    const QmpMonitor *q = (const QmpMonitor *)m;
+
+    return q->queue.length >= (q->oob ? QUEUE_MOST : 1);
 }
 
 /* ---- as a monitor */
@@ -223,7 +315,17 @@ static void start(Monitor *m, const MonitorConfig *c)
 
 static void data(Monitor *m, const uint8_t *buf, int n)
 {
-    split_feed(&((QmpMonitor *)m)->in, buf, n);
+    QmpMonitor *q = (QmpMonitor *)m;
+
+    split_feed(&q->in, buf, n);
+    if (q->oob && !m->moved)
+        oob_move(m);
+}
+
+static void forget_requests(QmpMonitor *q)
+{
+    for (Request *r; (r = g_queue_pop_head(&q->queue)) != NULL;)
+        request_free(r);
 }
 
 static void event(Monitor *m, CharEvent what)
@@ -233,16 +335,23 @@ static void event(Monitor *m, CharEvent what)
     if (what != CHR_OPENED && what != CHR_CLOSED)
         return;
     split_reset(&q->in);
+    forget_requests(q);
     q->negotiated = q->oob = false;
+    q->peer++;
     if (what == CHR_OPENED)
         greet(q);
 }
 
+/* Back in the main thread. */
 static void clear(Monitor *m)
 {
-    split_clear(&((QmpMonitor *)m)->in);
+    QmpMonitor *q = (QmpMonitor *)m;
+
+    vm_forget_calls(m->vm, q);
+    forget_requests(q);
+    split_clear(&q->in);
 }
 
 const MonitorKind monitor_qmp = {
-    .size = sizeof(QmpMonitor), .start = start, .data = data, .event = event, .emit = emit, .free = clear,
+    .size = sizeof(QmpMonitor), .start = start, .data = data, .event = event, .emit = emit, .busy = busy, .free = clear,
 };
