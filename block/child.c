@@ -114,7 +114,7 @@ void block_event(BlockChild *c, const char *event)
 
 void *block_buf(BlockNode *n, size_t len)
 {
-    size_t align = MAX(n->limits.mem_align, 512);
+    size_t align = n ? MAX(n->limits.mem_align, 512) : 4096;
     void *p = NULL;
 
     return posix_memalign(&p, align, MAX(len, 1)) ? NULL : p;

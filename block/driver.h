@@ -244,7 +244,7 @@ int child_pread_padded(BlockChild *c, uint64_t off, void *buf, size_t len);
 void block_event(BlockChild *c, const char *event);
 
 /* Memory for data of this node, aligned as it likes; NULL: not that much. block_buf_free takes NULL. */
-void *block_buf(BlockNode *n, size_t len);
+void *block_buf(BlockNode *n /* NULL: for any */, size_t len);
 void block_buf_free(void *buf);
 /* calloc that may fail: sizes that an image chose. NULL on overflow or when memory is short. */
 void *try_alloc(size_t n, size_t each);

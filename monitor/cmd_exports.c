@@ -53,7 +53,7 @@ static Err *add(BlockVisit *v)
 
     if (((const Adding *)v->args)->may_turn_read_only && node_read_only(v->node))
         c.writable = false;
-    return exports_add(v->vm->disks, v->thread, v->node, &c);
+    return exports_add(v->vm->disks, v->node, &c);
 }
 
 static bool is_on(const json_t *o, const char *key)
@@ -75,6 +75,20 @@ static void read_bitmaps(const json_t *list, const char ***names, const char ***
     }
 }
 
+/* To the thread where the export is to be; one that must not be moved, or cannot, stays where it is unless that is `fixed`. */
+static Err *go_to_thread(Vm *vm, const char *node, const char *thread, bool fixed)
+{
+    IoThread *t = iothread_find(vm, thread);
+
+    if (!t)
+        return err_hint(err(ERR_NOT_FOUND, "iothread \"%s\" not found", thread), "object-add qom-type=iothread,id=%s", thread);
+    Err *e = disks_move_node(vm->disks, node, t);
+    if (fixed)
+        return e;
+    err_free(e);
+    return NULL;
+}
+
 Err *qmp_block_export_add(Monitor *m, const BlockExportAddArgs *args, json_t **ret)
 {
     const json_t *o = args->all;
@@ -85,7 +99,7 @@ Err *qmp_block_export_add(Monitor *m, const BlockExportAddArgs *args, json_t **r
     if (strcmp(type, "nbd"))
         return err_hint(err(ERR_UNSUPPORTED, "exports of type '%s' are not available", type), "'nbd' is.");
     if (text_of(o, "iothread"))
-        return err(ERR_UNSUPPORTED, "Parameter 'iothread' is not available: exports are in the thread 'disks'");
+        TRY(go_to_thread(m->vm, node, text_of(o, "iothread"), is_on(o, "fixed-iothread")));
     read_bitmaps(json_object_get(o, "bitmaps"), &names, &nodes);
     const Adding a = { { .id = text_of(o, "id"), .name = text_of(o, "name") ? text_of(o, "name") : node,
                          .description = text_of(o, "description"), .writable = is_on(o, "writable"),

@@ -6,7 +6,7 @@
 #include "system/disks.h"
 #include "system/vm.h"
 
-/* A thread in which disks are at home, with the graph of their nodes. The first is "disks"; others never go. */
+/* A thread in which disks are at home, with the graph of their nodes. The first is "disks"; others go with their thread, when empty. */
 typedef struct DiskHome {
     IoThread *thread;
     BlockGraph *graph;              /* the thread's alone, and `nodes` */
@@ -34,6 +34,7 @@ DiskHome *disks_nth_home(Disks *d, unsigned i);
 DiskHome *disks_home_with(Disks *d, const char *name);     /* in which a node of that name is; or NULL */
 /* Where a drive or node of that name lives, or is to live. Makes the home at first. Main thread. */
 MUST_USE Err *disks_home(Disks *d, const char *name, DiskHome **out);
+MUST_USE Err *disks_home_in(Disks *d, IoThread *t, DiskHome **out);        /* that thread's */
 
 /* The graph of a disk's home. Main thread. */
 BlockGraph *disks_graph_of(Disks *d, IoThread *home);

@@ -100,6 +100,45 @@ static void home_clear(Disks *d, DiskHome *h)
     g_ptr_array_free(h->nodes, true);
 }
 
+static void look_at_home(void *arg)
+{
+    LetGo *l = arg;
+
+    if (graph_next(l->home->graph, NULL) || job_next(l->home->graph, NULL))
+        l->home = NULL;
+}
+
+static gboolean is_thread(gpointer name, gpointer thread, gpointer which)
+{
+    return thread == which;
+}
+
+bool disks_leave_thread(Disks *d, IoThread *t)
+{
+    DiskHome **at = &d->homes;
+    Drive *dr = d->drives;
+
+    while (*at && (*at)->thread != t)
+        at = &(*at)->next;
+    while (dr && dr->home != t)
+        dr = dr->next;
+    if (dr || t == d->own.thread)
+        return false;
+    if (*at) {
+        DiskHome *h = *at;
+        LetGo l = { d, h };
+
+        iothread_run(t, look_at_home, &l);
+        if (!l.home)
+            return false;
+        *at = h->next;
+        home_clear(d, h);
+        g_free(h);
+    }
+    g_hash_table_foreach_remove(d->places, is_thread, t);
+    return true;
+}
+
 void disks_free(Disks *d)
 {
     if (!d)
@@ -315,18 +354,22 @@ Err *disks_set_object(Disks *d, const char *id, const json_t *props)
     return s.e;
 }
 
-Err *disks_home(Disks *d, const char *name, DiskHome **out)
+Err *disks_home_in(Disks *d, IoThread *t, DiskHome **out)
 {
-    IoThread *t = g_hash_table_lookup(d->places, name);
     DiskHome *h;
 
     *out = &d->own;
-    if (!t || t == d->own.thread)
+    if (t == d->own.thread)
         return NULL;
     for (h = d->homes; h && h->thread != t; h = h->next)
         ;
     *out = h;
     return h ? NULL : new_home(d, t, out);
+}
+
+Err *disks_home(Disks *d, const char *name, DiskHome **out)
+{
+    return disks_home_in(d, disks_place_of(d, name), out);
 }
 
 IoThread *disks_place_of(Disks *d, const char *name)

@@ -76,6 +76,8 @@ MUST_USE Err *disks_set_object(Disks *d, const char *id, const json_t *props);
 ThrottleGroups *disks_throttles(Disks *d);
 /* The threads of nodes, each with a graph of its own: the i-th, "disks" first; NULL: no more. Main thread. */
 IoThread *disks_nth_thread(Disks *d, unsigned i, BlockGraph **graph);
+/* Before a thread goes: false, if disks are at home there. Main thread. */
+bool disks_leave_thread(Disks *d, IoThread *t);
 /*
  * A node of -blockdev or blockdev-add, and all below it, is in that thread after this: closed where it is and opened anew
  * there, if nothing uses it. Nothing happens when there is no such node. Main thread.

@@ -146,9 +146,9 @@ Err *disks_move_node(Disks *d, const char *name, IoThread *to)
     Err *e = NULL;
 
     m.from = disks_home_with(d, name);
-    for (unsigned i = 0; (m.to = disks_nth_home(d, i)) && m.to->thread != to; i++)
-        ;
-    if (m.from && m.to && m.from != m.to) {
+    if (m.from && m.from->thread != to)
+        e = disks_home_in(d, to, &m.to);
+    if (!e && m.from && m.from->thread != to) {
         iothread_run(m.from->thread, close_there, &m);
         e = m.e;
         m.e = NULL;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* See system/exports.h. All but the functions' outsides runs in the thread "disks". */
+/*
+ * See system/exports.h. The server, its connections and the list are the thread "disks"'; what an export has of its
+ * node is in the node's thread, where exports_add is called (block/nbd/server.h).
+ */
 #include "system/exports.h"
 
 #include <string.h>
@@ -53,18 +56,49 @@ static Err *check_id(const Exports *s, const char *id)
     return find(s, id) ? err(ERR_INVALID, "Block export id '%s' is already in use", id) : NULL;
 }
 
-Err *exports_add(Disks *d, IoThread *thread, BlockNode *n, const ExportConfig *c)
-{
-    Exports *s = exports_of(d);
+typedef struct Adding {
+    Disks *d;
+    BlockNode *node;
+    const ExportConfig *c;
+    NbdServer *server;
+    Err *e;
+} Adding;
 
-    if (thread != d->own.thread)
-        return err_hint(err(ERR_UNSUPPORTED, "node '%s' is in the I/O thread '%s', where the NBD server cannot reach it", node_name(n),
-                            iothread_name(thread)), "Leave the device's iothread= away.");
+static Err *may_add(const Exports *s, const ExportConfig *c)
+{
     TRY(check_id(s, c->id));
     if (!s->server)
         return err_hint(err(ERR_INVALID, "NBD server not running"), "nbd-server-start");
     if (nbd_export_find(s->server, c->name))
         return err(ERR_INVALID, "NBD server already has export named '%s'", c->name);
+    return NULL;
+}
+
+static void ask_server(void *opaque)
+{
+    Adding *a = opaque;
+    Exports *s = exports_of(a->d);
+
+    a->e = may_add(s, a->c);
+    a->server = s->server;
+}
+
+static void enlist(void *opaque)
+{
+    const Adding *a = opaque;
+    Export *e = g_new0(Export, 1);
+
+    *e = (Export){ g_strdup(a->c->id), g_strdup(a->c->name), g_strdup(node_name(a->node)), false };
+    g_ptr_array_add(exports_of(a->d)->list, e);
+}
+
+/* The main thread waits meanwhile, so that no other command takes the name or the server away. */
+Err *exports_add(Disks *d, BlockNode *n, const ExportConfig *c)
+{
+    Adding a = { .d = d, .node = n, .c = c };
+
+    iothread_visit(d->own.thread, ask_server, &a);
+    TRY(a.e);
     if (c->writable && node_read_only(n))
         return err(ERR_INVALID, "Cannot export read-only node as writable");
     /* Where a machine is waited for, its disks may be filled by the network before. */
@@ -74,10 +108,8 @@ Err *exports_add(Disks *d, IoThread *thread, BlockNode *n, const ExportConfig *c
         .name = c->name, .description = c->description, .node = n, .writable = c->writable, .multi_conn = true,
         .writethrough = c->writethrough, .allocation_depth = c->depth, .bitmaps = c->bitmaps, .bitmap_nodes = c->bitmap_nodes,
     };
-    TRY(nbd_export_add(s->server, &x, NULL));
-    Export *e = g_new0(Export, 1);
-    *e = (Export){ g_strdup(c->id), g_strdup(c->name), g_strdup(node_name(n)), false };
-    g_ptr_array_add(s->list, e);
+    TRY(nbd_export_add(a.server, &x, NULL));
+    iothread_visit(d->own.thread, enlist, &a);
     return NULL;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Disks of a machine for other programs: its NBD server (block/nbd/server.h) and
- * the exports that the monitor makes. They live in the thread "disks", and what
- * is exported has to be there.
+ * the exports that the monitor makes. The server is in the thread "disks"; what
+ * it asks of a disk is asked in the disk's thread, whichever that is.
  *
  * An export that is removed lets its clients' requests end first, so it goes
  * some time after it was asked to; the event BLOCK_EXPORT_DELETED says when.
@@ -34,7 +34,7 @@ MUST_USE Err *exports_remove(Disks *d, const char *id, bool hard);
 GArray *exports_list(Disks *d);
 void exports_free(Disks *d);                    /* before the nodes go */
 
-/* In `thread`, that of the node, as a coroutine. */
-MUST_USE Err *exports_add(Disks *d, IoThread *thread, BlockNode *n, const ExportConfig *c);
+/* In the thread of the node, as a coroutine; the main thread waits. */
+MUST_USE Err *exports_add(Disks *d, BlockNode *n, const ExportConfig *c);
 
 #endif

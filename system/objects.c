@@ -339,19 +339,6 @@ Err *object_add(Vm *vm, const char *arg)
 
 /* ---- and deleting */
 
-/* Disks that were put into a thread stay there. */
-static bool has_disks(Vm *vm, const IoThread *t)
-{
-    BlockGraph *g;
-    IoThread *home;
-
-    for (unsigned i = 0; vm->disks && (home = disks_nth_thread(vm->disks, i, &g)); i++) {
-        if (home == t)
-            return true;
-    }
-    return false;
-}
-
 Err *object_del(Vm *vm, const char *id)
 {
     const VmObject *o = object_find(vm, id);
@@ -360,7 +347,7 @@ Err *object_del(Vm *vm, const char *id)
         return err(ERR_NOT_FOUND, "object '%s' not found", id);
     if (is_memory(o->kind))
         return err(ERR_BUSY, "object '%s' is in use, can not be deleted", id);
-    if (is_iothread(o->kind) && has_disks(vm, iothread_find(vm, id)))
+    if (is_iothread(o->kind) && vm->disks && !disks_leave_thread(vm->disks, iothread_find(vm, id)))
         return err(ERR_BUSY, "object '%s' is in use, can not be deleted", id);
     if (is_iothread(o->kind)) {
         iothread_free(iothread_find(vm, id));

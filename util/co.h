@@ -50,6 +50,9 @@ uint32_t co_wait_fd(int fd, uint32_t events);
 /* Runs fn(arg) in a worker thread and waits for it: compression, ciphers, calls that block. */
 void co_offload(void (*fn)(void *), void *arg);
 
+/* Runs fn(arg) as a coroutine of another loop, in its thread, and waits for it; a plain call where that is the own one. */
+void co_visit(Loop *there, void (*fn)(void *), void *arg);
+
 /* A queue of sleepers, in order. Zeroed memory is an empty one. */
 typedef struct CoQueue { struct CoSleeper *first, **last; } CoQueue;
 void co_queue_wait(CoQueue *q);

@@ -65,6 +65,51 @@ void co_queue_wake_all(CoQueue *q)
         wake_first(q);
 }
 
+/* ---- other loops */
+
+typedef struct Visit {
+    Loop *there, *back;
+    void (*fn)(void *);
+    void *arg;
+    Co *co;
+    bool done;                  /* of the loop `back` */
+} Visit;
+
+static void visit_over(void *opaque)
+{
+    Visit *v = opaque;
+
+    v->done = true;
+    co_wake(v->co);
+}
+
+static void visit_there(void *opaque)
+{
+    Visit *v = opaque;
+
+    v->fn(v->arg);
+    loop_call(v->back, visit_over, v);      /* v is gone from here on */
+}
+
+static void visit_begin(void *opaque)
+{
+    Visit *v = opaque;
+
+    co_start(v->there, visit_there, v);
+}
+
+void co_visit(Loop *there, void (*fn)(void *), void *arg)
+{
+    Visit v = { .there = there, .back = co_loop(), .fn = fn, .arg = arg, .co = co_self() };
+
+    if (v.back == v.there) {
+        fn(arg);
+        return;
+    }
+    loop_call(v.there, visit_begin, &v);
+    co_until(&v.done);
+}
+
 /* ---- locks */
 
 void co_lock(CoMutex *m)

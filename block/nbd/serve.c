@@ -138,12 +138,20 @@ static int send_hole(const Request *r, uint64_t off, uint32_t len, bool last)
     return send_chunk(r, last ? NBD_REPLY_FLAG_DONE : 0, NBD_REPLY_TYPE_OFFSET_HOLE, b, sizeof(b), NULL, 0);
 }
 
+/* A read of the disk: `len` bytes at off, or fewer where `looks` may tell of holes. */
+typedef struct Piece {
+    uint64_t off, len;
+    uint8_t *buf;
+    unsigned *looks;                /* NULL: no holes */
+    bool hole;
+} Piece;
+
 /*
  * How far the bytes at off are all zeroes by the map (*hole), or not. At least
  * one byte. Short holes are not worth a chunk. *looks: how often the map may
  * still be asked for this request.
  */
-static uint64_t piece(NbdExport *x, uint64_t off, uint64_t len, unsigned *looks, bool *hole)
+static uint64_t alike(NbdExport *x, uint64_t off, uint64_t len, unsigned *looks, bool *hole)
 {
     uint64_t n = 0;
 
@@ -162,24 +170,31 @@ static uint64_t piece(NbdExport *x, uint64_t off, uint64_t len, unsigned *looks,
     return n;
 }
 
+static int read_piece(NbdExport *x, void *arg)
+{
+    Piece *p = arg;
+
+    if (p->looks)
+        p->len = alike(x, p->off, p->len, p->looks, &p->hole);
+    return p->hole ? 0 : disk_read(x->disk, p->off, &IOV_BUF(p->buf, p->len), 0);
+}
+
 static void read_sparse(const Request *r)
 {
-    NbdExport *x = r->c->export;
     uint64_t at = r->off, end = r->off + r->len;
     unsigned looks = LOOKS_MAX;
 
     while (at < end) {
-        bool hole;
-        uint64_t len = piece(x, at, end - at, &looks, &hole);
-        int ret = hole ? 0 : disk_read(x->disk, at, &IOV_BUF(r->buf, len), 0);
+        Piece p = { at, end - at, r->buf, &looks, false };
+        int ret = nbd_at_disk(r->c->export, read_piece, &p);
 
         if (ret) {
             send_status(r, ret, "reading");
             return;
         }
-        if (hole ? send_hole(r, at, len, at + len == end) : send_data(r, at, r->buf, len, at + len == end))
+        if (p.hole ? send_hole(r, at, p.len, at + p.len == end) : send_data(r, at, r->buf, p.len, at + p.len == end))
             return;
-        at += len;
+        at += p.len;
     }
 }
 
@@ -196,7 +211,8 @@ static void do_read(const Request *r)
         read_sparse(r);
         return;
     }
-    int ret = disk_read(r->c->export->disk, r->off, &IOV_BUF(r->buf, r->len), 0);
+    Piece p = { .off = r->off, .len = r->len, .buf = r->buf };
+    int ret = nbd_at_disk(r->c->export, read_piece, &p);
     if (ret)
         send_status(r, ret, "reading");
     else if (chunked(r))
@@ -206,18 +222,19 @@ static void do_read(const Request *r)
 }
 
 /* Reads and forgets: whatever is between here and the data may keep it. */
-static int do_cache(const Request *r)
+static int do_cache(NbdExport *x, void *arg)
 {
+    const Request *r = arg;
     uint64_t done = 0;
     int ret = 0;
     size_t n = MIN(r->len, CACHE_PIECE);
-    void *buf = n ? block_buf(disk_node(r->c->export->disk), n) : NULL;
+    void *buf = n ? block_buf(disk_node(x->disk), n) : NULL;
 
     if (n && !buf)
         return -ENOMEM;
     while (done < r->len && !ret) {
         n = MIN(r->len - done, CACHE_PIECE);
-        ret = disk_read(r->c->export->disk, r->off + done, &IOV_BUF(buf, n), 0);
+        ret = disk_read(x->disk, r->off + done, &IOV_BUF(buf, n), 0);
         done += n;
     }
     block_buf_free(buf);
@@ -226,35 +243,44 @@ static int do_cache(const Request *r)
 
 /* ---- writing */
 
-static int do_write(const Request *r)
+static int do_write(NbdExport *x, void *arg)
 {
+    const Request *r = arg;
+
     if (!r->len)
         return 0;
-    return disk_write(r->c->export->disk, r->off, &IOV_BUF(r->buf, r->len), r->flags & NBD_CMD_FLAG_FUA ? REQ_FUA : 0);
+    return disk_write(x->disk, r->off, &IOV_BUF(r->buf, r->len), r->flags & NBD_CMD_FLAG_FUA ? REQ_FUA : 0);
 }
 
-static int do_zero(const Request *r)
+static int do_zero(NbdExport *x, void *arg)
 {
+    const Request *r = arg;
     unsigned flags = (r->flags & NBD_CMD_FLAG_FUA ? REQ_FUA : 0) | (r->flags & NBD_CMD_FLAG_NO_HOLE ? 0 : REQ_UNMAP) |
                      (r->flags & NBD_CMD_FLAG_FAST_ZERO ? REQ_NO_FALLBACK : 0);
     int ret = 0;
 
     for (uint64_t done = 0, n; done < r->len && !ret; done += n) {
         n = MIN(r->len - done, BLOCK_MAX_REQUEST);
-        ret = disk_zero(r->c->export->disk, r->off + done, n, flags);
+        ret = disk_zero(x->disk, r->off + done, n, flags);
     }
     return ret;
 }
 
-static int do_trim(const Request *r)
+static int do_trim(NbdExport *x, void *arg)
 {
+    const Request *r = arg;
     int ret = 0;
 
     for (uint64_t done = 0, n; done < r->len && !ret; done += n) {
         n = MIN(r->len - done, BLOCK_MAX_REQUEST);
-        ret = disk_discard(r->c->export->disk, r->off + done, n);
+        ret = disk_discard(x->disk, r->off + done, n);
     }
-    return !ret && r->flags & NBD_CMD_FLAG_FUA ? disk_flush(r->c->export->disk) : ret;
+    return !ret && r->flags & NBD_CMD_FLAG_FUA ? disk_flush(x->disk) : ret;
+}
+
+static int do_flush(NbdExport *x, void *arg)
+{
+    return disk_flush(x->disk);
 }
 
 /* ---- block status */
@@ -278,6 +304,15 @@ static int send_extents(const Request *r, unsigned id, StatusExtent *x, unsigned
                       wide ? NBD_REPLY_TYPE_BLOCK_STATUS_EXT : NBD_REPLY_TYPE_BLOCK_STATUS, head, p - head, b, n * each);
 }
 
+typedef struct Ask { const Request *r; unsigned id, max; StatusExtent *out; } Ask;
+
+static int ask_status(NbdExport *x, void *arg)
+{
+    const Ask *a = arg;
+
+    return nbd_status(x, a->id, a->r->off, a->r->len, a->max, a->out);
+}
+
 static void do_block_status(const Request *r)
 {
     NbdClient *c = r->c;
@@ -297,7 +332,7 @@ static void do_block_status(const Request *r)
     for (unsigned i = 0; i < c->n_contexts; i++) {
         if (!want[i])
             continue;
-        int n = nbd_status(c->export, i, r->off, r->len, max, x);
+        int n = nbd_at_disk(c->export, ask_status, &(Ask){ r, i, max, x });
         if (n <= 0) {
             send_status(r, n ? n : -EIO, "block status");
             return;
@@ -309,7 +344,7 @@ static void do_block_status(const Request *r)
 
 /* ---- one request */
 
-static void execute(const Request *r)
+static void execute(Request *r)
 {
     NbdExport *x = r->c->export;
 
@@ -317,26 +352,24 @@ static void execute(const Request *r)
         send_error(r, r->error, r->why);
         return;
     }
-    while (x->draining)
-        co_queue_wait(&x->undrained);
     switch (r->type) {
     case NBD_CMD_READ:
         do_read(r);
         break;
     case NBD_CMD_WRITE:
-        send_status(r, do_write(r), "writing");
+        send_status(r, nbd_at_disk(x, do_write, r), "writing");
         break;
     case NBD_CMD_FLUSH:
-        send_status(r, disk_flush(x->disk), "flush");
+        send_status(r, nbd_at_disk(x, do_flush, r), "flush");
         break;
     case NBD_CMD_TRIM:
-        send_status(r, do_trim(r), "discard");
+        send_status(r, nbd_at_disk(x, do_trim, r), "discard");
         break;
     case NBD_CMD_CACHE:
-        send_status(r, do_cache(r), "caching");
+        send_status(r, nbd_at_disk(x, do_cache, r), "caching");
         break;
     case NBD_CMD_WRITE_ZEROES:
-        send_status(r, do_zero(r), "writing zeroes");
+        send_status(r, nbd_at_disk(x, do_zero, r), "writing zeroes");
         break;
     case NBD_CMD_BLOCK_STATUS:
         do_block_status(r);
@@ -380,7 +413,7 @@ static void check_request(Request *r)
         [NBD_CMD_BLOCK_STATUS] = NBD_CMD_FLAG_REQ_ONE | NBD_CMD_FLAG_PAYLOAD_LEN,
     };
     NbdClient *c = r->c;
-    uint64_t size = disk_size(c->export->disk);
+    uint64_t size = nbd_export_size(c->export);
     bool writes = r->type == NBD_CMD_WRITE || r->type == NBD_CMD_WRITE_ZEROES || r->type == NBD_CMD_TRIM;
     uint16_t ok = NBD_CMD_FLAG_FUA;
 
@@ -443,7 +476,6 @@ static int read_status_payload(Request *r)
 /* Takes what follows the header, and memory for what is to go. */
 static int read_payload(Request *r)
 {
-    BlockNode *n = disk_node(r->c->export->disk);
     bool status = r->type == NBD_CMD_BLOCK_STATUS && r->payload && r->c->extended;
     uint64_t need = r->type == NBD_CMD_WRITE ? r->payload : 0;
 
@@ -457,7 +489,7 @@ static int read_payload(Request *r)
         need = r->len;
     if (need && !r->error) {
         reserve(r, need);
-        r->buf = block_buf(n, need);
+        r->buf = block_buf(NULL, need);
         if (!r->buf)
             bad(r, NBD_ENOMEM, "out of memory");
     }

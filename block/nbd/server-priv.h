@@ -19,15 +19,19 @@ struct NbdExport {
     NbdServer *server;
     unsigned refs;
     char *name, *description;
-    Disk *disk;                     /* NULL: the export was removed */
+    bool gone;                      /* it was removed */
     bool writable, multi_conn, depth;
-    DirtyBitmap **bitmaps;          /* busy; n_bitmaps of them */
+    char **bitmap_names;            /* n_bitmaps of them */
     unsigned n_bitmaps;
     unsigned clients;               /* that have chosen it */
-    bool draining;                  /* nothing may be asked of the disk */
-    CoQueue undrained;
     CoQueue left;                   /* wakes when a client leaves */
     NbdExport *next;
+    Loop *loop;                     /* of its node; perhaps another one than the server's. Its thread's alone (nbd_at_disk): */
+    Disk *disk;                     /* NULL: not open any more */
+    DirtyBitmap **bitmaps;          /* busy */
+    bool draining;                  /* nothing may be asked of the disk */
+    CoQueue undrained;
+    _Atomic uint64_t size;          /* as it was last seen; any thread */
 };
 
 typedef struct Listener {
@@ -72,6 +76,10 @@ struct NbdClient {
 
 NbdExport *nbd_export_ref(NbdExport *x);
 void nbd_export_unref(NbdExport *x);        /* NULL is fine */
+/* In bytes; as far as known where the disk is in another thread. */
+uint64_t nbd_export_size(const NbdExport *x);
+/* Calls fn in the thread of the export's disk, while nothing drains it. What fn returns, or -ESHUTDOWN. May yield. */
+int nbd_at_disk(NbdExport *x, int (*fn)(NbdExport *x, void *arg), void *arg);
 void nbd_forget_contexts(NbdClient *c);
 
 /* shake.c. NULL: an export was chosen, or (c->export NULL) the client took its leave. */
@@ -88,7 +96,7 @@ char *nbd_context_name(const NbdExport *x, unsigned id);
 typedef struct StatusExtent { uint64_t len, flags; } StatusExtent;
 /*
  * The extents of [off, off + len) in a context, alike neighbours joined, up to
- * `max`; how many, or -errno.
+ * `max`; how many, or -errno. By nbd_at_disk.
  */
 int nbd_status(NbdExport *x, unsigned id, uint64_t off, uint64_t len, unsigned max, StatusExtent *out);
 

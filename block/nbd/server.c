@@ -42,6 +42,7 @@ void nbd_export_unref(NbdExport *x)
     g_free(x->name);
     g_free(x->description);
     g_free(x->bitmaps);
+    g_strfreev(x->bitmap_names);
     g_free(x);
 }
 
@@ -79,7 +80,46 @@ static void export_drain(void *opaque, bool begin)
 }
 
 /* No notice of a new size exists in the protocol: each request is compared with the size of its time. */
-static const DiskOps export_ops = { .drain = export_drain };
+static void export_resized(void *opaque)
+{
+    NbdExport *x = opaque;
+
+    x->size = disk_size(x->disk);
+}
+
+static const DiskOps export_ops = { .resized = export_resized, .drain = export_drain };
+
+uint64_t nbd_export_size(const NbdExport *x)
+{
+    return x->loop == x->server->loop && x->disk ? disk_size(x->disk) : x->size;
+}
+
+typedef struct AtDisk {
+    NbdExport *x;
+    int (*fn)(NbdExport *, void *);
+    void *arg;
+    int ret;
+} AtDisk;
+
+static void at_disk(void *opaque)
+{
+    AtDisk *a = opaque;
+    NbdExport *x = a->x;
+
+    while (x->draining)
+        co_queue_wait(&x->undrained);
+    a->ret = x->disk ? a->fn(x, a->arg) : -ESHUTDOWN;
+    if (x->disk)
+        x->size = disk_size(x->disk);
+}
+
+int nbd_at_disk(NbdExport *x, int (*fn)(NbdExport *, void *), void *arg)
+{
+    AtDisk a = { x, fn, arg, 0 };
+
+    co_visit(x->loop, at_disk, &a);
+    return a.ret;
+}
 
 /* In the node, or below it in the backing chain. */
 static DirtyBitmap *find_bitmap(BlockNode *n, const char *name)
@@ -114,6 +154,7 @@ static Err *export_bitmaps(NbdExport *x, const NbdExportConfig *c)
     if (n > BITMAPS_MAX)
         return err(ERR_UNSUPPORTED, "an export can show %d bitmaps at most", BITMAPS_MAX);
     x->bitmaps = g_new0(DirtyBitmap *, n + 1);
+    x->bitmap_names = g_new0(char *, n + 1);
     for (unsigned i = 0; i < n; i++) {
         DirtyBitmap *b = named_bitmap(c, i);
 
@@ -126,19 +167,20 @@ static Err *export_bitmaps(NbdExport *x, const NbdExportConfig *c)
             return err_hint(err(ERR_INVALID, "Enabled bitmap '%s' incompatible with readonly export", c->bitmaps[i]),
                             "Disable the bitmap first, so that what is shown does not change.");
         b->busy++;
+        x->bitmap_names[x->n_bitmaps] = g_strdup(b->name);
         x->bitmaps[x->n_bitmaps++] = b;
     }
     return NULL;
 }
 
-/* What it holds of others; no client is left. May yield. */
-static void export_release(NbdExport *x)
+/* What it holds of others; no client is left. In the disk's thread. May yield. */
+static void export_release(void *opaque)
 {
+    NbdExport *x = opaque;
     Disk *d = x->disk;
 
     for (unsigned i = 0; i < x->n_bitmaps; i++)
         x->bitmaps[i]->busy--;
-    x->n_bitmaps = 0;
     x->disk = NULL;
     disk_free(d);
 }
@@ -151,9 +193,31 @@ static Err *export_open(NbdExport *x, const NbdExportConfig *c)
         return err_hint(err(ERR_INVALID, "the node is read-only, the export would not be"), "Export it read-only.");
     TRY(disk_new(c->node, PERM_CONSISTENT_READ | (c->writable ? PERM_WRITE : 0), PERM_ALL, who, &x->disk));
     disk_set_ops(x->disk, &export_ops, x);
+    x->size = disk_size(x->disk);
     if (c->writethrough)
         disk_set_writethrough(x->disk, true);
     return export_bitmaps(x, c);
+}
+
+/* Into the server's list, by name; in its thread. */
+static void export_link(void *opaque)
+{
+    NbdExport *x = opaque, **at = &x->server->exports;
+
+    x->gone = nbd_export_find(x->server, x->name);
+    if (x->gone)
+        return;
+    while (*at && strcmp((*at)->name, x->name) < 0)
+        at = &(*at)->next;
+    x->next = *at;
+    *at = x;
+}
+
+static Err *export_make(NbdExport *x, const NbdExportConfig *c)
+{
+    TRY(export_open(x, c));
+    co_visit(x->server->loop, export_link, x);
+    return x->gone ? err(ERR_INVALID, "there is an export of that name already") : NULL;
 }
 
 Err *nbd_export_add(NbdServer *s, const NbdExportConfig *c, NbdExport **out)
@@ -162,27 +226,21 @@ Err *nbd_export_add(NbdServer *s, const NbdExportConfig *c, NbdExport **out)
         return err(ERR_INVALID, "the export's name is longer than %d bytes", NBD_NAME_MAX);
     if (c->description && strlen(c->description) > NBD_NAME_MAX)
         return err(ERR_INVALID, "the export's description is longer than %d bytes", NBD_NAME_MAX);
-    if (nbd_export_find(s, c->name))
-        return err(ERR_INVALID, "there is an export '%s' already", c->name);
     NbdExport *x = g_new0(NbdExport, 1);
     x->refs = 1;
     x->server = s;
+    x->loop = graph_loop(c->node->graph);
     x->name = g_strdup(c->name);
     x->description = c->description && *c->description ? g_strdup(c->description) : NULL;
     x->writable = c->writable;
     x->multi_conn = c->multi_conn;
     x->depth = c->allocation_depth;
-    Err *e = export_open(x, c);
+    Err *e = export_make(x, c);
     if (e) {
         export_release(x);
         nbd_export_unref(x);
         return err_in(e, "export '%s'", c->name);
     }
-    NbdExport **at = &s->exports;
-    while (*at && strcmp((*at)->name, x->name) < 0)
-        at = &(*at)->next;
-    x->next = *at;
-    *at = x;
     if (out)
         *out = x;
     return NULL;
@@ -211,12 +269,13 @@ Err *nbd_export_remove(NbdServer *s, const char *name, bool hard)
     while (*at != x)
         at = &(*at)->next;
     *at = x->next;
+    x->gone = true;
     for (NbdClient *c = s->clients; c; c = c->next)
         if (c->export == x)
             client_stop(c, loop_now() + NBD_STOP_SECONDS * SECOND);
     while (x->clients)
         co_queue_wait(&x->left);
-    export_release(x);
+    co_visit(x->loop, export_release, x);
     nbd_export_unref(x);
     return NULL;
 }

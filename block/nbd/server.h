@@ -3,8 +3,10 @@
  * An NBD server: exports (nodes with a name), listeners, clients. lyre-nbd has
  * one, QMP's nbd-server-start makes one (system/exports.h).
  *
- * Everything in the graph's loop. Functions that "may yield" are for
- * coroutines.
+ * Everything in the server's loop, but for nbd_export_add, which is called in
+ * that of the node: exports may be of several graphs, in threads of their own.
+ * Connections are all served in the server's thread; what is asked of a disk is
+ * asked in the disk's. Functions that "may yield" are for coroutines.
  *
  * What a client can cost: `max_clients` connections, those that are still
  * shaking hands included, of which each has handshake_seconds to choose an
@@ -65,6 +67,7 @@ typedef struct NbdExportConfig {
     const char *const *bitmap_nodes;        /* beside them: nodes in which to look instead; NULL: none */
 } NbdExportConfig;
 
+/* In the node's thread. May yield. */
 MUST_USE Err *nbd_export_add(NbdServer *s, const NbdExportConfig *c, NbdExport **out);
 NbdExport *nbd_export_find(NbdServer *s, const char *name);
 unsigned nbd_export_clients(const NbdExport *x);

@@ -151,7 +151,7 @@ static Err *send_facts(NbdClient *c, const Option *o, NbdExport *x, bool name, b
         TRY(send_info(c, o, NBD_INFO_DESCRIPTION, x->description, strlen(x->description)));
     put32(put32(put32(b, 1), 4096), NBD_MAX_PAYLOAD);
     TRY(send_info(c, o, NBD_INFO_BLOCK_SIZE, b, 12));
-    put16(put64(b, x->disk ? disk_size(x->disk) : 0), nbd_export_flags(c, x));
+    put16(put64(b, nbd_export_size(x)), nbd_export_flags(c, x));
     return send_info(c, o, NBD_INFO_EXPORT, b, 10);
 }
 
@@ -172,7 +172,7 @@ static Err *opt_info(NbdClient *c, const Option *o)
     if (!x)
         return not_present(c, o, name);
     TRY(send_facts(c, o, x, want_name, want_text));
-    if (!x->disk)
+    if (x->gone)
         return not_present(c, o, name);
     if (o->type == NBD_OPT_GO)
         choose(c, x);
@@ -195,7 +195,7 @@ static Err *opt_export_name(NbdClient *c, const Option *o)
     if (c->extended)
         return err(ERR_INVALID, "it asked for an export by EXPORT_NAME with extended headers");
     choose(c, x);
-    put16(put64(b, disk_size(x->disk)), nbd_export_flags(c, x));
+    put16(put64(b, nbd_export_size(x)), nbd_export_flags(c, x));
     int ret = wire_write(c->s, b, c->no_zeroes ? 10 : sizeof(b));
     c->shaken = true;
     return ret ? broken(ret) : NULL;

@@ -22,7 +22,7 @@ char *nbd_context_name(const NbdExport *x, unsigned id)
         return g_strdup(NBD_BASE_ALLOCATION);
     if (id == CONTEXT_DEPTH)
         return x->depth ? g_strdup(NBD_ALLOCATION_DEPTH) : NULL;
-    return g_strconcat(NBD_DIRTY_BITMAP, x->bitmaps[id - CONTEXT_BITMAPS]->name, NULL);
+    return g_strconcat(NBD_DIRTY_BITMAP, x->bitmap_names[id - CONTEXT_BITMAPS], NULL);
 }
 
 /* Adds an extent; false: there is no room for it. */

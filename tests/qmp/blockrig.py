@@ -46,9 +46,9 @@ def node(c, name, path, driver="qcow2", **more):
 
 
 class Disk:
-    """A machine with base <- top on a virtio disk, node "top"."""
+    """A machine with base <- top on a virtio disk, node "top"; `thread`: the name of an I/O thread that the disk is in."""
 
-    def __init__(self, *args, check=True):
+    def __init__(self, *args, check=True, thread=None):
         self.dir = tempfile.TemporaryDirectory()
         self.base, self.top, self.whole = self.path("base.qcow2"), self.path("top.qcow2"), self.path("whole.qcow2")
         make(self.base)
@@ -58,7 +58,8 @@ class Disk:
         subprocess.run([IMG, "convert", "-O", "qcow2", self.top, self.whole], check=True)
         self.m = Machine("-blockdev", f"driver=qcow2,node-name=base,file.driver=file,file.filename={self.base}",
                          "-blockdev", f"driver=qcow2,node-name=top,file.driver=file,file.filename={self.top},backing=base",
-                         "-device", "virtio-blk-device,drive=top,id=vda,share-rw=on", *args, check=check)
+                         *(["-object", f"iothread,id={thread}"] if thread else []),
+                         "-device", "virtio-blk-device,drive=top,id=vda,share-rw=on" + (f",iothread={thread}" if thread else ""), *args, check=check)
         self.c = self.m.qmp
 
     def path(self, name):

@@ -14,8 +14,8 @@ from client import fails, main
 class Server(Disk):
     """The machine, its NBD server listening at a socket."""
 
-    def __init__(self, *args, **start):
-        super().__init__(*args)
+    def __init__(self, *args, thread=None, **start):
+        super().__init__(*args, thread=thread)
         self.sock = self.path("nbd.sock")
         self.c.call("nbd-server-start", dict({"addr": {"type": "unix", "data": {"path": self.sock}}}, **start))
 
@@ -166,9 +166,9 @@ def test_bitmaps():
         assert d.map("r", "qemu:allocation-depth")[0] == (0, 512 << 10)
 
 
-def test_pull_backup():
+def test_pull_backup(**where):
     """As libvirt does it: a scratch image over the disk, a backup with sync=none into it, an export of the scratch."""
-    with Server() as d:
+    with Server(**where) as d:
         d.c.call("block-dirty-bitmap-add", node="top", name="k", persistent=True)
         d.write("top", 9, "2M", "64k")
         make(d.path("scratch.qcow2"))
@@ -203,9 +203,9 @@ def test_pull_backup():
         assert holds(d.top, 0x77, "3M", "128k")
 
 
-def test_pull_under_writes():
+def test_pull_under_writes(**where):
     """What is read from the scratch image stays the moment of the backup, however the disk is written to meanwhile."""
-    with Server() as d:
+    with Server(**where) as d:
         make(d.path("scratch.qcow2"))
         node(d.c, "scratch", d.path("scratch.qcow2"), backing="top")
         d.c.call("blockdev-backup", {"device": "top", "target": "scratch", "sync": "none", "job-id": "pull"})
@@ -220,6 +220,56 @@ def test_pull_under_writes():
             assert same(out, d.whole, "-f", "raw", "-F", "qcow2"), out
         d.c.call("job-cancel", {"id": "pull"})
         d.c.wait_event("BLOCK_JOB_CANCELLED")
+
+
+def test_thread_of_the_disk():
+    """A disk in an I/O thread is read and written by clients as one in any other."""
+    with Server("-object", "iothread,id=io2", thread="io1") as d:
+        d.export("r")
+        d.export("w", writable=True)
+        d.c.call("nbd-server-add", {"device": "top", "name": "old"})
+        client(d.uri("r"), "read -P 1 0 512k", "read -P 2 512k 1M")
+        client(d.uri("w"), "write -P 5 1M 64k", "write -z 2M 64k", "discard 3M 64k", "flush", "read -P 5 1M 64k")
+        client(d.uri("old"), "read -P 5 1M 64k", "read -P 2 512k 512k")
+        assert d.map("r", "base:allocation")
+        d.c.call("block_resize", {"node-name": "top", "size": 8 << 20})
+        client(d.uri("w"), "write -P 6 7M 64k")
+        fails(d.c.call, "object-del", {"id": "io1"}, text="in use")
+        for ident in "rw":
+            d.c.call("block-export-del", {"id": ident})
+            d.deleted(ident)
+        d.m.close()
+        assert holds(d.top, 6, "7M", "64k")
+
+
+def test_thread_of_the_export():
+    with Server("-object", "iothread,id=io2", "-object", "iothread,id=io3", thread="io1") as d:
+        fails(d.c.call, "block-export-add", {"type": "nbd", "id": "a", "node-name": "top", "iothread": "nope"}, text='iothread "nope" not found')
+        fails(d.c.call, "block-export-add", {"type": "nbd", "id": "a", "node-name": "top", "iothread": "io2", "fixed-iothread": True},
+              text="in use in I/O thread 'io1'")
+        d.export("a", iothread="io2")                   # where it is: a device has it
+        d.export("b", iothread="io1", **{"fixed-iothread": True})
+        d.new("free")
+        d.export("f", "free", writable=True, iothread="io2", **{"fixed-iothread": True})
+        d.export("g", "free", iothread="io3")
+        fails(d.export, "h", "free", iothread="io3", **{"fixed-iothread": True}, text="in use in I/O thread 'io2'")
+        client(d.uri("f"), "write -P 3 0 1M")
+        client(d.uri("g"), "read -P 3 0 1M")
+        client(d.uri("b"), "read -P 1 0 64k")
+        d.c.call("object-del", {"id": "io3"})
+        fails(d.c.call, "object-del", {"id": "io2"}, text="in use")
+        for ident in "fg":
+            d.c.call("block-export-del", {"id": ident})
+            d.deleted(ident)
+        d.c.call("blockdev-del", {"node-name": "free"})
+        d.c.call("object-del", {"id": "io2"})           # nothing is there any more
+        d.new("again")
+        d.export("again", "again")
+
+
+def test_pull_in_a_thread():
+    for check in (test_pull_backup, test_pull_under_writes):
+        check(thread="io1")
 
 
 def test_tls():
