@@ -147,11 +147,16 @@ static void catch_signals(Vm *vm, Ender *enders, int n)
     }
 }
 
+/*
+ * A second SIGTERM must not kill what ends already: glib's handler, which does nothing without the source, stays in place as
+ * long as somebody holds that, so its last reference is kept for the process's life. A second Ctrl-C still kills.
+ */
 static void release_signals(Ender *enders, int n)
 {
     for (int i = 0; i < n; i++) {
         g_source_destroy(enders[i].src);
-        g_source_unref(enders[i].src);
+        if (enders[i].sig == SIGINT)
+            g_source_unref(enders[i].src);
     }
 }
 

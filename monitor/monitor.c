@@ -14,6 +14,13 @@
 
 /* ---- output */
 
+/* What a slow client made grow, to tens of MiB, is not kept. */
+static void empty(Monitor *m)
+{
+    g_byte_array_unref(m->out);
+    m->out = g_byte_array_new();
+}
+
 static void flush(Monitor *m)
 {
     if (m->out->len) {
@@ -21,8 +28,10 @@ static void flush(Monitor *m)
 
         g_byte_array_remove_range(m->out, 0, n);
     }
-    if (!m->out->len)
+    if (!m->out->len) {
         m->dropped = false;
+        empty(m);
+    }
 }
 
 void monitor_write(Monitor *m, const char *text, size_t len)
@@ -70,7 +79,7 @@ static void event(void *dev, CharEvent what)
         return;
     if (what == CHR_OPENED || what == CHR_CLOSED) {
         m->opened = what == CHR_OPENED;
-        g_byte_array_set_size(m->out, 0);
+        empty(m);
     }
     m->kind->event(m, what);
 }

@@ -160,7 +160,7 @@ static void region_empty(Jit *j, CodeRegion *r)
     for (int i = 0; i < r->nunits; i++) {
         Unit *u = r->units[i];
 
-        shape_free(u);
+        shape_free(j, u);
         if (u->prog)
             ir_interp_free(u->prog);
         if (u->ir) {
@@ -310,6 +310,16 @@ Unit *cache_unit_at(Jit *j, uint64_t site)
     Unit *u = unit_at(j, site);
     pthread_mutex_unlock(&j->lock);
     return u;
+}
+
+uint64_t cache_heap(Jit *j)
+{
+    pthread_mutex_lock(&j->lock);
+    uint64_t n = j->stats.shape_bytes;
+    for (int i = 0; i < j->started; i++)
+        n += heap_bytes(j->regions[i].units) + heap_bytes(j->regions[i].exits);
+    pthread_mutex_unlock(&j->lock);
+    return n;
 }
 
 void cache_free(Jit *j)

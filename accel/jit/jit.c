@@ -131,6 +131,7 @@ static void stat_line(GString *out, const char *doc, uint64_t n)
 void jit_print_stats(Jit *j, GString *out)
 {
     const JitStats *s = &j->stats;
+    uint64_t heap = cache_heap(j);
 
     g_string_append(out, "translation\n");
     stat_line(out, "units", s->units);
@@ -139,6 +140,7 @@ void jit_print_stats(Jit *j, GString *out)
     stat_line(out, "guest bytes", s->guest_bytes);
     stat_line(out, "host bytes, in line", s->hot_bytes);
     stat_line(out, "host bytes, out of line", s->cold_bytes);
+    stat_line(out, "bytes of the heap for records", heap);
     stat_line(out, "microseconds", s->translate_ns / 1000);
     stat_line(out, "units invalidated by stores", s->invalidated);
     stat_line(out, "units evicted", s->evicted_units);

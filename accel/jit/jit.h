@@ -18,6 +18,8 @@
 #ifndef ACCEL_JIT_JIT_H
 #define ACCEL_JIT_JIT_H
 
+#include <malloc.h>
+
 #include "accel/tcg/tcg.h"
 #include "system/vmconfig.h"
 #include "tcg/x64/x64.h"
@@ -100,7 +102,7 @@ struct CodeRegion {
 
 typedef struct JitStats {
     uint64_t units, insns, guest_bytes, hot_bytes, cold_bytes, invalidated, evicted_units, evictions, translate_ns;
-    uint64_t revocations, copies;
+    uint64_t revocations, copies, shape_bytes;
 } JitStats;
 
 struct Jit {
@@ -146,6 +148,13 @@ void *cache_map(uint64_t size);             /* zeroed memory of the host, in lar
 void cache_next_region(Jit *j, TcgVcpu *t, int full);
 Unit *region_unit(Jit *j, CodeRegion *r);           /* zeroed memory for one; until the region is evicted */
 void region_add(CodeRegion *r, Unit *u);
+uint64_t cache_heap(Jit *j);                /* bytes of the heap that records have, which go when regions are evicted */
+
+/* What an allocation takes of the heap. */
+static inline size_t heap_bytes(void *p)
+{
+    return p ? malloc_usable_size(p) + sizeof(size_t) : 0;
+}
 Unit *cache_unit_at(Jit *j, uint64_t site);         /* whose code a host return address is in; NULL: none. Without the lock */
 static inline CodeRegion *cache_region(Jit *j) { return &j->regions[j->current]; }
 
@@ -166,12 +175,12 @@ int unit_site_mark(const Jit *j, const Unit *u, uint64_t site);     /* -1: no su
 uint64_t unit_mark_pc(const Unit *u, int mark);
 
 /* ---- shape.c; under the lock */
-Shape *shape_new(const IrUnit *ir, const X64Code *c /* NULL: no code */);
+Shape *shape_new(Jit *j, const IrUnit *ir, const X64Code *c /* NULL: no code */);
 void shape_hang(Shape *s, CodePage *p, uint64_t mode, unsigned lo, unsigned hi);     /* to be found there */
 Shape *shape_find(CodePage *p, uint64_t mode, unsigned lo);     /* one with a unit to copy; or NULL */
 void shape_add(Shape *s, Unit *u);          /* u is of that shape */
 void shape_died(Unit *u);
-void shape_free(Unit *u);                   /* u's memory goes away */
+void shape_free(Jit *j, Unit *u);           /* u's memory goes away */
 
 /* ---- link.c; under the lock */
 void exit_link(Jit *j, Exit *x, Unit *to);

@@ -41,12 +41,13 @@ static void keep_marks(Shape *s, const IrUnit *ir)
         s->mark_off[m] = ir->insns[ir->marks[m]].imm - base;
 }
 
-Shape *shape_new(const IrUnit *ir, const X64Code *c)
+Shape *shape_new(Jit *j, const IrUnit *ir, const X64Code *c)
 {
     unsigned nsites = c ? c->nsites : 0, nrelocs = c && c->movable ? c->nrelocs : 0;
     size_t size = sizeof(Shape) + nsites * sizeof(X64Site) + nrelocs * sizeof(uint32_t) + ir->nmarks * sizeof(uint16_t);
     Shape *s = g_malloc(size);
 
+    j->stats.shape_bytes += heap_bytes(s);
     memset(s, 0, sizeof(*s));
     s->sites = (X64Site *)(s + 1);
     s->relocs = (uint32_t *)(s->sites + nsites);
@@ -104,8 +105,10 @@ void shape_died(Unit *u)
     s->at = NULL;
 }
 
-void shape_free(Unit *u)
+void shape_free(Jit *j, Unit *u)
 {
-    if (--u->shape->users == 0)
-        g_free(u->shape);
+    if (--u->shape->users)
+        return;
+    j->stats.shape_bytes -= heap_bytes(u->shape);
+    g_free(u->shape);
 }

@@ -125,7 +125,7 @@ static Unit *publish(Work *w, const Unit *from)
     Jit *j = w->j;
     CodeRegion *r = cache_region(j);
     Unit *u = region_unit(j, r);
-    Shape *s = from ? from->shape : shape_new(&j->ir, j->engine == ENGINE_INTERP ? NULL : &w->code);
+    Shape *s = from ? from->shape : shape_new(j, &j->ir, j->engine == ENGINE_INTERP ? NULL : &w->code);
 
     u->va = w->pc;
     u->mode = w->mode;

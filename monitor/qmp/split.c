@@ -18,22 +18,17 @@ void split_clear(Splitter *s)
     s->text = NULL;
 }
 
-void split_reset(Splitter *s)
-{
-    g_string_truncate(s->text, 0);
-    s->depth = s->skip = 0;
-    s->quote = 0;
-    s->escaped = false;
-}
-
 /* A huge message's memory is not kept. */
-static void fresh(Splitter *s)
+void split_reset(Splitter *s)
 {
     if (s->text->allocated_len > 1 << 16) {
         g_string_free(s->text, TRUE);
         s->text = g_string_new(NULL);
     }
-    split_reset(s);
+    g_string_truncate(s->text, 0);
+    s->depth = s->skip = 0;
+    s->quote = 0;
+    s->escaped = false;
 }
 
 static void done(Splitter *s)
@@ -48,7 +43,7 @@ static void done(Splitter *s)
 
 static void wrong(Splitter *s, const char *what)
 {
-    fresh(s);
+    split_reset(s);
     s->value(s->opaque, NULL, 0, what);
 }
 

@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: MIT
 """The protocol itself, and the commands about the machine as a whole, devices, objects, streams and nodes."""
 import os
+import random
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 
 from client import SRC, Machine, QmpError, fails, main
 
@@ -138,6 +141,16 @@ def test_signal():
     m.process.terminate()
     assert m.qmp.wait_event("SHUTDOWN")["data"] == {"guest": False, "reason": "host-signal"}
     assert m.process.wait(10) == 0 and m.close()
+
+
+def test_signals():
+    """Who is impatient doesn't kill what ends already."""
+    m = Machine("-device", "virtio-rng-pci")
+    end = time.monotonic() + 60
+    while m.process.poll() is None and time.monotonic() < end:
+        m.process.send_signal(random.choice((signal.SIGTERM, signal.SIGHUP)))
+    assert m.process.wait(10) == 0, m.process.returncode
+    assert m.close()
 
 
 def test_names():
