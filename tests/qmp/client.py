@@ -214,13 +214,13 @@ class Schema:
 class Machine:
     """lyre-system-riscv64 with a monitor, standing (-S) and without a guest."""
 
-    def __init__(self, *args, start=False, check=True, fds=(), serial="null"):
+    def __init__(self, *args, start=False, check=True, fds=(), serial="null", env=None):
         self.dir = tempfile.mkdtemp(prefix="lyre-qmp-")
         self.path = os.path.join(self.dir, "qmp.sock")
         argv = [LYRE, "-M", "virt", "-display", "none", "-serial", serial, "-bios", "none", "-nic", "none",
                 "-qmp", f"unix:{self.path},server=on,wait=off"]
         self.stderr = open(os.path.join(self.dir, "stderr"), "w+", encoding="utf-8", errors="replace")
-        self.process = subprocess.Popen(argv + ([] if start else ["-S"]) + list(args), stdin=subprocess.DEVNULL, cwd=self.dir, pass_fds=fds,
+        self.process = subprocess.Popen(argv + ([] if start else ["-S"]) + list(args), stdin=subprocess.DEVNULL, cwd=self.dir, pass_fds=fds, env=dict(os.environ, **(env or {})),
                                         stdout=subprocess.DEVNULL, stderr=self.stderr)
         self.clients = []
         self.qmp = self.connect()

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""Does the heap of a machine grow? heap.c tells its bytes; what the translator keeps until its cache is full is not counted.
+
+At the end of a round, with all taken away, it is the same to the byte but for some lists that grow once: so a
+leak of some hundred bytes a round is seen after a dozen of rounds. Programs with sanitizers find leaks by themselves.
+"""
+import os
+import re
+import select
+import subprocess
+
+from client import BUILD
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+FIRST = 12                              # rounds before it is judged
+LEAK = 100                              # bytes a round
+ONCE = 8 << 10                          # what may be made late and kept: a list's next size, a thread's first job
+
+
+class Heap:
+    def __init__(self, folder):
+        self.fifo, self.sizes, self.env = os.path.join(folder, "heap"), [], {}
+        lib = os.path.join(folder, "heap.so")
+        config = {}
+        with open(os.path.join(BUILD, "config.mk"), encoding="utf-8") as f:
+            for line in f:
+                k, _, v = line.partition(":=")
+                config[k.strip()] = v.strip()
+        if config.get("SANITIZE"):
+            return
+        try:
+            done = subprocess.run([*config["CC"].split(), "-shared", "-fPIC", "-O1", "-pthread", "-D_GNU_SOURCE", "-o", lib, os.path.join(HERE, "heap.c")],
+                                  check=False).returncode
+        except OSError:
+            done = 1
+        if done:
+            print("there is no compiler for heap.c: the heap is not weighed")
+            return
+        os.mkfifo(self.fifo)
+        self.env = {"LD_PRELOAD": lib, "LYRE_HEAP_FIFO": self.fifo, "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+
+    def read(self):
+        fd = os.open(self.fifo, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            p = select.poll()
+            p.register(fd, select.POLLIN)
+            if not p.poll(60000):
+                raise EOFError("nobody says how large the heap is")
+            return int(os.read(fd, 100))
+        finally:
+            os.close(fd)
+
+    def weigh(self, m):
+        """The smallest of some readings: others may be at work. Returns what grew, as text, or None."""
+        if not self.env:
+            return None
+        now = []
+        for _ in range(5):
+            held = re.search(r"heap for records +(\d+)", m.qmp.hmp("info jit"))
+            now.append(self.read() - int(held[1] if held else 0))
+        self.sizes.append(min(now))
+        return self.grown()
+
+    def grown(self):
+        """From the least of the middle third to the least of the last."""
+        n = len(self.sizes)
+        if n < FIRST:
+            return None
+        middle, last = min(self.sizes[n // 3:2 * n // 3]), min(self.sizes[2 * n // 3:])
+        if last - middle <= LEAK * (n // 3) + ONCE:
+            return None
+        return f"the heap has grown by {last - middle} bytes in {n // 3} rounds: {self.sizes}"
