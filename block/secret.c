@@ -28,7 +28,7 @@ typedef struct Secret {
 static const char *const format_names[] = { "raw", "base64", NULL };
 
 static const Field secret_fields[] = {
-    PROP(Secret, data, .doc = "the secret itself; other users of the host may see it on the command line"),
+    PROP(Secret, data, .hidden = true, .doc = "the secret itself; other users of the host may see it on the command line"),
     PROP(Secret, file, .doc = "a file that holds it"),
     PROP(Secret, format, .names = format_names, .def = "raw", .doc = "how data or the file's content is written"),
     PROP(Secret, keyid, .doc = "the secret that it is encrypted with (AES-256-CBC)"),

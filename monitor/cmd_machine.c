@@ -152,6 +152,23 @@ Err *qmp_query_cpus_fast(Monitor *m, const QueryCpusFastArgs *args, json_t **ret
     return NULL;
 }
 
+/* Its number, and the properties of its kind. */
+static json_t *iothread_row(const VmObject *o, const IoThread *t)
+{
+    json_t *row = json_pack("{s:s, s:i}", "id", o->id, "thread-id", iothread_id(t));
+
+    for (const Field *f = object_fields(o->kind); f->role != FIELD_END; f++) {
+        g_autofree char *name = field_name(f), *text = object_prop(o, f);
+        json_t *v;
+        Err *e = field_text_json(f, text, &v);
+
+        err_free(e);
+        if (!e)
+            json_object_set_new(row, name, v);
+    }
+    return row;
+}
+
 Err *qmp_query_iothreads(Monitor *m, const QueryIothreadsArgs *args, json_t **ret)
 {
     const VmObject *o;
@@ -160,9 +177,8 @@ Err *qmp_query_iothreads(Monitor *m, const QueryIothreadsArgs *args, json_t **re
     for (unsigned i = 0; (o = object_at(m->vm, i)); i++) {
         const IoThread *t = strcmp(o->kind, "iothread") ? NULL : iothread_find(m->vm, o->id);
 
-        if (t)      /* our loops wait at once, they never poll */
-            json_array_append_new(*ret, json_pack("{s:s, s:i, s:i, s:i, s:i, s:i}", "id", o->id, "thread-id", iothread_id(t),
-                                                  "poll-max-ns", 0, "poll-grow", 0, "poll-shrink", 0, "aio-max-batch", 0));
+        if (t)
+            json_array_append_new(*ret, iothread_row(o, t));
     }
     return NULL;
 }

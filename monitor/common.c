@@ -49,6 +49,25 @@ json_t *field_json(const void *obj, const Field *f)
     return f->names ? json_string(text) : number(f, text);
 }
 
+Err *field_text_json(const Field *f, const char *text, json_t **out)
+{
+    uint64_t room[2] = { 0 };
+    Field alone = *f;
+
+    *out = NULL;
+    if (f->type == FIELD_STR) {
+        *out = text_json(text ? text : "");
+        return NULL;
+    }
+    if (f->bytes > sizeof(room))
+        return err(ERR_UNSUPPORTED, "property '%s' is no single value", f->name);
+    alone.offset = 0;
+    if (text)
+        TRY(prop_parse(room, &alone, text));
+    *out = field_json(room, &alone);
+    return NULL;
+}
+
 Err *monitor_vcpu(Monitor *m, Vcpu **out)
 {
     if (!m->vm->nvcpus)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Properties of throttle-group objects, for the tree (monitor/view.c). */
+/* Properties of throttle-group objects, for the tree (monitor/view_props.c). */
 #ifndef MONITOR_LIMITS_H
 #define MONITOR_LIMITS_H
 

@@ -84,6 +84,7 @@ void hmp_line(Monitor *m, const char *line, GString *out);
 MUST_USE Err *no_device(const char *name);              /* DeviceNotFound */
 MUST_USE Err *monitor_vcpu(Monitor *m, Vcpu **out);     /* the one that is looked at; machines without CPUs: an error */
 json_t *field_json(const void *obj, const Field *f);    /* a property's value; NULL: it has none */
+MUST_USE Err *field_text_json(const Field *f, const char *text, json_t **out);  /* what that text makes of one; NULL is "" */
 const char *field_json_type(const Field *f);            /* "str", "bool", "uint32" .. */
 json_t *text_json(const char *text);                    /* a string, also of bytes that are no UTF-8 */
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-src += monitor/monitor.c monitor/events.c monitor/check.c monitor/introspect.c monitor/common.c monitor/view.c
+src += monitor/monitor.c monitor/events.c monitor/check.c monitor/introspect.c monitor/common.c monitor/view.c monitor/view_props.c monitor/view_types.c
 src += monitor/cmd_control.c monitor/cmd_fds.c monitor/cmd_machine.c monitor/cmd_devices.c monitor/cmd_net.c monitor/cmd_chardev.c
 src += monitor/cmd_probe.c monitor/hmp/info.c
 src += monitor/cmd_jobs.c monitor/cmd_snapshots.c

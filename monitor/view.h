@@ -6,7 +6,7 @@
  *   /machine                      the board and its options
  *   /machine/peripheral/ID        devices with an id      /machine/peripheral-anon/device[n]  and without
  *   /machine/unattached/device[n] those of the board      /machine/cpu[n]
- *   .../virtio-backend            a device's inner device
+ *   .../virtio-backend            a device's inner device       .../NAME                         a bus of it
  *   /objects/ID   /chardevs/ID
  */
 #ifndef MONITOR_VIEW_H

@@ -72,6 +72,18 @@ const char *object_kind(unsigned i, const Field **fields)
     return rng_kind(i - n - 2, fields);
 }
 
+const Field *object_fields(const char *kind)
+{
+    const Field *fields = NULL;
+    const char *name;
+
+    for (unsigned i = 0; (name = object_kind(i, &fields)); i++) {
+        if (!strcmp(name, kind))
+            return fields;
+    }
+    return NULL;
+}
+
 char *object_help(const char *arg)
 {
     g_autofree char *kind = g_strndup(arg, strcspn(arg, ","));
@@ -242,34 +254,41 @@ void objects_network_gone(Vm *vm)
     }
 }
 
-typedef struct Check { const char *kind; const Field *fields; } Check;
-
-static Err *check_pair(void *opaque, const char *key, const char *value)
+/* "KIND,id=NAME,.." of either spelling, taken apart. */
+static Err *object_opts(const char *arg, Opts **out)
 {
-    const Check *c = opaque;
+    g_autofree char *props = *arg == '{' ? props_of(arg) : g_strdup(arg);
+
+    return opts_parse(props, NULL, "qom-type", out);
+}
+
+static Err *check_value(const Field *f, const char *value)
+{
     uint64_t room[2] = { 0 };
+    Field alone = *f;
+
+    alone.offset = 0;
+    return prop_parse(room, &alone, value);
+}
+
+static Err *check_pair(void *fields, const char *key, const char *value)
+{
     const Field *f = NULL;
 
     if (!strcmp(key, "qom-type") || !strcmp(key, "id"))
         return NULL;
-    TRY(prop_find(c->fields, key, &f));
-    Field alone = *f;
-    alone.offset = 0;
-    return prop_parse(room, &alone, value);
+    TRY(prop_find(fields, key, &f));
+    return check_value(f, value);
 }
 
 /* Properties of a thread are those of the tools' table: checked, and without effect, as our loops never poll. */
 static Err *make_iothread(Vm *vm, const char *arg, const char *id)
 {
-    g_autofree char *props = *arg == '{' ? props_of(arg) : g_strdup(arg);
-    Check c = { 0 };
     IoThread *t;
     Opts *o = NULL;
 
-    for (unsigned i = 0; (c.kind = object_kind(i, &c.fields)) && !is_iothread(c.kind); i++)
-        ;
-    TRY(opts_parse(props, NULL, "qom-type", &o));
-    Err *e = opts_each(o, check_pair, &c);
+    TRY(object_opts(arg, &o));
+    Err *e = opts_each(o, check_pair, (void *)object_fields("iothread"));
     opts_free(o);
     return e ? e : iothread_new(vm, id, &t);
 }
@@ -286,12 +305,11 @@ static Err *take_memory(void *opaque, const char *key, const char *value)
 
 static Err *check_memory(Vm *vm, const char *arg)
 {
-    g_autofree char *props = *arg == '{' ? props_of(arg) : g_strdup(arg);
     Memory mem = { 0 };
     Opts *o = NULL;
 
     props_init(&mem, memory_fields);
-    TRY(opts_parse(props, NULL, "qom-type", &o));
+    TRY(object_opts(arg, &o));
     Err *e = opts_each(o, take_memory, &mem);
     opts_free(o);
     if (!e && mem.size != vm->config->ram_size)
@@ -334,6 +352,34 @@ Err *object_add(Vm *vm, const char *arg)
     if (!vm->objects)
         vm->objects = g_ptr_array_new_with_free_func(object_free);
     g_ptr_array_add(vm->objects, o);
+    return NULL;
+}
+
+/* ---- what they were given */
+
+char *object_prop(const VmObject *o, const Field *f)
+{
+    g_autofree char *name = field_name(f);
+    Opts *opts = NULL;
+    Err *e = object_opts(o->arg, &opts);
+    char *value = g_strdup(e ? f->def : opts_str(opts, name, f->def));
+
+    err_free(e);
+    if (opts)
+        opts_free(opts);
+    return value;
+}
+
+Err *object_set_prop(Vm *vm, const char *id, const Field *f, const char *value)
+{
+    VmObject *o = (VmObject *)object_find(vm, id);
+    g_autofree char *name = field_name(f);
+
+    if (!is_iothread(o->kind))
+        return err(ERR_UNSUPPORTED, "Property '%s.%s' cannot be changed while the object is there", o->kind, name);
+    TRY(check_value(f, value));
+    g_autofree char *old = o->arg, *props = *old == '{' ? props_of(old) : g_strdup(old);
+    o->arg = g_strdup_printf("%s,%s=%s", props, name, value);
     return NULL;
 }
 

@@ -23,6 +23,11 @@ const VmObject *object_at(Vm *vm, unsigned i);          /* in the order of makin
 
 /* Kinds by number, and their properties; NULL: no more. *fields may become NULL. */
 const char *object_kind(unsigned i, const Field **fields);
+const Field *object_fields(const char *kind);           /* of one kind; NULL: it has none */
+/* What it was given for a property of its kind's table, or the default; NULL: neither. g_free it. */
+char *object_prop(const VmObject *o, const Field *f);
+/* Changes a property of one that is there, as object_prop spells it. Only threads take that. */
+MUST_USE Err *object_set_prop(Vm *vm, const char *id, const Field *f, const char *value);
 char *object_help(const char *arg);     /* "help", or "KIND,help"; NULL: there is no such kind. g_free it */
 void objects_forget(Vm *vm);            /* the list alone: their owners free them */
 

@@ -47,6 +47,7 @@ typedef struct Field {
     const char *const *names;   /* PROP: an integer that is an index here, NULL-terminated */
     bool units;                 /* PROP: a size: K, M, G.. are understood */
     bool untold;                /* PROP: the default is not shown where what was chosen is */
+    bool hidden;                /* PROP: its value is shown to nobody */
     bool keep;                  /* STATE: reset leaves it alone */
     int since;                  /* STATE: the version of the saved form that brought it */
     const struct IoOps *ops; uint64_t size; bool nolock;    /* LINK of a Region */

@@ -291,18 +291,6 @@ static void find_prop(void *opaque, const Field *f)
         p->found = f;
 }
 
-static const Field *object_fields(const char *kind)
-{
-    const Field *fields;
-    const char *name;
-
-    for (unsigned i = 0; (name = object_kind(i, &fields)); i++) {
-        if (!strcmp(name, kind))
-            return fields;
-    }
-    return NULL;
-}
-
 static const Field *netdev_fields(const char *kind)
 {
     for (const NetKind *const *k = netdev_set; *k; k++) {

@@ -192,17 +192,47 @@ def test_tree():
         assert c.call("qom-get", path="/machine/peripheral/b0", property="guest-stats-polling-interval") == 5
         c.call("qom-get", path="/machine/peripheral/b0", property="guest-stats")
         fails(c.call, "qom-set", path="/machine/peripheral/b0", property="guest-stats-polling-interval", value=-1)
-        # Everything that is listed can be looked at.
+        assert names("/machine/peripheral/rp1/rp1") == {"type": "string", "realized": "bool", "child[0]": "link<virtio-rng-pci>"}
+        assert c.call("qom-get", path="/machine/peripheral/rp1/rp1", property="child[0]") == "/machine/peripheral/r0"
+        fails(c.call, "qom-get", path="/machine/peripheral/rp1/rp1", property="child[1]", text="not found")
+        everything_is_readable(c, "/")
 
-        def walk(path, depth):
-            for name, kind in names(path).items():
-                if kind.startswith("child<") and depth < 6:
-                    if not kind.startswith("child<pci") and "bus" not in kind and kind not in ("child<SCSI>",):
-                        walk(path.rstrip("/") + "/" + name, depth + 1) if name in ("machine", "objects", "chardevs", "peripheral",
-                                                                                    "unattached", "peripheral-anon") else None
-                elif kind not in ("irq", "region"):
-                    c.call("qom-get", path=path, property=name)
-        walk("/", 0)
+
+def everything_is_readable(c, path):
+    """What is listed at a path of the tree, and below."""
+    for row in c.call("qom-list", path=path):
+        if row["type"].startswith("child<"):
+            everything_is_readable(c, path.rstrip("/") + "/" + row["name"])
+        else:
+            c.call("qom-get", path=path, property=row["name"])
+
+
+def test_tree_of_cpus_and_objects():
+    with Machine("-cpu", "rv64,zbb=off", "-object", "secret,id=s,data=geheim", "-object", '{"qom-type":"iothread","id":"t","poll-grow":3}',
+                 "-object", "filter-dump,id=f,netdev=n,file=/dev/null", "-netdev", "user,id=n", "-object", "rng-builtin,id=r") as m:
+        c = m.qmp
+        cpu = c.call("query-cpus-fast")[0]["qom-path"]
+        listed = {p["name"] for p in c.call("qom-list", path=cpu)}
+        assert {"zba", "zbb", "c", "realized"} <= listed and "g" not in listed
+        assert [c.call("qom-get", path=cpu, property=p) for p in ("zba", "zbb", "realized", "hotplugged")] == [True, False, True, False]
+        fails(c.call, "qom-set", path=cpu, property="zba", value=False, text="cannot be changed")
+        fails(c.call, "qom-get", path=cpu, property="zzz", text="Property 'rv64-riscv-cpu.zzz' not found")
+        assert c.call("qom-get", path="/objects/t", property="poll-grow") == 3
+        assert c.call("qom-get", path="/objects/t", property="poll-max-ns") == 32768
+        c.call("qom-set", path="/objects/t", property="poll-max-ns", value=5000)
+        assert c.call("qom-get", path="/objects/t", property="poll-max-ns") == 5000
+        thread = c.call("query-iothreads")[0]
+        assert (thread["id"], thread["poll-max-ns"], thread["poll-grow"], thread["poll-shrink"]) == ("t", 5000, 3, 0), thread
+        fails(c.call, "qom-set", path="/objects/t", property="poll-max-ns", value="much", text="Invalid parameter type for 'poll-max-ns'")
+        fails(c.call, "qom-set", path="/objects/t", property="nope", value=1, text="Property 'iothread.nope' not found")
+        assert c.call("qom-get", path="/objects/f", property="netdev") == "n"
+        assert c.call("qom-get", path="/objects/f", property="maxlen") == 65536
+        fails(c.call, "qom-set", path="/objects/f", property="netdev", value="m", text="cannot be changed")
+        # A secret is told to nobody.
+        assert "data" not in {p["name"] for p in c.call("qom-list", path="/objects/s")}
+        fails(c.call, "qom-get", path="/objects/s", property="data", text="not readable")
+        assert c.call("qom-get", path="/objects/s", property="format") == "raw"
+        everything_is_readable(c, "/")
 
 
 def test_types():
