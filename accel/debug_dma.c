@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Watchpoints and stores that no vCPU makes: devices, loaders, a snapshot that
- * is loaded. All of them are reported by ram_touch, which looks at a flag of the
- * page; other pages cost nothing. Reads of devices are seen by nobody.
+ * Watchpoints and stores that no vCPU makes: devices'. All of them are reported
+ * by ram_touch, which looks at a flag of the page; other pages cost nothing. Reads
+ * of devices are seen by nobody. A reset and a snapshot that is loaded make memory
+ * anew: that is no store.
  *
  * A device may report more than it stored (virtio: the whole buffer that it was
  * given), and has stored before it reports: the machine stops soon afterwards.
@@ -41,7 +42,7 @@ static void touched(RamBlock *b, uint64_t off, uint64_t len)
 {
     DebugDma *d = b->debug;
 
-    if (atomic_load(&d->quiet) == gettid())
+    if (atomic_load(&d->quiet) == gettid() || atomic_load(&d->vm->remade))
         return;
     pthread_mutex_lock(&d->lock);
     for (guint i = 0; i < d->parts->len && !d->met; i++) {

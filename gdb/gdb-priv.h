@@ -35,6 +35,7 @@ typedef struct Gdb {
     bool keeps;                     /* -no-shutdown: a machine that ended stays to be looked at */
     /* the session */
     bool attached;                  /* a debugger has the machine */
+    bool goes;                      /* it lets the machine go on just now; else somebody else does */
     bool waits;                     /* it was told to go on: a stop reply is due when it stops */
     bool replied;                   /* to the packet being dealt with */
     bool no_ack, multiprocess, swbreak, hwbreak;
@@ -77,6 +78,7 @@ void stop_machine(Gdb *g);                          /* silently */
 void handle_vcont(Gdb *g, PacketText *t);
 void handle_continue(Gdb *g, PacketText *t, char how /* c C s S */);
 void let_go(Gdb *g, bool run);                      /* no debugger any more */
+void all_go(Gdb *g);                                /* somebody else lets the machine go on */
 
 /* ---- regs.c, memory.c, points.c, query.c */
 void handle_read_all(Gdb *g);

@@ -65,7 +65,9 @@ static void go(Gdb *g, const Action *actions)
         prepare(g, gdb_vcpu(g, i), &actions[i]);
     atomic_fetch_and(&vm->request, ~VM_DEBUG);      /* of a stop that was told already */
     vm->clock_stands = steps && g->sstep & SSTEP_ENABLE && g->sstep & SSTEP_NOTIMER;
+    g->goes = true;
     vm_start(vm);
+    g->goes = false;
     vm->clock_stands = false;
 }
 
@@ -138,6 +140,23 @@ void handle_continue(Gdb *g, PacketText *t, char how)
     go(g, actions);
 }
 
+static void free_all(Gdb *g)
+{
+    for (int i = 0; i < g->vm->nvcpus; i++) {
+        VcpuDebug *d = &gdb_vcpu(g, i)->debug;
+
+        atomic_store(&d->held, false);
+        atomic_store(&d->step, false);
+        d->what = DEBUG_NOTHING;
+    }
+}
+
+void all_go(Gdb *g)
+{
+    points_apply(g, false);
+    free_all(g);
+}
+
 void let_go(Gdb *g, bool run)
 {
     /* It stops for a moment: what a vCPU is just meeting is nobody's concern any more. */
@@ -147,14 +166,7 @@ void let_go(Gdb *g, bool run)
     if (ran)
         vm_stop(g->vm, RUN_PAUSED);
     points_clear(g);
-    points_apply(g, false);
-    for (int i = 0; i < g->vm->nvcpus; i++) {
-        VcpuDebug *d = &gdb_vcpu(g, i)->debug;
-
-        atomic_store(&d->held, false);
-        atomic_store(&d->step, false);
-        d->what = DEBUG_NOTHING;
-    }
+    all_go(g);
     atomic_fetch_and(&g->vm->request, ~VM_DEBUG);
     if ((run || ran) && may_run(g->vm))
         vm_start(g->vm);

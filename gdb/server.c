@@ -260,9 +260,8 @@ static void interrupt(Gdb *g)
     if (!g->waits)
         return;
     if (g->vm->state == RUN_RUNNING)
-        vm_stop(g->vm, RUN_PAUSED);     /* state_changed replies */
-    if (g->waits)
-        send_stop(g);
+        vm_stop(g->vm, RUN_PAUSED);
+    send_stop(g);
 }
 
 /* ---- in */
@@ -300,6 +299,14 @@ static void event(Gdb *g, PacketEvent e)
     flush(g);
 }
 
+/* Of a machine that ends gdb_end tells. */
+static bool stop_is_due(const Gdb *g)
+{
+    RunState state = g->vm->state;
+
+    return g->waits && state != RUN_RUNNING && (state != RUN_SHUTDOWN || g->keeps);
+}
+
 /* In the main loop, where the machine may be stopped. */
 static void serve(void *opaque)
 {
@@ -315,6 +322,8 @@ static void serve(void *opaque)
         g->opened = false;
         attach(g);
     }
+    if (stop_is_due(g))
+        send_stop(g);
     flush(g);
     g_autoptr(GByteArray) in = g->in;
     const uint8_t *at = in->data, *end = in->len ? at + in->len : at;
@@ -369,15 +378,16 @@ static const CharEvents chr_events = { on_room, on_data, on_event };
 
 /* ---- the machine's side */
 
+/* Told a moment later, if it still stands then: a reset, savevm and loadvm stop it while they are at work. */
 static void state_changed(void *opaque, bool runs)
 {
     Gdb *g = opaque;
-    RunState state = g->vm->state;
 
-    /* A reset stops it for a moment; the end of the process is told by gdb_end. */
-    if (runs || !g->waits || state == RUN_RUNNING || (state == RUN_SHUTDOWN && !g->keeps))
-        return;
-    send_stop(g);
+    if (!runs && g->waits)
+        call(g);
+    /* The console's cont. What savevm stopped goes on as it was. */
+    if (runs && g->attached && !g->waits && !g->goes)
+        all_go(g);
 }
 
 /* Sockets are servers that nobody waits for, unless it was said otherwise. */

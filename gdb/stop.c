@@ -40,16 +40,23 @@ static int who(Gdb *g)
     return -1;
 }
 
-/* Nobody has: the one that gdb looked at last, unless it sleeps and another doesn't. */
+/* Nobody has: the one that gdb looked at last, unless it sleeps or stood and another of those that ran doesn't. */
 static int busy_one(Gdb *g)
 {
+    int found = -1;
+
     for (int i = 0; i < g->vm->nvcpus; i++) {
         int k = (g->stopped + i) % g->vm->nvcpus;
+        Vcpu *v = gdb_vcpu(g, k);
 
-        if (!atomic_load(&gdb_vcpu(g, k)->halted))
+        if (atomic_load(&v->debug.held))
+            continue;
+        if (!atomic_load(&v->halted))
             return k;
+        if (found < 0)
+            found = k;
     }
-    return g->stopped;
+    return found < 0 ? g->stopped : found;
 }
 
 static void put_reason(const Gdb *g, GString *s, Vcpu *v)

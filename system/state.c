@@ -6,6 +6,7 @@
  * What holds state says so by state_part_add: the accelerator for its vCPUs, the
  * board for its devices. This file knows the machine itself and its clock.
  */
+#include <stdatomic.h>
 #include <string.h>
 
 #include "system/state-priv.h"
@@ -229,6 +230,8 @@ Err *state_apply(Vm *vm, const void *data, size_t len)
 
 void state_touch_memory(Vm *vm)
 {
+    atomic_store(&vm->remade, true);
     for (RamBlock *b = vm->rams; b; b = b->next)
         ram_touch(b, 0, b->size);
+    atomic_store(&vm->remade, false);
 }

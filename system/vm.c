@@ -166,11 +166,13 @@ void vm_on_reset(Vm *vm, void (*fn)(void *), void *opaque)
 
 void vm_reset(Vm *vm)
 {
+    atomic_store(&vm->remade, true);
     for (guint i = 0; i < vm->resets->len; i++) {
         const Reset *r = g_ptr_array_index(vm->resets, i);
 
         r->fn(r->opaque);
     }
+    atomic_store(&vm->remade, false);
 }
 
 /* ---- work for the main thread */

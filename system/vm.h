@@ -63,6 +63,7 @@ typedef struct Vm {
     struct Rng *rngs;                           /* system/rng.h: all, a list */
     struct State *saving;                       /* system/state.h: parts that are saved, and migration. Made when it is used */
     bool loading;                               /* a reset comes before a load: memory images are not wanted */
+    _Atomic bool remade;                        /* by a reset or a state that is loaded: what is stored now, no device stores */
     GPtrArray *objects;                         /* system/objects.h: what -object and object-add made; NULL: nothing */
     struct FdSets *fdsets;                      /* util/fdset.h: -add-fd's and add-fd's; NULL in tests */
     struct Monitors *monitors;                  /* monitor/monitor.h; NULL: none */

@@ -3,11 +3,14 @@
 """Places to stop that are harder than others, packet by packet: several on one
 address, in code that the guest writes, bytes that a device stores; and a stub
 that a running machine's console starts. On both engines."""
+import os
 import re
+import subprocess
 import sys
 import tempfile
+import time
 
-from rig import PRIV, Client, Guest, Machine, at_start, run
+from rig import BUILD, CSR, PRIV, WAIT, Client, Guest, Machine, at_start, run
 
 folder = tempfile.TemporaryDirectory(prefix="lyre-gdb-")
 guest = Guest(folder.name)
@@ -218,6 +221,60 @@ def started_late():
         assert m.ends() == 0
 
 
+def other_hands():
+    """Snapshots, resets and the console's cont under a debugger's hands: no stop of theirs is told, no store is a device's."""
+    disk = os.path.join(folder.name, "disk.qcow2")
+    subprocess.run([os.path.join(BUILD, "lyre-img"), "create", "-q", "-f", "qcow2", disk, "64M"], check=True)
+    with Machine(guest, "-drive", f"file={disk},if=none,id=d", "-device", "virtio-blk-device,drive=d", cpus=2) as m:
+        hmp = m.console()
+        c = Client(m)
+        c.no_ack()
+        at_start(c, guest)
+        assert c.monitor("savevm one") == ""
+        count = c.word(guest["counter"])
+        c.ok(f"Z0,{guest['leaf']:x},2")
+        c.ok(f"Z2,{guest['watched']:x},8")
+        assert "swbreak" in c.resume() and c.pc() == guest["leaf"]
+        assert c.monitor("loadvm one") == "" and c.pc() == guest["ready"] and c.word(guest["counter"]) == count
+        assert "swbreak" in c.resume() and c.pc() == guest["leaf"]
+        # A reset loads the program anew, over what is watched.
+        c.ok(f"Z4,{guest['real']:x},8")
+        assert c.monitor("system_reset") == ""
+        until = time.monotonic() + WAIT
+        while c.pc() != 0x1000:
+            assert time.monotonic() < until, "there is no reset"
+        assert "swbreak" in c.resume() and c.pc() == guest["leaf"]
+        for point in (f"z4,{guest['real']:x},8", f"z2,{guest['watched']:x},8", f"z0,{guest['leaf']:x},2"):
+            c.ok(point)
+        # .. and while it runs.
+        c.send("vCont;c")
+        for line in ("savevm two", "loadvm one", "loadvm two"):
+            hmp(line)
+            assert "running" in hmp("info status") and not c.have
+        c.raw(b"\x03")
+        assert c.stop()["signal"] == 2
+        # cont while gdb looks on: what is met meanwhile is told when it asks.
+        c.ok(f"Z0,{guest['turn']:x},2")
+        c.resume("vCont;s:p1.2")
+        hmp("cont")
+        until = time.monotonic() + WAIT
+        while "paused" not in hmp("info status"):
+            assert time.monotonic() < until, "it meets no breakpoint"
+        assert c.silent() and c.ask("?").startswith("T05thread:p1.1;core:0;swbreak:;")
+        c.ok(f"z0,{guest['turn']:x},2")
+        # Ctrl-C is answered by one that ran, asleep or not.
+        c.write(guest["mode"], b"\2\0\0\0")
+        at_start(c, guest, "wait_here")
+        c.set_reg(CSR + 0x304, 0)
+        for _ in range(3):
+            c.send("vCont;c:p1.1")
+            c.raw(b"\x03")
+            stop = c.stop()
+            assert stop["cpu"] == 0 and stop["signal"] == 2, stop
+        c.send("k")
+        assert m.ends() == 0
+
+
 def vanishing():
     """Debuggers that go in the midst of anything: a packet, an escape, an answer, a stop that is due. The next one finds a machine."""
     with Machine(guest, start=True) as m:
@@ -238,4 +295,4 @@ def vanishing():
 
 
 cases = [(f"{f.__name__} {e}", lambda f=f, e=e: f(e)) for f in (one_address, rewritten, stored_by_device) for e in ("jit", "interp")]
-sys.exit(run(cases + [(f.__name__, f) for f in (inferiors, started_late, vanishing)]))
+sys.exit(run(cases + [(f.__name__, f) for f in (inferiors, started_late, other_hands, vanishing)]))

@@ -65,11 +65,11 @@ class Machine:
         self.process = subprocess.Popen(
             [LYRE, "-M", "virt", "-m", "64M", "-smp", str(cpus), "-bios", "none", "-kernel", guest.elf, "-display", "none",
              "-serial", "null", "-nic", "none", "-accel", f"tcg,engine={engine}",
-             *(["-gdb", f"unix:{self.path}"] if stub else ["-monitor", f"unix:{self.path}.mon,server=on,wait=off"]),
+             "-monitor", f"unix:{self.path}.mon,server=on,wait=off", *(["-gdb", f"unix:{self.path}"] if stub else []),
              *([] if start else ["-S"]), *args], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def console(self):
-        """A function that has the console do a line, and returns what it said. Of a machine without the stub."""
+        """A function that has the console do a line, and returns what it said."""
         s = self.connect(self.path + ".mon")
 
         def until_prompt():
