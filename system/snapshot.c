@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -163,7 +164,9 @@ static void goes_on(Vcpu *v, void *opaque)
 {
     GoesOn *g = opaque;
 
-    TRACE(snapshot, "vCPU %d goes on %d us after loading began", v->index, (int)(g_get_monotonic_time() - g->began));
+    int64_t now = g_get_monotonic_time();
+
+    TRACE(snapshot, "vCPU %d goes on %d us after loading began, at %" PRId64 " us of the host's clock", v->index, (int)(now - g->began), now);
     g_free(g);
 }
 

@@ -10,8 +10,9 @@
  *   then       the list of equal pages
  *
  * So a block can be mapped as it is: loading costs no time for memory, pages come
- * in when the guest touches them, and stay private to it. Equal pages are copied
- * when it is loaded, so they are few (COPIES_MAX); more are stored as they are.
+ * in when the guest touches them, and stay private to it. Each page that is equal to
+ * another is a mapping of its own (some 4 us), so they are few (COPIES_SAVED); more are
+ * stored as they are.
  *
  * A file that is cut while it is mapped ends the process, as any mapped file does:
  * files are replaced and removed as a whole, never written again.
@@ -31,7 +32,7 @@
 
 enum {
     STORE_VERSION = 1, RAM_ALIGN = 64 << 10, RUN_MAX = 1 << 20 /* bytes of a write */,
-    BLOCKS_MAX = 256, COPIES_MAX = 16384 /* pages */, BLOB_MAX = 256 << 20,
+    BLOCKS_MAX = 256, COPIES_SAVED = 2048 /* pages */, COPIES_MAX = 16384 /* that older builds saved */, BLOB_MAX = 256 << 20,
 };
 
 static const char magic[16] = "Lyre machine\r\n\x1a";
@@ -115,7 +116,7 @@ static bool is_copy(Writer *w, const uint8_t *host, uint64_t page)
     uint64_t h = hash(host);
     Seen *s = &w->seen[h >> (64 - SEEN_BITS)];
 
-    if (s->host && s->hash == h && w->copies->len < COPIES_MAX && !memcmp(s->host, host, PAGE_SIZE)) {
+    if (s->host && s->hash == h && w->copies->len < COPIES_SAVED && !memcmp(s->host, host, PAGE_SIZE)) {
         const Copy c = { page, s->page };
 
         g_array_append_val(w->copies, c);
@@ -310,7 +311,6 @@ static Err *map_block(const StateStore *s, RamBlock *b, uint64_t at)
 {
     if (mmap(b->host, b->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, s->fd, at) == MAP_FAILED)
         return err_errno(errno, "cannot map the memory '%s'", b->name);
-    ram_advised(b);
     return NULL;
 }
 
@@ -333,13 +333,31 @@ static Err *read_block(const StateStore *s, RamBlock *b, uint64_t at)
     return NULL;
 }
 
-static uint8_t *page_at(Vm *vm, uint64_t page)
+/* Where a page is in memory, and in the store. */
+static uint8_t *page_at(Vm *vm, const Header *h, uint64_t page, uint64_t *at)
 {
-    for (RamBlock *b = vm->rams; b; b = b->next) {
-        if (page < b->size / PAGE_SIZE)
+    uint32_t n = 0;
+
+    for (RamBlock *b = vm->rams; b; b = b->next, n++) {
+        if (page < b->size / PAGE_SIZE) {
+            *at = h->block[n].at + page * PAGE_SIZE;
             return b->host + page * PAGE_SIZE;
+        }
         page -= b->size / PAGE_SIZE;
     }
+    g_assert_not_reached();     /* read_copies has seen that it is inside */
+}
+
+/* A file's page is mapped once more: a copy would read it, wherever it lies. */
+static Err *load_copy(Vm *vm, const StateStore *s, const Header *h, const Copy *c)
+{
+    uint64_t at, there;
+    uint8_t *page = page_at(vm, h, c->page, &there), *like = page_at(vm, h, c->like, &at);
+
+    if (s->fd < 0)
+        memcpy(page, like, PAGE_SIZE);
+    else if (mmap(page, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, s->fd, at) == MAP_FAILED)
+        return err_errno(errno, "cannot map a page of memory");
     return NULL;
 }
 
@@ -359,7 +377,9 @@ static Err *load_memory(Vm *vm, const StateStore *s)
             TRY(read_block(s, b, h->block[n].at));
     }
     for (uint64_t i = 0; i < h->copies; i++)
-        memcpy(page_at(vm, copies[i].page), page_at(vm, copies[i].like), PAGE_SIZE);
+        TRY(load_copy(vm, s, h, &copies[i]));
+    for (RamBlock *b = vm->rams; b && s->fd >= 0; b = b->next)
+        ram_advised(b);
     return NULL;
 }
 
