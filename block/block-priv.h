@@ -15,6 +15,7 @@
 struct BlockGraph {
     Loop *loop;
     Objects *objects;
+    struct Yanks *yanks;
     struct FdSets *fdsets;
     void (*over)(void *opaque, BlockNode *n, uint64_t threshold, uint64_t by);
     void *over_opaque;

@@ -32,6 +32,7 @@ typedef struct Disk Disk;
 typedef struct DirtyBitmap DirtyBitmap;
 typedef struct ThrottleGroup ThrottleGroup;     /* block/throttle.h */
 struct FdSets;                          /* util/fdset.h */
+struct Yanks;                           /* util/yank.h */
 typedef struct Objects Objects;         /* block/objects.h: secrets, TLS credentials, throttle groups */
 
 /* No image is longer: offsets plus a cluster never overflow 63 bits. */
@@ -48,6 +49,8 @@ Loop *graph_loop(const BlockGraph *g);
 Objects *graph_objects(const BlockGraph *g);
 /* What /dev/fdset/N means in names of files; borrowed. NULL: there are none. */
 void graph_set_fdsets(BlockGraph *g, struct FdSets *s);
+/* Where nodes that depend on a peer put their connections (util/yank.h); borrowed. NULL: nowhere. */
+void graph_set_yanks(BlockGraph *g, struct Yanks *s);
 /* Calls fn in the loop when a node is written to `by` bytes beyond its write_threshold, which is 0 then. */
 void graph_on_threshold(BlockGraph *g, void (*fn)(void *opaque, BlockNode *n, uint64_t threshold, uint64_t by), void *opaque);
 BlockNode *graph_find(BlockGraph *g, const char *node_name);    /* borrowed, or NULL */

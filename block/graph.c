@@ -12,6 +12,7 @@
 
 #include "block/bitmap.h"
 #include "util/fdset.h"
+#include "util/yank.h"
 
 /* ---- the graph */
 
@@ -47,6 +48,16 @@ void graph_on_threshold(BlockGraph *g, void (*fn)(void *, BlockNode *, uint64_t,
 {
     g->over = fn;
     g->over_opaque = opaque;
+}
+
+void graph_set_yanks(BlockGraph *g, Yanks *s)
+{
+    g->yanks = s;
+}
+
+Yanks *graph_yanks(const BlockGraph *g)
+{
+    return g->yanks;
 }
 
 void graph_set_fdsets(BlockGraph *g, FdSets *s)

@@ -87,6 +87,7 @@ typedef struct ChardevHost {
     void (*quit)(void *opaque);                             /* the user asked for the end (Ctrl-A x) */
     void *opaque;
     int escape;                 /* the mux's escape character; 0: Ctrl-A */
+    struct Yanks *yanks;        /* where sockets put their connections (util/yank.h); NULL: nowhere */
     struct FdSets *fdsets;      /* for files named /dev/fdset/N; NULL: there are none */
 } ChardevHost;
 

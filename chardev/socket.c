@@ -18,11 +18,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "util/yank.h"
+
 typedef struct Sock {
     StreamChardev sc;
     int listener;               /* -1: a client, or not open */
     ChrWatch *listen_src;
     bool telnet, nodelay;
+    Yank yank;
+    int watch;                  /* yank_watch of the peer */
     Telnet tel;
     char *where;                /* "unix:/path" or "tcp:host:port" */
     char *unlink_path;          /* our UNIX socket's file; NULL: none */
@@ -67,6 +71,7 @@ static void sock_connected(Sock *s, int fd)
     if (s->nodelay)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     chr_unwatch(&s->listen_src);
+    s->watch = yank_watch(&s->yank, fd);
     s->sc.s.sock = true;
     s->sc.s.takes_fds = is_unix(fd);
     s->sc.s.filter = s->telnet ? sock_filter : NULL;
@@ -85,6 +90,8 @@ static void sock_ended(Chardev *c, int errnum)
     Sock *s = (Sock *)c;
 
     stream_drop(c);
+    yank_unwatch(&s->yank, s->watch);
+    s->watch = -1;
     chr_be_event(c, CHR_CLOSED);
     if (s->listener >= 0)
         await_peer(s);
@@ -279,11 +286,12 @@ static Err *sock_open(Chardev *c, const Opts *o)
     bool server = opts_bool(o, "server", false);
     int fd = -1;
 
-    s->listener = -1;
+    s->listener = s->watch = -1;
     s->sc.s.ended = sock_ended;
     TRY(check_opts(o));
     TRY(take_reconnect(s, o, server));
     s->telnet = opts_bool(o, "telnet", false);
+    yank_add(chr_host(c)->yanks, &s->yank, YANK_CHARDEV, c->id);
     TRY(open_address(s, o, server, &fd));
     if (s->again_ms) {
         dial(c);
@@ -307,6 +315,7 @@ static void sock_close(Chardev *c)
     Sock *s = (Sock *)c;
 
     stream_close(c);
+    yank_remove(&s->yank);
     chr_unwatch(&s->listen_src);
     chr_unwatch(&s->dial_src);
     chr_unwatch(&s->again_src);

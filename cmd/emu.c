@@ -89,7 +89,7 @@ static Err *make_chardevs(Vm *vm, const EmuConfig *c)
 {
     ChardevHost host = {
         .context = vm->main_context, .lock = host_lock, .unlock = host_unlock,
-        .quit = host_quit, .opaque = vm, .escape = c->escape, .fdsets = vm->fdsets,
+        .quit = host_quit, .opaque = vm, .escape = c->escape, .fdsets = vm->fdsets, .yanks = vm->yanks,
     };
 
     vm->chardevs = chardevs_new(&host);

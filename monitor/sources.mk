@@ -39,3 +39,4 @@ src += monitor/hmp/expr.c monitor/hmp/look.c monitor/hmp/tasks.c monitor/hmp/pag
 check-scripts += tests/qmp/console.py
 src += monitor/cmd_media.c
 src += monitor/qmp/oob.c
+src += monitor/cmd_yank.c

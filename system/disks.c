@@ -47,6 +47,7 @@ static void over_threshold(void *opaque, BlockNode *n, uint64_t threshold, uint6
 static void new_graph(Disks *d, BlockGraph *g)
 {
     graph_set_fdsets(g, d->vm->fdsets);
+    graph_set_yanks(g, d->vm->yanks);
     graph_on_threshold(g, over_threshold, d->vm);
     objects_share_throttles(graph_objects(g), d->throttles);
 }

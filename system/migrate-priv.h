@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "system/state-priv.h"
+#include "util/yank.h"
 
 struct Migration {
     Vm *vm;
@@ -20,6 +21,7 @@ struct Migration {
     Err *result;                        /* the thread's, until it was joined */
     GByteArray *config;
     /* the way */
+    Yank yank;
     int fd, listener; bool shared /* fd is a standard stream or a socket: no file */;
     int child;                          /* exec: its process; 0: none */
     /* handed from the main thread to ours, under lock */

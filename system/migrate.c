@@ -492,11 +492,13 @@ static Err *start_thread(Migration *m, const char *uri, void *(*fn)(void *))
     m->paused = m->total_ms = m->setup_ms = m->downtime_ms = m->expected_ms = 0;
     m->pages = m->zero_pages = m->late = m->passes = m->sent = m->left = m->rate = m->dirty_rate = 0;
     m->ran = false;
+    yank_add(m->vm->yanks, &m->yank, YANK_MIGRATION, NULL);
     tell(m, MIGRATE_SETUP);
     int r = pthread_create(&m->thread, NULL, fn, m);
     m->threaded = !r;
     if (!r)
         return NULL;
+    yank_remove(&m->yank);
     tell(m, MIGRATE_FAILED);
     return err_errno(r, "cannot start a thread");
 }

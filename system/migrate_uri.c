@@ -74,6 +74,8 @@ static Err *wait_for(Migration *m, int fd, short events)
             return NULL;
         if (r < 0 && errno != EINTR)
             return err_errno(errno, "cannot wait");
+        if (m->yank.pulled)             /* also where there is no socket to shut down */
+            return err(ERR_IO, "the migration was yanked");
     }
     return cancelled();
 }
@@ -241,8 +243,10 @@ Err *migration_open_out(Migration *m)
     case WAY_EXEC:  e = command(m, rest, true); break;
     default:        e = file(m, rest, true); break;
     }
-    if (!e)
+    if (!e) {
         no_block(m->fd);
+        yank_watch(&m->yank, m->fd);
+    }
     return e;
 }
 
@@ -262,6 +266,7 @@ Err *migration_open_in(Migration *m)
     Way w = way_of(m->uri, &rest);
 
     if (m->listener >= 0) {
+        yank_watch(&m->yank, m->listener);
         TRY(wait_for(m, m->listener, POLLIN));
         m->fd = accept(m->listener, NULL, NULL);
         if (m->fd < 0)
@@ -274,6 +279,7 @@ Err *migration_open_in(Migration *m)
         TRY(file(m, rest, false));
     }
     no_block(m->fd);
+    yank_watch(&m->yank, m->fd);
     return NULL;
 }
 
@@ -295,6 +301,7 @@ Err *migration_close_out(Migration *m)
 {
     if (m->shared)
         shutdown(m->fd, SHUT_WR);
+    yank_remove(&m->yank);      /* else its copies would keep the other end from seeing that it is over */
     close(m->fd);
     m->fd = -1;
     int status = reap(m);
@@ -303,6 +310,7 @@ Err *migration_close_out(Migration *m)
 
 void migration_close(Migration *m)
 {
+    yank_remove(&m->yank);
     if (m->fd >= 0)
         close(m->fd);
     if (m->listener >= 0)

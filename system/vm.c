@@ -14,6 +14,7 @@
 #include "system/state.h"
 #include "system/vcpu.h"
 #include "system/vmconfig.h"
+#include "util/yank.h"
 
 typedef struct Reset { void (*fn)(void *opaque); void *opaque; } Reset;
 typedef struct StateHook { void (*fn)(void *opaque, bool runs); void *opaque; } StateHook;
@@ -424,6 +425,7 @@ Vm *vm_new(const VmConfig *config)
     pthread_mutex_init(&vm->lock, NULL);
     pthread_mutex_init(&vm->gate, NULL);
     vm->main_context = g_main_context_new();
+    vm->yanks = yanks_new();
     vm->resets = g_ptr_array_new_with_free_func(g_free);
     vm->state_hooks = g_ptr_array_new_with_free_func(g_free);
     vm->mem = space_new(vm, "memory");
@@ -444,6 +446,7 @@ void vm_free(Vm *vm)
     while (vm->iothreads)
         iothread_free(vm->iothreads);
     state_free(vm);
+    yanks_free(vm->yanks);
     clocks_free(vm->clocks);
     g_main_context_unref(vm->main_context);
     take_calls(vm);

@@ -65,6 +65,7 @@ typedef struct Vm {
     bool loading;                               /* a reset comes before a load: memory images are not wanted */
     _Atomic bool remade;                        /* by a reset or a state that is loaded: what is stored now, no device stores */
     GPtrArray *objects;                         /* system/objects.h: what -object and object-add made; NULL: nothing */
+    struct Yanks *yanks;                        /* util/yank.h: what may hang for want of a peer */
     struct FdSets *fdsets;                      /* util/fdset.h: -add-fd's and add-fd's; NULL in tests */
     struct Monitors *monitors;                  /* monitor/monitor.h; NULL: none */
     /* Takes data (may be NULL); any thread. NULL: nobody hears of events */

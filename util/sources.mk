@@ -5,3 +5,4 @@ src += util/aio.c util/co.c util/co_stack.c util/co_wait.c util/iov.c util/loop.
 # sockets
 src += util/fdset.c util/file.c
 src += util/socket.c util/sockaddr.c util/wire.c
+src += util/yank.c

@@ -11,12 +11,14 @@
 #include "block/tls.h"
 #include "util/socket.h"
 #include "util/wire.h"
+#include "util/yank.h"
 
 /* What the user asks for. All borrowed. */
 typedef struct NbdWish {
     const char *export;             /* "": the server's default */
     TlsCreds *tls;                  /* NULL: in the clear */
     const char *tls_hostname;       /* NULL: none */
+    Yank *yank;                     /* that the connection can be cut by; NULL: none. Lives longer than it */
     const char *context;            /* metadata context of block status; NULL: none */
     bool narrow, plain;             /* tests: no extended headers; no structured replies either */
 } NbdWish;

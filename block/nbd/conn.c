@@ -35,6 +35,8 @@ typedef struct Slot {
 
 struct NbdConn {
     Wire *s;
+    Yank *yank;                 /* or NULL */
+    int watch;                  /* yank_watch of the socket */
     Loop *loop;
     NbdInfo info;
     unsigned refs;
@@ -338,6 +340,8 @@ static void reader(void *arg)
     } while (!e);
     conn_break(c, e);
     c->ended = true;
+    if (c->yank)
+        yank_unwatch(c->yank, c->watch);
     for (int i = 0; i < SLOTS; i++) {
         Slot *t = &c->slots[i];
         if (t->r && !t->done) {
@@ -510,7 +514,21 @@ Err *nbd_conn_open(const SocketAddr *a, const NbdWish *w, int64_t deadline, Canc
     int fd;
 
     TRY(socket_connect(a, deadline, c, &fd));
-    TRY(wire_new(co_loop(), fd, &s));
-    g_autofree char *text = socket_addr_text(a);
-    return err_in(nbd_conn_start(s, w, deadline, c, out), "%s", text);
+    int watch = w->yank ? yank_watch(w->yank, fd) : -1;
+    Err *e = wire_new(co_loop(), fd, &s);
+    if (!e) {
+        g_autofree char *text = socket_addr_text(a);
+
+        e = err_in(nbd_conn_start(s, w, deadline, c, out), "%s", text);
+    }
+    if (e) {
+        if (w->yank)
+            yank_unwatch(w->yank, watch);
+        return e;
+    }
+    (*out)->yank = w->yank;
+    (*out)->watch = watch;
+    if ((*out)->ended && w->yank)
+        yank_unwatch(w->yank, watch);
+    return NULL;
 }

@@ -25,6 +25,7 @@ typedef struct Nbd {
     char *text;                     /* the address, for messages */
     NbdConn *conn;                  /* NULL: lost */
     uint16_t flags;                 /* of the last connection's export */
+    Yank yank;                      /* by which a user cuts it off: nothing is connected anew after that */
     Cancel cancel;                  /* the node is being closed */
     bool connecting, told;          /* reconnect() runs; it has said why it fails */
     int64_t lost_at, last_try;      /* loop_now's clock */

@@ -25,10 +25,11 @@ static Nbd *nbd_of(BlockNode *n)
 
 /* ---- the connection */
 
-static NbdWish nbd_wish(const Nbd *n)
+static NbdWish nbd_wish(Nbd *n)
 {
     return (NbdWish){
         .export = n->export ? n->export : "",
+        .yank = &n->yank,
         .tls = n->creds,
         .tls_hostname = n->tls_hostname ? n->tls_hostname : n->addr.type == SOCKET_INET ? n->addr.host : NULL,
         .context = n->x_dirty_bitmap ? n->x_dirty_bitmap : NBD_BASE_ALLOCATION,
@@ -73,10 +74,11 @@ static Err *nbd_connect(Nbd *n, int64_t until, bool again)
         Err *e = nbd_attempt(n, MAX(until, now + (until > now ? 0 : HANDSHAKE_SECONDS * SECOND)), again);
         if (!e)
             return NULL;
-        if (loop_now() + pause >= until || n->cancel.cancelled)
+        if (loop_now() + pause >= until || n->cancel.cancelled || n->yank.pulled)
             return e;
         err_free(e);
-        cancel_sleep(loop_now() + pause, &n->cancel);
+        for (int64_t end = loop_now() + pause; loop_now() < end && !n->cancel.cancelled && !n->yank.pulled;)
+            cancel_sleep(MIN(end, loop_now() + SECOND / 4), &n->cancel);
         pause = MIN(pause * 2, RETRY_MAX * SECOND);
     }
 }
@@ -120,7 +122,7 @@ static NbdConn *nbd_ready(Nbd *n)
             return nbd_conn_ref(n->conn);
         int64_t now = loop_now();
         bool wait = now < n->lost_at + n->reconnect_delay * SECOND;
-        if (n->cancel.cancelled || (!n->connecting && !wait && now < n->last_try + SECOND))
+        if (n->cancel.cancelled || n->yank.pulled || (!n->connecting && !wait && now < n->last_try + SECOND))
             return NULL;
         if (!n->connecting) {
             n->connecting = true;
@@ -143,7 +145,7 @@ static int nbd_request(Nbd *n, NbdRequest *r)
             nbd_drop(n);
         nbd_conn_unref(c);
         /* Doing it twice does no harm: the same bytes go to the same place. */
-        if (!r->lost || !n->reconnect_delay || n->cancel.cancelled)
+        if (!r->lost || !n->reconnect_delay || n->cancel.cancelled || n->yank.pulled)
             return ret;
     }
 }
@@ -191,6 +193,7 @@ static Err *nbd_open(BlockNode *node)
                         "Give credentials: --object tls-creds-x509,id=ID,dir=FOLDER and tls-creds=ID.");
     }
     n->text = socket_addr_text(&n->addr);
+    yank_add(graph_yanks(node->graph), &n->yank, YANK_BLOCK_NODE, node_name(node));
     TRY(nbd_connect(n, loop_now() + n->open_timeout * SECOND, false));
     return nbd_take_facts(n);
 }
@@ -206,6 +209,7 @@ static void nbd_close(BlockNode *node)
     c = n->conn;
     n->conn = NULL;
     nbd_conn_close(c);
+    yank_remove(&n->yank);
     tls_creds_unref(n->creds);
     n->creds = NULL;
     socket_addr_clear(&n->addr);

@@ -4,10 +4,13 @@
 import json
 import os
 import select
+import signal
 import socket
+import subprocess
 import tempfile
+import time
 
-from client import Machine, fails, main
+from client import BUILD, Machine, fails, main
 
 
 def oob_client(m):
@@ -183,6 +186,7 @@ def test_events_and_others():
             send(c, "quit", "q")
             assert c.answer() == {"return": {}, "id": "q"}
             c.wait_event("SHUTDOWN")
+            assert m.process.wait(60) == 0
 
 
 def test_shared_with_a_console():
@@ -196,6 +200,117 @@ def test_shared_with_a_console():
             assert c.answer()["id"] == 1
 
 
+# ---- yank
+
+CHARDEV, NODE, MIGRATION = ({"type": "chardev", "id": "c"}, {"type": "block-node", "node-name": "n"}, {"type": "migration"})
+
+
+def oob_call(c, name, args=None):
+    """Its answer, checked; also in the coverage's list, by the client's own way of calling."""
+    c.send_raw(json.dumps({"exec-oob": name, "arguments": args or {}, "id": name}).encode() + b"\n")
+    while True:
+        a = c.answer()
+        if a["id"] == name:
+            return a
+        c.others = getattr(c, "others", []) + [a]
+
+
+def test_oob_commands():
+    with Machine() as m:
+        assert {n for n, c in m.qmp.schema.commands.items() if c.get("allow-oob")} == {"migrate-pause", "migrate-recover", "yank",
+                                                                                       "query-yank"}
+
+
+def test_yank_chardev():
+    with tempfile.TemporaryDirectory() as d:
+        with Machine("-chardev", f"socket,id=c,path={d}/c,server=on,wait=off", "-device", "virtio-serial-device",
+                     "-device", "virtconsole,chardev=c") as m:
+            q = m.qmp
+            monitor, = [v for v in q.call("query-yank") if v != CHARDEV]
+            assert monitor["type"] == "chardev" and CHARDEV in q.call("query-yank")
+            assert q.call("yank", instances=[]) == {}
+            for wrong in ({"type": "chardev", "id": "none"}, NODE, MIGRATION):
+                fails(q.call, "yank", instances=[CHARDEV, wrong], cls="DeviceNotFound", text="Instance not found")
+            fails(q.call, "yank", instances=[{"type": "chardev"}], text="'instances[0].id' is missing")
+            fails(q.call, "yank", instances=[{"type": "x"}], text="does not accept value 'x'")
+            q.call("yank", instances=[CHARDEV])             # nobody is there
+            for _ in range(2):
+                s = socket.socket(socket.AF_UNIX)
+                s.settimeout(60)
+                s.connect(f"{d}/c")
+                q.call("query-name")                        # it has been accepted by now, or will be, and cut
+                q.call("yank", instances=[CHARDEV])
+                while True:
+                    try:
+                        s.settimeout(0.2)
+                        assert s.recv(1) == b""
+                        break
+                    except socket.timeout:
+                        q.call("yank", instances=[CHARDEV])
+                s.close()
+            q.call("chardev-add", {"id": "x", "backend": {"type": "socket", "data": {"addr": {"type": "unix", "data": {"path": f"{d}/x"}},
+                                                                                   "server": True, "wait": False}}})
+            assert {"type": "chardev", "id": "x"} in q.call("query-yank")
+            q.call("chardev-remove", id="x")
+            assert {"type": "chardev", "id": "x"} not in q.call("query-yank")
+
+
+def test_yank_disk():
+    """A server that does not answer any more holds up a command, and with it the main thread, until its node is yanked."""
+    with tempfile.TemporaryDirectory() as d:
+        with open(f"{d}/disk", "wb") as f:
+            f.truncate(1 << 20)
+        server = subprocess.Popen([os.path.join(BUILD, "lyre-nbd"), "-f", "raw", "-k", f"{d}/nbd", "-t", f"{d}/disk"])
+        try:
+            with no_oob_machine() as m:
+                c = oob_client(m)
+                node = {"driver": "nbd", "node-name": "n", "server": {"type": "unix", "path": f"{d}/nbd"}, "reconnect-delay": 300}
+                end = time.monotonic() + 60
+                while not os.path.exists(f"{d}/nbd") and time.monotonic() < end:
+                    time.sleep(0.02)
+                c.call("blockdev-add", node)
+                assert NODE in oob_call(c, "query-yank")["return"]
+                assert "read 512/512" in c.hmp('qemu-io n "read 0 512"')
+                server.send_signal(signal.SIGSTOP)
+                send(c, "human-monitor-command", "read", **{"command-line": 'qemu-io n "read 0 512"'})
+                assert NODE in oob_call(c, "query-yank")["return"]
+                assert not getattr(c, "others", None)
+                assert oob_call(c, "yank", {"instances": [NODE]}) == {"return": {}, "id": "yank"}
+                a = c.others[0] if getattr(c, "others", None) else c.answer()
+                assert a["id"] == "read" and "Input/output error" in a["return"], a
+                # it stays cut off: no request waits for 300 s
+                assert "Input/output error" in c.hmp('qemu-io n "read 0 512"')
+                c.call("blockdev-del", {"node-name": "n"})
+                assert NODE not in oob_call(c, "query-yank")["return"]
+                server.send_signal(signal.SIGCONT)
+                c.call("blockdev-add", node)
+                assert "read 512/512" in c.hmp('qemu-io n "read 0 512"')
+        finally:
+            server.send_signal(signal.SIGCONT)
+            server.terminate()
+            server.wait(60)
+
+
+def test_yank_migration():
+    for way in ("unix", "exec"):
+        with tempfile.TemporaryDirectory() as d:
+            with Machine("-m", "64M") as m:
+                listener = socket.socket(socket.AF_UNIX)
+                listener.bind(f"{d}/to")
+                listener.listen(1)
+                c = m.qmp
+                assert MIGRATION not in c.call("query-yank")
+                c.call("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+                c.call("migrate", uri=f"unix:{d}/to" if way == "unix" else "exec:exec sleep 1000")
+                c.wait_event("MIGRATION", match=lambda e: e["status"] == "active")
+                assert MIGRATION in c.call("query-yank")
+                c.call("yank", instances=[MIGRATION])
+                c.wait_event("MIGRATION", match=lambda e: e["status"] == "failed")
+                assert c.call("query-migrate")["error-desc"]
+                assert MIGRATION not in c.call("query-yank")
+                listener.close()
+
+
 if __name__ == "__main__":
     main([test_answers_meanwhile, test_order, test_queue_is_bounded, test_peer_leaves, test_negotiation_in_one_piece, test_descriptors,
-          test_events_and_others, test_shared_with_a_console])
+          test_events_and_others, test_shared_with_a_console, test_oob_commands, test_yank_chardev, test_yank_disk, test_yank_migration])
