@@ -308,6 +308,34 @@ Err *bitmap_merge(DirtyBitmap *to, const DirtyBitmap *from)
     return NULL;
 }
 
+DirtyBitmap *bitmap_copy(const DirtyBitmap *b)
+{
+    uint64_t n = words_of(granules_of(b->size, shift_of(b)));
+    DirtyBitmap *c = g_new0(DirtyBitmap, 1);
+    Err *e = alloc_bits(b->size, b->granularity, &c->bits, &c->summary);
+
+    if (e) {
+        err_free(e);
+        g_free(c);
+        return NULL;
+    }
+    c->size = b->size;
+    c->granularity = b->granularity;
+    c->dirty = b->dirty;
+    memcpy(c->bits, b->bits, n * sizeof(uint64_t));
+    memcpy(c->summary, b->summary, words_of(n) * sizeof(uint64_t));
+    return c;
+}
+
+void bitmap_copy_free(DirtyBitmap *b)
+{
+    if (!b)
+        return;
+    free(b->bits);
+    free(b->summary);
+    g_free(b);
+}
+
 Err *bitmap_resized(DirtyBitmap *b, uint64_t size)
 {
     unsigned shift = shift_of(b);

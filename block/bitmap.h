@@ -47,6 +47,9 @@ bool bitmap_get(const DirtyBitmap *b, uint64_t off);
 bool bitmap_next(const DirtyBitmap *b, uint64_t *off, uint64_t end, uint64_t *len);
 void bitmap_clear(DirtyBitmap *b);
 MUST_USE Err *bitmap_merge(DirtyBitmap *to, const DirtyBitmap *from);   /* granularities may differ */
+/* Its bits alone, of no node, for bitmap_merge in another thread; NULL: out of memory. */
+DirtyBitmap *bitmap_copy(const DirtyBitmap *b);
+void bitmap_copy_free(DirtyBitmap *b);
 uint64_t bitmap_dirty_bytes(const DirtyBitmap *b);
 MUST_USE Err *bitmap_resized(DirtyBitmap *b, uint64_t size);
 

@@ -92,8 +92,14 @@ void node_unref(BlockNode *n);
 bool node_in_use(const BlockNode *n);
 /* Changes options of an open node (read-only, cache.*, detect-zeroes, driver's own). Nothing changed when it fails. */
 MUST_USE Err *node_reopen(BlockNode *n, const json_t *options);
-/* Several, as blockdev-reopen: what the options leave out is as if it had never been given. All of them or none. */
-MUST_USE Err *nodes_reopen(BlockNode *const *nodes, json_t *const *options, unsigned count);
+/*
+ * Several, as blockdev-reopen: what the options leave out is as if it had never been given. All of them or none. They
+ * are reopened and drained from begin on, which has done nothing if it fails, until end keeps what was done or undoes it:
+ * so nodes of several graphs can be reopened together. Each graph's in its thread. Both may yield.
+ */
+typedef struct ReopenSet ReopenSet;
+MUST_USE Err *nodes_reopen_begin(BlockNode *const *nodes, json_t *const *options, unsigned count, ReopenSet **out);
+void nodes_reopen_end(ReopenSet *s, bool keep);
 MUST_USE Err *node_set_read_only(BlockNode *n, bool on);        /* the same for that option alone */
 
 /* How the node was opened: a plain file name if that says all, else json:{..}. Owned by the node. */

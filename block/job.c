@@ -9,7 +9,10 @@
  *
  * A transaction ends when all its jobs have run: well, and then all prepare and
  * commit; or as soon as one has failed: the others are cancelled by force, and
- * all abort. The coroutine that sees the end does it for all.
+ * all abort. The coroutine that sees the end does it for all. What concerns the
+ * transaction as a whole is decided in the thread of its first job: there the
+ * others tell it that they have run, and from there their ends are done in the
+ * thread of each (co_visit; with one thread all of that are plain calls).
  */
 #include "block/job-priv.h"
 
@@ -18,11 +21,15 @@ const char *const job_status_names[] = {
 };
 
 struct JobTxn {
+    Loop *loop;                 /* of the first job: where all of this is used, once a job has started; NULL: none has joined */
     unsigned refs;              /* the jobs', and the maker's */
     Job *jobs;                  /* by txn_next, in the order of joining */
-    bool aborting;
-    bool ending;                /* one coroutine ends it for all, and waits for disks meanwhile: nobody else may */
     CoQueue run_over;           /* the aborter waits for the others */
+    bool settling;              /* all have run; each is told in its thread */
+    CoQueue settled;
+    /* Read by the jobs' threads as well: */
+    _Atomic bool aborting;
+    _Atomic bool ending;        /* one coroutine ends it for all, and waits for disks meanwhile: nobody else may */
 };
 
 static void set_status(Job *j, JobStatus s)
@@ -61,6 +68,8 @@ static void txn_join(struct JobTxn *t, Job *j)
     *at = j;
     j->txn = t;
     t->refs++;
+    if (!t->loop)
+        t->loop = j->graph->loop;
 }
 
 static void txn_part(Job *j)
@@ -283,19 +292,22 @@ bool job_io_error(Job *j, bool read, int error, bool *ignore)
 
 /* ---- the end */
 
+/* Its thread; its transaction has no more to say, and keeps the hold until this has returned. */
 static void conclude(Job *j)
 {
     if (j->drv->clean)
         j->drv->clean(j);
-    txn_part(j);
+    j->txn = NULL;
     set_status(j, JOB_CONCLUDED);
     co_queue_wake_all(&j->finished);
     if (j->auto_dismiss || !j->started)
         bury(j);
 }
 
-static void abort_one(Job *j)
+static void abort_one(void *arg)
 {
+    Job *j = arg;
+
     if (j->ret >= 0)
         j->ret = -ECANCELED;
     set_status(j, JOB_ABORTING);
@@ -304,12 +316,27 @@ static void abort_one(Job *j)
     conclude(j);
 }
 
-/* Asks it to come to an end by force; one that never began has. */
-static void stop_one(Job *j)
+static void commit_one(void *arg)
 {
-    j->cancelled = j->force = true;
+    Job *j = arg;
+
+    if (j->drv->commit)
+        j->drv->commit(j);
+    conclude(j);
+}
+
+typedef struct Stop { Job *j; bool over; } Stop;
+
+/* Asks it to come to an end by force; one that never began has. */
+static void stop_one(void *arg)
+{
+    Stop *s = arg;
+    Job *j = s->j;
+
+    if (!j->run_over)
+        j->cancelled = j->force = true;
     if (!j->started)
-        j->run_over = true;
+        s->over = j->run_over = true;
     co_queue_wake_all(&j->resumed);
     kick(j);
 }
@@ -317,82 +344,125 @@ static void stop_one(Job *j)
 static bool all_over(const struct JobTxn *t)
 {
     for (const Job *j = t->jobs; j; j = j->txn_next)
-        if (!j->run_over)
+        if (!j->over)
             return false;
     return true;
+}
+
+/* Each of them in its thread; the transaction has none after this. */
+static void txn_end_each(struct JobTxn *t, void (*fn)(void *))
+{
+    t->refs++;
+    while (t->jobs) {
+        Job *j = t->jobs;
+
+        t->jobs = j->txn_next;
+        co_visit(j->graph->loop, fn, j);
+        jobtxn_unref(t);            /* the job's hold */
+    }
+    jobtxn_unref(t);
 }
 
 static void txn_abort(struct JobTxn *t)
 {
     if (t->aborting)
         return;                 /* somebody does already, and waits for us */
-    t->refs++;
     t->aborting = t->ending = true;
-    for (Job *j = t->jobs; j; j = j->txn_next)
-        if (!j->run_over)
-            stop_one(j);
+    for (Job *j = t->jobs; j; j = j->txn_next) {
+        Stop s = { j, false };
+
+        if (j->over)
+            continue;
+        co_visit(j->graph->loop, stop_one, &s);
+        j->over |= s.over;
+    }
     while (!all_over(t))
         co_queue_wait(&t->run_over);
-    while (t->jobs)
-        abort_one(t->jobs);
-    jobtxn_unref(t);
+    txn_end_each(t, abort_one);
+}
+
+static void prepare_one(void *arg)
+{
+    Stop *s = arg;
+    Job *j = s->j;
+    int ret = j->drv->prepare ? j->drv->prepare(j) : 0;
+
+    if (ret < 0)
+        j->ret = ret;
+    s->over = ret < 0;
 }
 
 static void txn_finalize(struct JobTxn *t)
 {
     t->ending = true;
     for (Job *j = t->jobs; j; j = j->txn_next) {
-        int ret = j->drv->prepare ? j->drv->prepare(j) : 0;
+        Stop s = { j, false };
 
-        if (ret < 0) {
-            j->ret = ret;
+        co_visit(j->graph->loop, prepare_one, &s);
+        if (s.over) {
             txn_abort(t);
             return;
         }
     }
-    t->refs++;
-    while (t->jobs) {
-        Job *j = t->jobs;
+    txn_end_each(t, commit_one);
+}
 
-        if (j->drv->commit)
-            j->drv->commit(j);
-        conclude(j);
-    }
-    jobtxn_unref(t);
+static void set_pending(void *arg)
+{
+    set_status(arg, JOB_PENDING);
 }
 
 static void txn_ran(struct JobTxn *t)
 {
     bool manual = false;
 
+    if (!all_over(t))
+        return;
+    t->settling = true;
     for (Job *j = t->jobs; j; j = j->txn_next) {
-        if (j->status != JOB_WAITING)
-            return;
         manual |= !j->auto_finalize;
+        co_visit(j->graph->loop, set_pending, j);
     }
-    for (Job *j = t->jobs; j; j = j->txn_next)
-        set_status(j, JOB_PENDING);
+    t->settling = false;
+    co_queue_wake_all(&t->settled);
     if (!manual)
         txn_finalize(t);
 }
 
+/* Before a user's wish is looked at; in the transaction's thread. */
+static void txn_settle(struct JobTxn *t)
+{
+    while (t->settling)
+        co_queue_wait(&t->settled);
+}
+
+typedef struct Ran { Job *j; struct JobTxn *t; bool well, refused; } Ran;
+
+/* From here to job_main's return of `ran`: in the transaction's thread. */
+static void one_ran(void *arg)
+{
+    const Ran *r = arg;
+
+    r->j->over = true;
+    if (r->t->aborting)
+        co_queue_wake_all(&r->t->run_over);
+    else if (r->well)
+        txn_ran(r->t);
+    else
+        txn_abort(r->t);
+}
+
 static void ran(Job *j)
 {
-    struct JobTxn *t = j->txn;
+    Ran r = { .j = j, .t = j->txn };
 
     j->run_over = true;
     if (j->ret >= 0 && job_cancelled(j))
         j->ret = -ECANCELED;
-    if (t->aborting) {
-        co_queue_wake_all(&t->run_over);
-        return;
-    }
-    if (j->ret < 0) {
-        txn_abort(t);
-        return;
-    }
-    set_status(j, JOB_WAITING);
-    txn_ran(t);
+    r.well = j->ret >= 0;
+    if (r.well && !r.t->aborting)
+        set_status(j, JOB_WAITING);
+    co_visit(r.t->loop, one_ran, &r);
 }
 
 static void job_main(void *arg)
@@ -411,6 +481,8 @@ static void job_main(void *arg)
 
 void job_start(Job *j)
 {
+    if (j->run_over)
+        return;                 /* another one of its transaction has failed already */
     j->started = true;
     j->refs++;
     set_status(j, JOB_RUNNING);
@@ -430,15 +502,49 @@ Err *job_node_free(BlockNode *n)
     return NULL;
 }
 
-void job_abandon(Job *j)
-{
-    j->force = j->cancelled = j->run_over = true;
-    txn_abort(j->txn);
-}
-
 static Err *wrong_state(const Job *j, const char *verb)
 {
     return err(ERR_BUSY, "Job '%s' in state '%s' cannot accept command verb '%s'", j->id, job_status_names[j->status], verb);
+}
+
+static void mark_cancelled(void *arg)
+{
+    Job *j = arg;
+
+    j->force = j->cancelled = j->run_over = true;
+}
+
+static void give_up(void *arg)
+{
+    Ran *r = arg;
+    struct JobTxn *t = r->t;
+
+    t->refs++;
+    txn_settle(t);
+    r->refused = t->ending && !t->aborting;
+    if (!r->refused) {
+        co_visit(r->j->graph->loop, mark_cancelled, r->j);
+        r->j->over = true;
+        txn_abort(t);
+    }
+    jobtxn_unref(t);
+}
+
+/* Of one that does not run, or has run. An error: its transaction is on its way to a good end. */
+static Err *job_give_up(Job *j)
+{
+    Ran r = { .j = j, .t = j->txn };
+
+    j->refs++;
+    co_visit(r.t->loop, give_up, &r);
+    Err *e = r.refused ? wrong_state(j, "cancel") : NULL;
+    job_unref(j);
+    return e;
+}
+
+void job_abandon(Job *j)
+{
+    err_free(job_give_up(j));
 }
 
 static bool is_working(const Job *j)
@@ -477,14 +583,10 @@ Err *job_cancel(Job *j, bool force)
         return wrong_state(j, "cancel");
     if (j->user_paused)
         err_free(job_resume(j));
+    if (j->run_over || !j->started)
+        return job_give_up(j);
     j->cancelled = true;
     j->force |= force || (j->status != JOB_READY && j->status != JOB_STANDBY);
-    if (j->run_over || !j->started) {
-        j->force = j->run_over = true;
-        j->ret = -ECANCELED;
-        txn_abort(j->txn);
-        return NULL;
-    }
     co_queue_wake_all(&j->resumed);
     kick(j);
     return NULL;
@@ -502,12 +604,30 @@ Err *job_complete(Job *j)
     return NULL;
 }
 
+static void finalize(void *arg)
+{
+    Ran *r = arg;
+    struct JobTxn *t = r->t;
+
+    t->refs++;
+    txn_settle(t);
+    r->refused = t->ending;
+    if (!r->refused)
+        txn_finalize(t);
+    jobtxn_unref(t);
+}
+
 Err *job_finalize(Job *j)
 {
-    if (j->status != JOB_PENDING || j->txn->ending)
+    Ran r = { .j = j, .t = j->txn };
+
+    if (j->status != JOB_PENDING || r.t->ending)
         return wrong_state(j, "finalize");
-    txn_finalize(j->txn);
-    return NULL;
+    j->refs++;
+    co_visit(r.t->loop, finalize, &r);
+    Err *e = r.refused ? wrong_state(j, "finalize") : NULL;
+    job_unref(j);
+    return e;
 }
 
 Err *job_dismiss(Job *j)

@@ -60,6 +60,7 @@ struct Job {
     unsigned refs;
     Alarm alarm;
     bool started, run_over;         /* run() was called, has returned */
+    bool over;                      /* the same as its transaction knows it, in whose thread this is */
     CoQueue kicked;                 /* run() sleeps in job_point */
     CoQueue resumed;                /* coroutines of the job that wait for pauses to become 0 */
     int64_t next_due;               /* speed limit: when it may go on */
@@ -81,8 +82,9 @@ struct JobConfig {
     bool manual_start;              /* job_start is the caller's: of a transaction, when all were made */
 };
 
+/* Its jobs may be of several graphs in different threads, if all are made before the first starts. */
 struct JobTxn *jobtxn_new(void);
-void jobtxn_unref(struct JobTxn *t);
+void jobtxn_unref(struct JobTxn *t);      /* in the thread of its first job */
 
 /* For drivers: made, not started; job_start lets run() begin. */
 MUST_USE Err *job_new(BlockGraph *g, const JobDriver *drv, const JobConfig *c, Job **out);

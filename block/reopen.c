@@ -418,40 +418,69 @@ static void reopen_clear(Reopen *r)
     g_ptr_array_free(r->steps, true);
 }
 
-static Err *reopen_all(BlockNode *const *nodes, json_t *const *options, unsigned count, bool anew)
+struct ReopenSet {
+    unsigned count, begun;
+    BlockNode **nodes;          /* held and drained */
+    Reopen *all;
+};
+
+static void set_free(ReopenSet *s)
 {
-    g_autofree Reopen *all = g_new0(Reopen, count);
-    unsigned begun = 0;
+    for (unsigned i = 0; i < s->count; i++) {
+        node_drain_end(s->nodes[i]);
+        node_unref(s->nodes[i]);
+    }
+    g_free(s->nodes);
+    g_free(s->all);
+    g_free(s);
+}
+
+static Err *set_begin(BlockNode *const *nodes, json_t *const *options, unsigned count, bool anew, ReopenSet **out)
+{
+    ReopenSet *s = g_new(ReopenSet, 1);
     Err *e = NULL;
 
-    for (unsigned i = 0; i < count; i++)
+    *s = (ReopenSet){ count, 0, g_new(BlockNode *, count), g_new0(Reopen, count) };
+    for (unsigned i = 0; i < count; i++) {
+        s->nodes[i] = node_ref(nodes[i]);
         node_drain_begin(nodes[i]);
-    for (; begun < count && !e; begun++)
-        e = reopen_one(&all[begun], nodes[begun], options[begun], anew);
-    for (unsigned i = begun; e && i--; ) {
-        if (i + 1 < begun)
-            undo(&all[i]);
     }
-    for (unsigned i = 0; i < count; i++)
-        node_drain_end(nodes[i]);
-    for (unsigned i = 0; i < begun; i++) {
-        if (!e)
-            remember(all[i].n, all[i].o);
-        reopen_clear(&all[i]);
-    }
+    for (; s->begun < count && !e; s->begun++)
+        e = reopen_one(&s->all[s->begun], nodes[s->begun], options[s->begun], anew);
+    *out = s;
+    if (!e)
+        return NULL;
+    reopen_clear(&s->all[--s->begun]);          /* it has undone its own */
+    nodes_reopen_end(s, false);
+    *out = NULL;
     return e;
+}
+
+Err *nodes_reopen_begin(BlockNode *const *nodes, json_t *const *options, unsigned count, ReopenSet **out)
+{
+    return set_begin(nodes, options, count, true, out);
+}
+
+void nodes_reopen_end(ReopenSet *s, bool keep)
+{
+    for (unsigned i = s->begun; !keep && i--; )
+        undo(&s->all[i]);
+    for (unsigned i = 0; i < s->begun; i++) {
+        if (keep)
+            remember(s->all[i].n, s->all[i].o);
+        reopen_clear(&s->all[i]);
+    }
+    set_free(s);
 }
 
 Err *node_reopen(BlockNode *n, const json_t *options)
 {
     json_t *o = (json_t *)options;
+    ReopenSet *s;
 
-    return reopen_all(&n, &o, 1, false);
-}
-
-Err *nodes_reopen(BlockNode *const *nodes, json_t *const *options, unsigned count)
-{
-    return reopen_all(nodes, options, count, true);
+    TRY(set_begin(&n, &o, 1, false, &s));
+    nodes_reopen_end(s, true);
+    return NULL;
 }
 
 BlockNode *reopen_values(const BlockNode *n)

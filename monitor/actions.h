@@ -41,7 +41,7 @@ struct Action {
 
 typedef struct ActionTxn {
     bool grouped;                   /* jobs complete together, or none does */
-    IoThread *thread;               /* grouped: of `jobs` */
+    IoThread *thread;               /* grouped: of the first of `jobs` */
     struct JobTxn *jobs;
 } ActionTxn;
 

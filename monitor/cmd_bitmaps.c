@@ -240,27 +240,18 @@ static const char *text_of(const json_t *o, const char *key)
     return json_string_value(json_object_get(o, key));
 }
 
-static Err *merge_gather(Vm *vm, const void *args)
-{
-    const BlockDirtyBitmapMergeArgs *a = args;
-    json_t *s;
-    size_t i;
-
-    json_array_foreach((json_t *)a->bitmaps, i, s)
-        TRY(block_together(vm, a->node, text_of(s, "node")));
-    return NULL;
-}
-
 /* A source: a name here, or node and name. One that a job has does not hold all that it stands for. */
-static Err *source(const BlockVisit *v, const json_t *s, DirtyBitmap **out)
-{
-    BlockNode *n = v->node;
-    const char *name = json_string_value(s);
+typedef struct Source {
+    const json_t *said;
+    DirtyBitmap *bitmap;        /* in the thread of its node */
+    DirtyBitmap *copy;          /* of its bits, where that is another thread than the target's */
+    BlockGraph *graph;          /* for look_there */
+    bool found;                 /* the node */
+    Err *e;
+} Source;
 
-    if (!name) {
-        TRY(block_other(v, text_of(s, "node"), &n));
-        name = text_of(s, "name");
-    }
+static Err *find_source(BlockNode *n, const char *name, DirtyBitmap **out)
+{
     *out = bitmap_find(n, name);
     if (!*out)
         return err(ERR_NOT_FOUND, "Dirty bitmap '%s' not found", name);
@@ -268,11 +259,47 @@ static Err *source(const BlockVisit *v, const json_t *s, DirtyBitmap **out)
     return (*out)->busy ? bitmap_usable(*out, BITMAP_USE_REMOVE) : NULL;
 }
 
+static void look_there(void *opaque)
+{
+    Source *s = opaque;
+    BlockNode *n = graph_find(s->graph, text_of(s->said, "node"));
+
+    s->found = n;
+    s->e = n ? find_source(n, text_of(s->said, "name"), &s->bitmap) : NULL;
+    if (!n || s->e)
+        return;
+    s->copy = bitmap_copy(s->bitmap);
+    if (!s->copy)
+        s->e = err(ERR_IO, "out of memory for bitmap '%s'", s->bitmap->name);
+}
+
+/* The main thread waits, so the threads stay what they are. */
+static Err *source_elsewhere(const BlockVisit *v, Source *s)
+{
+    IoThread *t;
+
+    for (unsigned i = 0; !s->found && (t = disks_nth_thread(v->vm->disks, i, &s->graph)); i++)
+        iothread_visit(t, look_there, s);
+    return s->found ? s->e : err(ERR_NOT_FOUND, "Cannot find device='' nor node-name='%s'", text_of(s->said, "node"));
+}
+
+static Err *merge_one(const BlockVisit *v, DirtyBitmap *to, const json_t *said)
+{
+    Source s = { .said = said };
+    const char *name = json_string_value(said);
+    BlockNode *n = name ? v->node : graph_find(v->graph, text_of(said, "node"));
+    Err *e = n ? find_source(n, name ? name : text_of(said, "name"), &s.bitmap) : source_elsewhere(v, &s);
+
+    if (!e)
+        e = bitmap_merge(to, s.copy ? s.copy : s.bitmap);
+    bitmap_copy_free(s.copy);
+    return e;
+}
+
 static Err *merge(Action *act, const BlockVisit *v)
 {
     const BlockDirtyBitmapMergeArgs *a = act->args;
     BitmapAction *t = (BitmapAction *)act;
-    DirtyBitmap *from;
     Err *e = NULL;
     json_t *s;
     size_t i;
@@ -281,9 +308,7 @@ static Err *merge(Action *act, const BlockVisit *v)
     TRY(save(t));
     json_array_foreach((json_t *)a->bitmaps, i, s) {
         if (!e)
-            e = source(v, s, &from);
-        if (!e)
-            e = bitmap_merge(t->bitmap, from);
+            e = merge_one(v, t->bitmap, s);
     }
     if (e)
         put_saved_back(act);
@@ -291,7 +316,7 @@ static Err *merge(Action *act, const BlockVisit *v)
 }
 
 const ActionKind action_bitmap_merge = {
-    .command = "block-dirty-bitmap-merge", .size = sizeof(BitmapAction), .subject = merge_subject, .gather = merge_gather,
+    .command = "block-dirty-bitmap-merge", .size = sizeof(BitmapAction), .subject = merge_subject,
     .prepare = merge, .commit = forget_saved, .abort = put_saved_back,
 };
 

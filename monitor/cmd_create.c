@@ -24,6 +24,7 @@ static Err *start_create(BlockVisit *v)
     g_autofree char *name = v->node ? g_strdup(node_filename(v->node)) : NULL;
     Job *j;
 
+    TRY(job_id_free(v->vm, k->a->job_id));
     c.manual_dismiss = true;
     if (name)
         r.filename = name;

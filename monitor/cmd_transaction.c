@@ -26,12 +26,10 @@ Err *action_job(Action *a, const BlockVisit *v, JobConfig *c)
     c->manual_start = true;
     if (!t->grouped)
         return NULL;
-    if (t->thread && t->thread != v->thread)
-        return err_hint(err(ERR_UNSUPPORTED, "jobs of disks in different I/O threads cannot complete together"),
-                        "Use a transaction for each I/O thread, or completion-mode 'individual'.");
-    if (!t->jobs)
+    if (!t->jobs) {
         t->jobs = jobtxn_new();
-    t->thread = v->thread;
+        t->thread = v->thread;
+    }
     c->txn = t->jobs;
     return NULL;
 }

@@ -50,6 +50,25 @@ JobConfig job_config_alone(Vm *vm, const char *id)
     return (JobConfig){ .id = id, .event = job_changed, .io_error = job_erred, .opaque = vm };
 }
 
+typedef struct Taken { BlockGraph *graph; const char *id; bool is; } Taken;
+
+static void look_for_job(void *opaque)
+{
+    Taken *t = opaque;
+
+    t->is = job_find(t->graph, t->id);
+}
+
+Err *job_id_free(Vm *vm, const char *id)
+{
+    Taken k = { .id = id };
+    IoThread *t;
+
+    for (unsigned i = 0; !k.is && (t = disks_nth_thread(vm->disks, i, &k.graph)); i++)
+        iothread_visit(t, look_for_job, &k);
+    return k.is ? err(ERR_INVALID, "Job ID '%s' already in use", id) : NULL;
+}
+
 Err *job_config(const BlockVisit *v, JobAsked a, JobConfig *out)
 {
     if (!a.id && !disks_find(v->vm->disks, v->name))
@@ -57,6 +76,7 @@ Err *job_config(const BlockVisit *v, JobAsked a, JobConfig *out)
     if (a.speed < 0)
         return err(ERR_INVALID, "Invalid parameter 'speed'");
     TRY(job_node_free(v->node));
+    TRY(job_id_free(v->vm, a.id ? a.id : v->name));
     *out = job_config_alone(v->vm, a.id ? a.id : v->name);
     out->filter_name = a.filter_name;
     out->speed = (uint64_t)a.speed;

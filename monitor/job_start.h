@@ -26,6 +26,9 @@ MUST_USE Err *job_config(const BlockVisit *v, JobAsked a, JobConfig *out);
 /* The same for one that is nobody's node. */
 JobConfig job_config_alone(Vm *vm, const char *id);
 
+/* In all threads; as a coroutine, while the main thread waits. */
+MUST_USE Err *job_id_free(Vm *vm, const char *id);
+
 SyncMode job_sync(QmpMirrorSyncMode s);
 OnError job_on_error(bool has, QmpBlockdevOnError e);
 
