@@ -230,7 +230,7 @@ void space_watch(Space *s, void (*changed)(void *, const Flat *, const Flat *), 
     g_array_append_val(s->watchers, w);
 }
 
-char *space_print(const Space *s)
+char *space_print(const Space *s, RegionNote note, void *opaque)
 {
     static const char *const kinds[] = { [REGION_RAM] = "ram", [REGION_ROM] = "rom", [REGION_IO] = "i/o" };
     const Flat *f = space_flat(s);
@@ -244,6 +244,8 @@ char *space_print(const Space *s)
                                kinds[r->region->kind], r->region->name);
         if (r->off)
             g_string_append_printf(out, " @%016" PRIx64, r->off);
+        if (note)
+            note(opaque, r->region, out);
         g_string_append_c(out, '\n');
     }
     return g_string_free(out, false);
@@ -256,7 +258,7 @@ static int by_base(const void *a, const void *b)
     return x->base != y->base ? (x->base > y->base) - (x->base < y->base) : y->layer - x->layer;
 }
 
-char *space_print_maps(const Space *s)
+char *space_print_maps(const Space *s, RegionNote note, void *opaque)
 {
     static const char *const kinds[] = { [REGION_RAM] = "ram", [REGION_ROM] = "rom", [REGION_IO] = "i/o" };
     GString *out = g_string_new(NULL);
@@ -267,10 +269,22 @@ char *space_print_maps(const Space *s)
     for (guint i = 0; i < maps->len; i++) {
         const Mapping *m = &g_array_index(maps, Mapping, i);
 
-        g_string_append_printf(out, "    %016" PRIx64 "-%016" PRIx64 " (prio %d, %s): %s\n", m->base, m->last, m->layer,
+        g_string_append_printf(out, "    %016" PRIx64 "-%016" PRIx64 " (prio %d, %s): %s", m->base, m->last, m->layer,
                                kinds[m->region->kind], m->region->name);
+        if (note)
+            note(opaque, m->region, out);
+        g_string_append_c(out, '\n');
     }
     return g_string_free(out, false);
+}
+
+void space_each(const Space *s, void (*fn)(void *opaque, uint64_t base, const Region *r), void *opaque)
+{
+    for (guint i = 0; i < s->maps->len; i++) {
+        const Mapping *m = &g_array_index(s->maps, Mapping, i);
+
+        fn(opaque, m->base, m->region);
+    }
 }
 
 /* ---- access to RAM and ROM */

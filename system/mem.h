@@ -82,8 +82,12 @@ void space_unmap(Space *s, Region *r);
 const Flat *space_flat(const Space *s); /* current array; valid until the next safepoint of the caller */
 const FlatRange *flat_find(const Flat *f, uint64_t addr);       /* NULL: nothing there */
 void space_watch(Space *s, void (*changed)(void *opaque, const Flat *was, const Flat *now), void *opaque);
-char *space_print(const Space *s);      /* "info mtree -f": what shows where; g_free it */
-char *space_print_maps(const Space *s);     /* "info mtree": all mappings, with their layers; machine lock */
+struct _GString;
+/* Says more of a region, at its line's end. */
+typedef void (*RegionNote)(void *opaque, const Region *r, struct _GString *out);
+char *space_print(const Space *s, RegionNote note /* or NULL */, void *opaque);     /* "info mtree -f": what shows where; g_free it */
+char *space_print_maps(const Space *s, RegionNote note, void *opaque);  /* "info mtree": all mappings, with their layers; machine lock */
+void space_each(const Space *s, void (*fn)(void *opaque, uint64_t base, const Region *r), void *opaque);    /* mapping; machine lock */
 
 /*
  * Access by physical address, any size, any thread; used by DMA, loaders, page walks. Memory only: where a

@@ -115,6 +115,7 @@ struct Isa {
     void  (*enter_fault)(Vcpu *, uint64_t pc);
     /* An interrupt is pending and enabled? take it: true. Called between instructions with env->pc set. */
     bool  (*irq)(Vcpu *);
+    void  (*irq_counts)(Vcpu *, GString *out);  /* how many of each it has taken, a line for each. In v's thread. NULL: not counted */
     bool  (*wakes)(Vcpu *);         /* has wfi a reason to end? any thread */
     void  (*go_on)(Vcpu *);         /* a debugger moved it: if it stood in wfi, that is over. May be NULL */
     /* Address-space identity of a context, for the shared second-level TLB: 0..65535; global pages hit in all. */

@@ -73,6 +73,7 @@ typedef struct DeviceClass {
     pthread_mutex_t *(*lock)(Device *);
     /* Firmware boots from it (hw/core/boot_order.h): 'c' a disk, 'd' a CD, 'n' the network; 0: no. */
     char boot;
+    void (*irq_counts)(Device *, GString *out); /* of each source how many it delivered, a line for each. NULL: it counts none */
     void (*describe)(Device *, GString *out);   /* an interrupt controller's state, for people. NULL: it is none */
     const char *boot_part;      /* the end of its firmware path, behind its bus's part: "disk@0,0". NULL: none */
     char *(*root_path)(const Device *);     /* BUS_SYSTEM: where firmware paths through it begin, "/pci@i0cf8"; g_free it */

@@ -11,6 +11,7 @@
  */
 #include "hw/intc/riscv.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "target/riscv/state.h"
@@ -35,6 +36,7 @@ struct Plic {
     uint8_t priority[PLIC_SOURCES + 1];
     uint32_t enable[CONTEXTS * WORDS];  /* WORDS for each context: enables() */
     uint8_t threshold[CONTEXTS];
+    uint64_t served[PLIC_SOURCES + 1];  /* claims of each source: for people */
     bool out[CONTEXTS];                 /* the contexts' lines as the harts know them */
 };
 
@@ -115,6 +117,7 @@ static unsigned claim(Plic *p, unsigned ctx)
     if (n) {
         bit_set(p->pending, n, false);
         bit_set(p->claimed, n, true);
+        p->served[n]++;
         update_source(p, n);
     }
     return n;
@@ -281,10 +284,22 @@ static void plic_describe(Device *d, GString *out)
     pthread_mutex_unlock(&p->lock);
 }
 
+static void plic_counts(Device *d, GString *out)
+{
+    Plic *p = (Plic *)d;
+
+    pthread_mutex_lock(&p->lock);
+    for (unsigned n = 1; n <= PLIC_SOURCES; n++) {
+        if (p->served[n])
+            g_string_append_printf(out, "  %u: %" PRIu64 "\n", n, p->served[n]);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
 DEVICE(plic) = {
     .name = "riscv.sifive.plic", .bus = BUS_SYSTEM, .doc = "RISC-V platform-level interrupt controller",
     .size = sizeof(Plic), .fields = plic_fields,
-    .describe = plic_describe, .realize = plic_realize, .unrealize = plic_unrealize, .reset = plic_reset,
+    .describe = plic_describe, .irq_counts = plic_counts, .realize = plic_realize, .unrealize = plic_unrealize, .reset = plic_reset,
     .lock = plic_lock,
 };
 

@@ -50,6 +50,7 @@ struct Aplic {
     bool ie;
     uint32_t sourcecfg[APLIC_SOURCES + 1], target[APLIC_SOURCES + 1];
     uint32_t pending[WORDS], enabled[WORDS];
+    uint64_t served[APLIC_SOURCES + 1];         /* claims or messages of each source: for people */
     uint32_t mmsicfg, mmsicfgh, smsicfg, smsicfgh;      /* the root's count */
     uint32_t genmsi;
     bool delivery[RISCV_HARTS], force[RISCV_HARTS];
@@ -126,6 +127,7 @@ static void forward(Aplic *a, uint32_t n)
     if (!a->ie || !bit(a->pending, n) || !bit(a->enabled, n))
         return;
     bit_set(a->pending, n, false);
+    a->served[n]++;
     send(a, a->target[n]);
 }
 
@@ -295,6 +297,7 @@ static uint32_t claim(Aplic *a, unsigned hart)
 {
     uint32_t top = topi(a, hart);
 
+    a->served[top >> 16] += top >> 16 != 0;
     if (!top)
         a->force[hart] = false;
     else if (!is_level(mode_of(a, top >> 16)))
@@ -542,10 +545,22 @@ static void aplic_describe(Device *d, GString *out)
     pthread_mutex_unlock(&root->lock);
 }
 
+static void aplic_counts(Device *d, GString *out)
+{
+    Aplic *a = (Aplic *)d, *root = root_of(a);
+
+    pthread_mutex_lock(&root->lock);
+    for (unsigned n = 1; n <= APLIC_SOURCES; n++) {
+        if (a->served[n])
+            g_string_append_printf(out, "  %u: %" PRIu64 "\n", n, a->served[n]);
+    }
+    pthread_mutex_unlock(&root->lock);
+}
+
 DEVICE(aplic) = {
     .name = "riscv.aplic", .bus = BUS_SYSTEM, .doc = "RISC-V advanced platform-level interrupt controller",
     .size = sizeof(Aplic), .fields = aplic_fields,
-    .describe = aplic_describe, .realize = aplic_realize, .unrealize = aplic_unrealize, .reset = aplic_reset,
+    .describe = aplic_describe, .irq_counts = aplic_counts, .realize = aplic_realize, .unrealize = aplic_unrealize, .reset = aplic_reset,
     .lock = aplic_lock,
 };
 

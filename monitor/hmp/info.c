@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Pages of `info` and other commands that the console alone has. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,11 +67,35 @@ Err *hmp_hostfwd_remove(Monitor *m, const HmpHostfwdRemoveArgs *args, GString *o
 
 /* ---- memory */
 
+/* A device's regions are members of it, or have it as the one that is accessed. NULL: it is nobody's. */
+static Device *owner_of(Vm *vm, const Region *r)
+{
+    for (Device *d = machine_of(vm)->devices; d; d = d->next) {
+        uintptr_t first = (uintptr_t)d, at = (uintptr_t)r;
+
+        if (r->dev == d || (at >= first && at - first < d->cls->size))
+            return d;
+    }
+    return NULL;
+}
+
+static void note_owner(void *opaque, const Region *r, GString *out)
+{
+    Device *d = owner_of(opaque, r);
+    g_autofree char *path = d ? view_device_path(d) : NULL;
+
+    if (path)
+        g_string_append_printf(out, " owner:{dev path=%s}", path);
+}
+
 Err *hmp_info_mtree(Monitor *m, const HmpInfoMtreeArgs *args, GString *out)
 {
-    g_autofree char *text = args->flat ? space_print(m->vm->mem) : space_print_maps(m->vm->mem);
+    RegionNote note = args->owner ? note_owner : NULL;
+    g_autofree char *text = args->flat ? space_print(m->vm->mem, note, m->vm) : space_print_maps(m->vm->mem, note, m->vm);
 
     g_string_append(out, text);
+    if (args->flat && args->dispatch)
+        g_string_append_printf(out, "  Dispatch\n    one sorted array of %d areas, searched by halves\n", space_flat(m->vm->mem)->n);
     return NULL;
 }
 
@@ -94,6 +119,16 @@ static void show_prop(void *opaque, const Field *f)
     json_decref(v);
 }
 
+typedef struct Places { Device *device; GString *out; int depth; } Places;
+
+static void show_place(void *opaque, uint64_t base, const Region *r)
+{
+    const Places *p = opaque;
+
+    if (owner_of(p->device->vm, r) == p->device)
+        g_string_append_printf(p->out, "%*smmio %016" PRIx64 "/%016" PRIx64 "\n", p->depth, "", base, r->size);
+}
+
 static void show_bus(Vm *vm, GString *out, const Bus *b, int depth);
 
 static void show_device(GString *out, Device *d, int depth)
@@ -102,6 +137,7 @@ static void show_device(GString *out, Device *d, int depth)
 
     g_string_append_printf(out, "%*sdev: %s, id \"%s\"\n", depth, "", d->cls->name, d->id ? d->id : "");
     device_class_props(d->cls, show_prop, &in);
+    space_each(d->vm->mem, show_place, &(Places){ d, out, depth + 2 });
     for (const Bus *b = machine_of(d->vm)->buses; b; b = b->next) {
         if (b->owner == d || (d->inner && b->owner == d->inner))
             show_bus(d->vm, out, b, depth + 2);
@@ -117,12 +153,13 @@ static void show_bus(Vm *vm, GString *out, const Bus *b, int depth)
     }
 }
 
-/* What is on no bus comes first; then the buses that belong to no device on one. */
+/* What is on no bus is the system's; the buses that belong to no device come behind. */
 Err *hmp_info_qtree(Monitor *m, const HmpInfoQtreeArgs *args, GString *out)
 {
+    g_string_append(out, "bus: main-system-bus\n  type System\n");
     for (Device *d = machine_of(m->vm)->devices; d; d = d->next) {
         if (!d->bus && !d->outer)
-            show_device(out, d, 0);
+            show_device(out, d, 2);
     }
     for (const Bus *b = machine_of(m->vm)->buses; b; b = b->next) {
         if (!b->owner)
@@ -167,9 +204,16 @@ Err *hmp_info_qom_tree(Monitor *m, const HmpInfoQomTreeArgs *args, GString *out)
 
 /* ---- CPUs */
 
+/* With the floating-point registers, which -d cpu leaves out. */
 static void dump(Vcpu *v, void *out)
 {
+    int n = 0;
+
     v->isa->dump(v, out);
+    for (const RegInfo *r = v->isa->regs; r && r->name; r++) {
+        if (r->type && !strcmp(r->type, "float") && (!r->has || r->has(v, r->arg)))
+            g_string_append_printf(out, "%-4s %016" PRIx64 "%s", r->name, r->get(v, r->arg), ++n % 4 ? "  " : "\n");
+    }
 }
 
 Err *hmp_info_registers(Monitor *m, const HmpInfoRegistersArgs *args, GString *out)

@@ -80,8 +80,36 @@ Err *hmp_info_pic(Monitor *m, const HmpInfoPicArgs *args, GString *out)
     return NULL;
 }
 
+static void count_irqs(Vcpu *v, void *opaque)
+{
+    v->isa->irq_counts(v, opaque);
+}
+
+static void put_counts(GString *out, GString *lines, const char *what, int index)
+{
+    g_string_append_printf(out, "IRQ statistics for %s", what);
+    if (index >= 0)
+        g_string_append_printf(out, " %d", index);
+    g_string_append(out, ":\n");
+    g_string_append(out, lines->len ? lines->str : "  none yet\n");
+    g_string_set_size(lines, 0);
+}
+
+/* What controllers delivered, by source, and what CPUs took, by cause. */
 Err *hmp_info_irq(Monitor *m, const HmpInfoIrqArgs *args, GString *out)
 {
+    g_autoptr(GString) lines = g_string_new(NULL);
+
+    for (Device *d = machine_of(m->vm)->devices; d; d = d->next) {
+        if (!d->cls->irq_counts)
+            continue;
+        d->cls->irq_counts(d, lines);
+        put_counts(out, lines, d->cls->name, -1);
+    }
+    for (int i = 0; i < m->vm->nvcpus && m->vm->isa->irq_counts; i++) {
+        vcpu_run_on(m->vm->vcpus[i], count_irqs, lines, true);
+        put_counts(out, lines, "CPU", i);
+    }
     return NULL;
 }
 

@@ -93,6 +93,7 @@ void riscv_imsic_claim(RiscvState *s, int level)
 
     if (!id)
         return;
+    s->messages[level][id]++;
     __atomic_fetch_and(&s->imsic[level]->eip[id / 64], ~BIT(id % 64), __ATOMIC_SEQ_CST);
     update(s, level);
 }

@@ -158,6 +158,7 @@ const Isa isa_riscv64 = {
     .mem_fault = riscv_mem_fault,
     .enter_fault = riscv_enter_fault,
     .irq = riscv_take_irq,
+    .irq_counts = riscv_irq_counts,
     .wakes = riscv_wakes,
     .go_on = go_on,
     .asid = riscv_asid,

@@ -58,6 +58,7 @@ void riscv_regs_make(void);             /* when there are rows of CSRs */
 
 /* trap.c */
 bool riscv_take_irq(Vcpu *v);
+void riscv_irq_counts(Vcpu *v, GString *out);
 bool riscv_wakes(Vcpu *v);
 void riscv_enter_fault(Vcpu *v, uint64_t pc);
 bool riscv_irq_due(RiscvState *s);              /* one is pending and enabled at this privilege */

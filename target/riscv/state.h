@@ -90,6 +90,8 @@ typedef struct RiscvState {
     _Atomic uint16_t ext_prio[2];
 
     uint8_t prv;
+    /* how many of each were taken, since the hart was made: for people. The messages of AIA_M, AIA_S by identity */
+    uint64_t irqs_taken[64], messages[2][256];
     bool in_wfi;                /* wfi is what it did last, and no interrupt has been looked for since */
     /* set by riscv_raise, used by enter_fault */
     uint64_t exc_cause, exc_tval;

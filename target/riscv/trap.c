@@ -124,6 +124,20 @@ static uint64_t return_pc(Vcpu *v, bool to_s, bool waited)
     return v->env->pc - (waited && !to_s && s->prv < PRV_M ? WFI_BYTES : 0);
 }
 
+void riscv_irq_counts(Vcpu *v, GString *out)
+{
+    const RiscvState *s = v->state;
+
+    for (unsigned n = 0; n < 64; n++) {
+        if (s->irqs_taken[n])
+            g_string_append_printf(out, "  %u (%s): %" PRIu64 "\n", n, trap_name(true, n), s->irqs_taken[n]);
+    }
+    for (unsigned n = 1; n < G_N_ELEMENTS(s->messages[0]); n++) {
+        if (s->messages[AIA_M][n] || s->messages[AIA_S][n])
+            g_string_append_printf(out, "  message %u: %" PRIu64 "\n", n, s->messages[AIA_M][n] + s->messages[AIA_S][n]);
+    }
+}
+
 bool riscv_take_irq(Vcpu *v)
 {
     RiscvState *s = v->state;
@@ -135,6 +149,7 @@ bool riscv_take_irq(Vcpu *v)
     if (!due)
         return false;
     int irq = riscv_top(s, to_s ? AIA_S : AIA_M, due, NULL);
+    s->irqs_taken[irq & 63]++;
     v->env->pc = trap_to(v, to_s, true, irq, 0, return_pc(v, to_s, waited));
     return true;
 }

@@ -364,7 +364,7 @@ static void test_nonsense(void)
     CHECK_EQ(rd32(r, cfg(0, 1, 0, 0)), 0x11e81234);
     CHECK_EQ(rd(r, cfg(0, 1, 0, COMMAND), 2), 0);
     CHECK_EQ(rd32(r, cfg(0, 4, 0, 0x18)), 0);
-    char *map = space_print(r->vm->mem);
+    char *map = space_print(r->vm->mem, NULL, NULL);
     CHECK(!strstr(map, "edu") && !strstr(map, "toy") && !strstr(map, "msi-x"));
     g_free(map);
     end();

@@ -111,11 +111,14 @@ def test_pages():
                  "-uuid", "12345678-1234-1234-1234-123456789abc") as m:
         for line, text in (("info mtree", "0000000000100000-0000000000100fff (prio 0, i/o): riscv.sifive.test\n"),
                            ("info mtree -f", "0000000000100000-0000000000100fff (i/o): riscv.sifive.test\n"),
-                           ("info qtree", 'dev: virtio-rng-pci, id "r"'), ("info qom-tree", "/r (virtio-rng-pci)"),
+                           ("info mtree -f -d -o", "(i/o): riscv.sifive.plic owner:{dev path=/machine/unattached/device["),
+                           ("info mtree -f -d", "  Dispatch\n"), ("info mtree -o -D", "(prio 0, i/o): riscv.sifive.plic owner:{dev path="),
+                           ("info qtree", 'bus: main-system-bus\n  type System\n  dev: '), ("info qtree", "    mmio 000000000c000000/0000000000600000\n"),
+                           ("info registers", "ft0  0000000000000000  ft1  "), ("info qtree", 'dev: virtio-rng-pci, id "r"'), ("info qom-tree", "/r (virtio-rng-pci)"),
                            ("info registers", "pc 0000000000001000"), ("info registers -a", "CPU#1"), ("info registers 1", "CPU#1"),
                            ("info registers 5", "CPU#5 not available"), ("info cpus", "* CPU #0: thread_id="),
                            ("info mem", "No translation or protection\n"), ("info tlb", "No translation or protection\n"),
-                           ("info pic", "  hart 1 S: threshold 0, line 0, enabled\n"), ("info irq", ""),
+                           ("info pic", "  hart 1 S: threshold 0, line 0, enabled\n"), ("info irq", "IRQ statistics for riscv.sifive.plic:\n  none yet\nIRQ statistics for CPU 0:\n  none yet\n"),
                            ("info roms", "addr=0000000000001000 size=0x"), ("info ramblock", "    riscv_virt_board.ram    4 KiB  0x"),
                            ("info numa", "0 nodes\n"), ("info status", "VM status: paused (prelaunch)\n"), ("info version", "lyre"),
                            ("info name", "it\n"), ("info uuid", "12345678-1234-1234-1234-123456789abc\n"), ("info iothreads", "io0:\n  thread_id="),
@@ -126,7 +129,7 @@ def test_pages():
                            ("info qdm", 'name "virtio-rng-pci", bus pci, alias "virtio-rng"'), ("info virtio", "/machine/peripheral/r/virtio-backend [virtio-rng]\n"),
                            ("info hotpluggable-cpus", "not enabled"), ("info kvm", "kvm support: not compiled\n"), ("info replay", "not active"),
                            ("info opcount", "not counted"), ("info profile", "not compiled"), ("info sync-profile", "sync-profile is off\n"),
-                           ("info vm-generation-id", "not currently supported"), ("info", "info mtree [-f]"), ("info nonsense", "unknown command: 'info nonsense'"),
+                           ("info vm-generation-id", "not currently supported"), ("info", "info mtree [-f] [-d] [-o] [-D]"), ("info nonsense", "unknown command: 'info nonsense'"),
                            ("help", "x[/fmt] addr"), ("help info mem", "info mem "), ("help q", "quit|q "), ("?", "info ..."),
                            ("help nonsense", "unknown command"), ("help dump-guest-memory", "[-p] [-d] [-z]")):
             says(m, line, text)

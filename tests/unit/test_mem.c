@@ -52,7 +52,7 @@ static void test_layers(void)
     CHECK_EQ(flat_find(f, 0x1500)->off, 0x500);
     CHECK(!flat_find(f, 0xfff));
     CHECK(!flat_find(f, 0x2000));
-    char *text = space_print(vm->mem);
+    char *text = space_print(vm->mem, NULL, NULL);
     CHECK(strstr(text, "0000000000001500-0000000000001fff (i/o): low @0000000000000500"));
     g_free(text);
 
