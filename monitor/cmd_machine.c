@@ -19,6 +19,7 @@ static const char *const state_names[] = {
     [RUN_PRELAUNCH] = "prelaunch", [RUN_RUNNING] = "running", [RUN_PAUSED] = "paused", [RUN_SHUTDOWN] = "shutdown",
     [RUN_DEBUG] = "debug", [RUN_INTERNAL_ERROR] = "internal-error", [RUN_WATCHDOG] = "watchdog",
     [RUN_GUEST_PANICKED] = "guest-panicked", [RUN_IO_ERROR] = "io-error",
+    [RUN_FINISH_MIGRATE] = "finish-migrate", [RUN_POSTMIGRATE] = "postmigrate",
 };
 
 Err *qmp_query_status(Monitor *m, const QueryStatusArgs *args, json_t **ret)
@@ -50,6 +51,8 @@ Err *qmp_cont(Monitor *m, const ContArgs *args, json_t **ret)
         return err(ERR_BUSY, "There is a dump in process, please wait.");
     if (s == RUN_SHUTDOWN || s == RUN_INTERNAL_ERROR)
         return err_hint(err(ERR_INVALID, "Resetting the Virtual Machine is required"), "system_reset does that.");
+    if (s == RUN_FINISH_MIGRATE)
+        return err(ERR_BUSY, "Migration is not finalized yet");
     if (migrate_awaited(m->vm)) {
         migrate_start_on_arrival(m->vm, true);
         return NULL;

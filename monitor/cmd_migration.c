@@ -57,7 +57,7 @@ Err *qmp_migrate_incoming(Monitor *m, const MigrateIncomingArgs *args, json_t **
     if (!migrate_awaited(m->vm))
         return err_hint(err(ERR_INVALID, "'-incoming' was not specified on the command line"), "-incoming defer");
     TRY(way(m, args->uri, &uri));
-    return migrate_incoming(m->vm, uri, !m->vm->config->start_paused);
+    return migrate_incoming(m->vm, uri, migrate_starts_on_arrival(m->vm));
 }
 
 static void put_blocked(Vm *vm, json_t *info)

@@ -86,6 +86,8 @@ static void go_on_here(Migration *m)
         err_report(err_in(e, "the machine stands: its disks cannot be used again"));
     else if (m->ran)
         vm_start(m->vm);
+    if (m->vm->state == RUN_FINISH_MIGRATE)
+        m->vm->state = m->ran ? RUN_PAUSED : m->before;
 }
 
 /* The thread has ended: what came of it. Main thread, under the lock. */
@@ -104,6 +106,8 @@ static void finish(void *opaque)
         m->downtime_ms = now_ms() - m->paused;
     if (e && !m->incoming)
         go_on_here(m);
+    else if (!m->incoming && m->vm->state == RUN_FINISH_MIGRATE)
+        m->vm->state = RUN_POSTMIGRATE;
     m->ran = false;
     g_clear_pointer(&m->error, g_free);
     if (!e) {
@@ -287,9 +291,9 @@ static void hand_over(void *opaque)
     Vm *vm = m->vm;
     int64_t began = now_ms();
 
+    m->before = vm->state;
     m->ran = vm->state == RUN_RUNNING;
-    if (m->ran)
-        vm_stop(vm, RUN_PAUSED);
+    vm_stop(vm, RUN_FINISH_MIGRATE);
     Err *e = state_can_save(vm);
     GByteArray *blob = e ? NULL : state_gather(vm);
     if (!e && vm->disks)
@@ -427,6 +431,7 @@ static Err *receive_all(Migration *m)
 
     TRY(migration_open_in(m));
     TRY(get(m, head, sizeof(head)));
+    vm_call_main(m->vm, tell_active, m);
     if (memcmp(head, magic, sizeof(magic)))
         return err(ERR_INVALID, "what comes is no machine of this program");
     TRY(get(m, &version, sizeof(version)));
@@ -465,10 +470,11 @@ static void arrived(void *opaque)
         state_touch_memory(m->vm);
         m->result = state_apply(m->vm, m->blob->data, m->blob->len);
     }
-    bool good = !m->result;
-    finish(m);
-    if (good && run)
+    if (!m->result && run)
         vm_start(m->vm);
+    else if (!m->result)
+        m->vm->state = RUN_PAUSED;
+    finish(m);
 }
 
 static void *receive_thread(void *opaque)
@@ -509,6 +515,8 @@ Err *migrate_start(Vm *vm, const char *uri)
 
     if (m->threaded || m->awaited)
         return err(ERR_BUSY, "There's a migration process in progress");
+    if (vm->state == RUN_POSTMIGRATE)
+        return err_hint(err(ERR_INVALID, "Can't migrate the vm that was paused due to previous migration"), "cont takes it back.");
     TRY(migration_check_uri(uri));
     TRY(state_can_save(vm));
     m->incoming = false;
@@ -579,6 +587,11 @@ bool migrate_awaited(Vm *vm)
 void migrate_start_on_arrival(Vm *vm, bool start)
 {
     migration_of(vm)->start = start;
+}
+
+bool migrate_starts_on_arrival(Vm *vm)
+{
+    return migration_of(vm)->start;
 }
 
 void migration_end(Vm *vm)

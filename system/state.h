@@ -83,7 +83,7 @@ typedef struct MigrateParams {
 
 /*
  * uri: fd:N (a number), unix:PATH, tcp:HOST:PORT, exec:COMMAND, file:PATH[,offset=N]. Returns when it is under way; it ends
- * with one of the last states, and the machine stands when it was sent (RUN_PAUSED), or goes on.
+ * with one of the last states, and the machine stands when it was sent (RUN_POSTMIGRATE), or goes on.
  */
 MUST_USE Err *migrate_start(Vm *vm, const char *uri);
 /* Waits for a machine to come; "defer": says nothing yet. It then runs, if `start` and it ran when it was sent. */
@@ -96,6 +96,7 @@ void migrate_on_event(Vm *vm, void (*fn)(void *opaque, MigrateStatus status, uin
 /* -incoming was given, and nobody has come yet. */
 bool migrate_awaited(Vm *vm);
 void migrate_start_on_arrival(Vm *vm, bool start);      /* instead of what migrate_incoming was told */
+bool migrate_starts_on_arrival(Vm *vm);
 
 /* ---- for system/vm.c and tests */
 

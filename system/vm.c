@@ -320,12 +320,13 @@ static void do_reset(Vm *vm)
 {
     bool runs = vm->state == RUN_RUNNING;
 
-    halt(vm, vm->state == RUN_SHUTDOWN ? RUN_PAUSED : vm->state);
+    halt(vm, vm->state);
     vm_reset(vm);
     tell_cause(vm, "RESET");
-    if (runs) {
+    if (runs)
         go(vm);
-    }
+    else if (vm->state != RUN_FINISH_MIGRATE)
+        vm->state = RUN_PRELAUNCH;      /* whatever it stood for is over */
 }
 
 /* Carries out what was asked; false: the machine shall end, with vm->exit_status. */

@@ -26,6 +26,8 @@ typedef struct VmConfig VmConfig;
 typedef enum RunState {
     RUN_PRELAUNCH, RUN_RUNNING, RUN_PAUSED, RUN_SHUTDOWN, RUN_DEBUG, RUN_INTERNAL_ERROR, RUN_WATCHDOG, RUN_GUEST_PANICKED,
     RUN_IO_ERROR,
+    RUN_FINISH_MIGRATE,     /* it stands while the last of it is sent */
+    RUN_POSTMIGRATE,        /* it has been sent, and runs elsewhere; it may be told to go on here */
 } RunState;
 
 /* What set-action has chosen, each one more than its value in VmConfig; 0: as the configuration has it. Machine lock. */

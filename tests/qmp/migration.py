@@ -86,7 +86,7 @@ def handed_over(p):
     assert p.b.qmp.hmp("savevm there") == ""
     assert p.a.qmp.hmp("savevm here") != ""
     fails(p.a.qmp.call, "cont", text="lock")
-    assert p.a.qmp.call("query-status")["status"] in ("postmigrate", "paused", "prelaunch")
+    assert p.a.qmp.call("query-status")["status"] == "postmigrate"
     assert p.b.qmp.call("query-block")[0]["inserted"]["ro"] is False
     p.b.qmp.call("cont")
     p.b.qmp.call("stop")
@@ -332,6 +332,59 @@ def test_bitmaps_are_away():
         c.call("block-dirty-bitmap-clear", {"node": "d", "name": "b"})
         maps = c.call("query-block")[0]["inserted"]["dirty-bitmaps"]
         assert {m["name"] for m in maps} == {"b", "late", "short"}, maps
+
+
+def test_run_states():
+    """What the machine says of itself before, meanwhile and after, and what it may be asked to do then."""
+    def status(c):
+        return c.call("query-status")["status"]
+
+    with Pair() as p:
+        c, way = p.a.qmp, "file:" + p.path("state")
+        c.call("stop")
+        assert status(c) == "prelaunch"
+        c.call("migrate", uri=way)
+        until(c, "completed")
+        assert status(c) == "postmigrate" and c.hmp("info status") == "VM status: paused (postmigrate)\n"
+        fails(c.call, "migrate", uri=way, text="Can't migrate the vm that was paused due to previous migration")
+        c.call("stop")
+        assert status(c) == "postmigrate"
+        c.call("system_reset")
+        c.wait_event("RESET")
+        assert status(c) == "prelaunch"
+        c.call("cont")
+        c.wait_event("RESUME")
+        c.call("stop")
+        c.wait_event("STOP")
+        assert status(c) == "paused"
+        c.call("system_reset")
+        c.wait_event("RESET")
+        assert status(c) == "prelaunch"
+        # one that fails leaves it as it was
+        c.call("migrate", uri="exec:exit 3")
+        until(c, "failed")
+        assert status(c) == "prelaunch"
+        c.call("cont")
+        c.wait_event("RESUME")
+        c.call("migrate", uri=way)
+        until(c, "completed")
+        c.wait_event("STOP")
+        c.call("quit")
+        p.a.process.wait(60)
+        # and at the other end: who said stop meanwhile finds it standing
+        for words, end in (((), "running"), (("cont", "stop"), "paused"), (("stop", "cont"), "running")):
+            b = p.machine("-incoming", "defer", start=True)
+            assert status(b.qmp) == "inmigrate"
+            b.qmp.call("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+            for w in words:
+                b.qmp.call(w)
+            assert status(b.qmp) == "inmigrate"
+            b.qmp.call("migrate-incoming", uri=way)
+            for s in ("setup", "active", "completed"):
+                b.qmp.wait_event("MIGRATION", match=lambda d, s=s: d["status"] == s)
+            assert status(b.qmp) == end
+            b.qmp.call("quit")
+            b.process.wait(60)
 
 
 def test_console():
