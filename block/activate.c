@@ -53,6 +53,7 @@ static Err *deactivate(BlockNode *n)
 {
     int ret = node_flush(n);
 
+    node_take_back(n);
     if (ret)
         return err_errno(-ret, "'%s': cannot flush", node_path(n));
     n->inactive = true;

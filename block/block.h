@@ -292,7 +292,17 @@ MUST_USE Err *node_snapshot_delete(BlockNode *n, const char *id_or_name);
 MUST_USE Err *node_snapshot_load(BlockNode *n, const char *id_or_name);
 int node_vmstate_read (BlockNode *n, uint64_t off, const IoVec *q);
 int node_vmstate_write(BlockNode *n, uint64_t off, const IoVec *q);
+/* Where it lies, as node_extent. */
+int node_vmstate_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out);
 int node_vmstate_clear(BlockNode *n);       /* what no snapshot holds gives its space back; it reads as zeroes */
+/* A descriptor of one's own for reading the host's file that a node is; no lock hangs on it. -ENOTSUP: it is none. */
+int node_host_fd(BlockNode *n);
+/*
+ * Somebody has mapped what snapshots hold: `back` is called before one is deleted, and before the node is reopened, closed
+ * or handed over, and returns when that is over. It takes the place of an earlier one, which is called.
+ */
+void node_lend(BlockNode *n, void (*back)(void *opaque), void *opaque);
+void node_take_back(BlockNode *n);
 
 /* ---- making images */
 

@@ -78,6 +78,7 @@ struct BlockNode {
     uint64_t write_threshold;       /* whoever writes beyond it is told of, once; 0: nobody */
     uint64_t written_to;            /* highest byte written, for "info" of block jobs */
     DirtyBitmap *bitmaps;           /* block/bitmap.h */
+    void (*lent)(void *opaque); void *lent_opaque;      /* node_lend's; NULL: nobody */
 
     /* block/io.c and graph.c */
     unsigned refs, in_flight;
@@ -167,6 +168,7 @@ struct BlockDriver {
     int (*vmstate_read )(BlockNode *, uint64_t off, const IoVec *);
     int (*vmstate_write)(BlockNode *, uint64_t off, const IoVec *);
     int (*vmstate_clear)(BlockNode *);
+    int (*vmstate_extent)(BlockNode *, uint64_t off, uint64_t len, Extent *out);
 
     /* Persistent dirty bitmaps: may one of that name be stored; store or remove it. Loading is open's work. */
     Err *(*bitmap_can_store)(BlockNode *, const char *name, uint32_t granularity);

@@ -284,6 +284,16 @@ static void fnode_close(BlockNode *n)
     f->fd = -1;
 }
 
+int node_host_fd(BlockNode *n)
+{
+    if (n->drv->close != fnode_close || ((File *)n)->device)
+        return -ENOTSUP;
+    g_autofree char *self = g_strdup_printf("/proc/self/fd/%d", ((File *)n)->fd);
+    int fd = open(self, O_RDONLY | O_CLOEXEC);
+
+    return fd < 0 ? -errno : fd;
+}
+
 Err *fnode_take_perm(BlockNode *n, unsigned perm, unsigned shared)
 {
     return fnode_take_locks((File *)n, perm, shared);

@@ -248,6 +248,7 @@ BlockNode *node_ref(BlockNode *n)
 void node_destroy(BlockNode *n, bool opened)
 {
     graph_remove(n->graph, n);
+    node_take_back(n);
     if (opened && n->drv->close)
         n->drv->close(n);
     while (n->bitmaps)

@@ -133,6 +133,7 @@ Err *node_snapshot_delete(BlockNode *n, const char *id_or_name)
         return no_node();
     if (!n->drv->snapshot_delete)
         return cannot(n, "internal snapshots");
+    node_take_back(n);
     return quietly(n, n->drv->snapshot_delete, id_or_name, true);
 }
 
@@ -175,6 +176,33 @@ int node_vmstate_write(BlockNode *n, uint64_t off, const IoVec *q)
     n->write_gen++;
     node_idle(n);
     return ret;
+}
+
+int node_vmstate_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out)
+{
+    n = node_skip_filters(n);
+    if (!n || !n->drv->vmstate_extent)
+        return -ENOTSUP;
+    node_busy(n);
+    int ret = n->drv->vmstate_extent(n, off, len, out);
+    node_idle(n);
+    return ret;
+}
+
+void node_take_back(BlockNode *n)
+{
+    void (*back)(void *) = n->lent;
+
+    n->lent = NULL;
+    if (back)
+        back(n->lent_opaque);
+}
+
+void node_lend(BlockNode *n, void (*back)(void *), void *opaque)
+{
+    node_take_back(n);
+    n->lent = back;
+    n->lent_opaque = opaque;
 }
 
 int node_vmstate_clear(BlockNode *n)

@@ -444,6 +444,7 @@ static Err *set_begin(BlockNode *const *nodes, json_t *const *options, unsigned 
     for (unsigned i = 0; i < count; i++) {
         s->nodes[i] = node_ref(nodes[i]);
         node_drain_begin(nodes[i]);
+        node_take_back(nodes[i]);
     }
     for (; s->begun < count && !e; s->begun++)
         e = reopen_one(&s->all[s->begun], nodes[s->begun], options[s->begun], anew);

@@ -598,9 +598,99 @@ static int image_read(void *opaque, uint64_t off, void *data, size_t len)
     return i.ret;
 }
 
+/* ---- where it is in the host's file */
+
+typedef struct Where { Snap *s; uint64_t bytes; GArray *runs; int fd; } Where;
+
+static void add_run(GArray *runs, const StateRun *r)
+{
+    StateRun *last = runs->len ? &g_array_index(runs, StateRun, runs->len - 1) : NULL;
+
+    if (last && last->off + last->len == r->off && last->host + last->len == r->host)
+        last->len += r->len;
+    else
+        g_array_append_val(runs, *r);
+}
+
+/* 0, or why it cannot be mapped: what is packed or enciphered, or lies across pages. */
+static int find_runs(BlockNode *n, uint64_t bytes, GArray *runs, BlockNode **host)
+{
+    uint64_t end = (bytes + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
+    Extent x;
+
+    for (uint64_t off = 0; off < end; off += x.len) {
+        int r = node_vmstate_extent(n, off, end - off, &x);
+
+        if (r)
+            return r;
+        if (x.flags & EXTENT_ZERO || !(x.flags & EXTENT_ALLOCATED))
+            continue;
+        if (!(x.flags & EXTENT_OFFSET) || (off | x.len | x.host) % PAGE_SIZE || (*host && *host != x.host_node))
+            return -ENOTSUP;
+        *host = x.host_node;
+        add_run(runs, &(StateRun){ off, x.len, x.host });
+        if (runs->len > STATE_RUNS_MAX)
+            return -E2BIG;
+    }
+    return *host ? 0 : -ENOTSUP;
+}
+
+/* A page behind the file's end would be a fault. */
+static bool all_there(int fd, const GArray *runs)
+{
+    struct stat st;
+    bool good = fstat(fd, &st) == 0;
+
+    for (guint i = 0; good && i < runs->len; i++) {
+        const StateRun *r = &g_array_index(runs, StateRun, i);
+
+        good = r->host + r->len <= (((uint64_t)st.st_size + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1));
+    }
+    return good;
+}
+
+static void where(void *opaque)
+{
+    Where *w = opaque;
+    BlockNode *host = NULL;
+    int r = find_runs(w->s->holder, w->bytes, w->runs, &host);
+
+    w->fd = r ? r : node_host_fd(host);
+    if (w->fd >= 0 && !all_there(w->fd, w->runs)) {
+        close(w->fd);
+        w->fd = -EIO;
+    }
+}
+
+static int image_map(void *opaque, uint64_t bytes, GArray *runs)
+{
+    Snap *s = opaque;
+    Where w = { s, bytes, runs, -1 };
+
+    iothread_run(s->holder_home, where, &w);
+    return w.fd;
+}
+
+typedef struct Lend { BlockNode *node; void (*back)(void *); void *opaque; } Lend;
+
+static void lend(void *opaque)
+{
+    const Lend *l = opaque;
+
+    node_lend(l->node, l->back, l->opaque);
+}
+
+static void image_lend(void *opaque, void (*back)(void *), void *back_opaque)
+{
+    Snap *s = opaque;
+    Lend l = { s->holder, back, back_opaque };
+
+    iothread_run(s->holder_home, lend, &l);
+}
+
 StateStore snap_image_store(Snap *s)
 {
-    return (StateStore){ .write = image_write, .read = image_read, .opaque = s, .fd = -1 };
+    return (StateStore){ .write = image_write, .read = image_read, .opaque = s, .fd = -1, .map = image_map, .lend = image_lend };
 }
 
 static Err *clear_image(Snap *s, SnapDisk *d, void *arg)

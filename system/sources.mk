@@ -7,5 +7,6 @@ src += system/migrate_uri.c
 src += system/disks_move.c
 src += system/vmcoreinfo.c
 src += system/snapshot_job.c
+src += system/state_loan.c
 src += system/exports.c
 src += system/disks_medium.c

@@ -7,11 +7,13 @@
 #include "system/stream.h"
 
 typedef struct Migration Migration;
+typedef struct StateLoan StateLoan;
 
 /* vm->saving */
 typedef struct State {
     GArray *parts;              /* of StatePart and its opaque, in the order of their making */
     Migration *migration;       /* migrate.c; NULL: there never was one */
+    StateLoan *loan;            /* state_loan.c; NULL: memory is the machine's own */
     int64_t load_began;         /* us of the host, for a trace point; 0: told */
 } State;
 State *state_of(Vm *vm);        /* made when it is not there */
@@ -31,7 +33,19 @@ typedef struct StateStore {
     int (*read)(void *opaque, uint64_t off, void *data, size_t len);
     void *opaque;
     int fd;                     /* a file that may be mapped; -1: none */
+    /*
+     * An image's: where its first `bytes` are in a file of the host, as StateRuns, ascending, whole pages; what is in none
+     * is a hole. A descriptor, or -errno. lend: see node_lend. NULL: there is no such file.
+     */
+    int (*map)(void *opaque, uint64_t bytes, GArray *runs);
+    void (*lend)(void *opaque, void (*back)(void *), void *back_opaque);
 } StateStore;
+typedef struct StateRun { uint64_t off, len, host; } StateRun;
+enum { STATE_RUNS_MAX = 16384 };        /* each is a mapping, of which the host allows some 65000 */
+
+/* Memory that is mapped from an image becomes the machine's own in the background. Main thread. */
+typedef struct StateLoanPart { uint8_t *host; size_t len; } StateLoanPart;
+MUST_USE Err *state_loan_begin(Vm *vm, const StateStore *s, GArray *parts);
 /* Machine and memory; *bytes is its length, holes and all. */
 MUST_USE Err *state_store_save(Vm *vm, const StateStore *s, uint64_t *bytes);
 /* state_store_load changes nothing unless state_store_check found it good; that leaves the machine's blob in *out. */

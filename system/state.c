@@ -32,6 +32,7 @@ void state_free(Vm *vm)
     if (!s)
         return;
     migration_free(vm);
+    state_loan_end(vm);
     g_array_free(s->parts, true);
     g_free(s);
     vm->saving = NULL;

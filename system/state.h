@@ -100,6 +100,8 @@ bool migrate_starts_on_arrival(Vm *vm);
 
 /* ---- for system/vm.c and tests */
 
+/* Memory need not become the machine's own any more: it ends. */
+void state_loan_end(Vm *vm);
 /* Ends a migration that goes on: before the main loop's last turn is forgotten. Without the lock. */
 void migration_end(Vm *vm);
 

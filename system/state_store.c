@@ -361,15 +361,93 @@ static Err *load_copy(Vm *vm, const StateStore *s, const Header *h, const Copy *
     return NULL;
 }
 
+/* ---- an image's clusters as memory */
+
+/* The pages [from, from + len) of the store that lie in the run, at `host`. */
+static Err *map_run(const StateRun *run, int fd, uint8_t *host, uint64_t from, uint64_t len, GArray *parts)
+{
+    uint64_t first = MAX(from, run->off), end = MIN(from + len, run->off + run->len);
+
+    if (first >= end)
+        return NULL;
+    const StateLoanPart part = { host + (first - from), end - first };
+    if (mmap(part.host, part.len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, run->host + (first - run->off)) == MAP_FAILED)
+        return err_errno(errno, "cannot map memory");
+    g_array_append_val(parts, part);
+    return NULL;
+}
+
+/* Index of the first run that ends behind `off`. */
+static guint run_at(const GArray *runs, uint64_t off)
+{
+    guint lo = 0, hi = runs->len;
+
+    while (lo < hi) {
+        guint mid = (lo + hi) / 2;
+        const StateRun *r = &g_array_index(runs, StateRun, mid);
+
+        if (r->off + r->len > off)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return lo;
+}
+
+static Err *map_from(const GArray *runs, int fd, uint8_t *host, uint64_t from, uint64_t len, GArray *parts)
+{
+    for (guint i = run_at(runs, from); i < runs->len && g_array_index(runs, StateRun, i).off < from + len; i++)
+        TRY(map_run(&g_array_index(runs, StateRun, i), fd, host, from, len, parts));
+    return NULL;
+}
+
+static Err *map_image(Vm *vm, const StateStore *s, int fd, const GArray *runs, const Header *h, const Copy *copies)
+{
+    g_autoptr(GArray) parts = g_array_new(false, false, sizeof(StateLoanPart));
+    uint32_t n = 0;
+
+    for (RamBlock *b = vm->rams; b; b = b->next, n++) {
+        TRY(ram_clear(b));
+        TRY(map_from(runs, fd, b->host, h->block[n].at, b->size, parts));
+    }
+    for (uint64_t i = 0; i < h->copies; i++) {
+        uint64_t at, there;
+        uint8_t *page = page_at(vm, h, copies[i].page, &there);
+
+        page_at(vm, h, copies[i].like, &at);
+        TRY(map_from(runs, fd, page, at, PAGE_SIZE, parts));
+    }
+    for (RamBlock *b = vm->rams; b; b = b->next)
+        ram_advised(b);
+    return state_loan_begin(vm, s, parts);
+}
+
+/* true: *e says how it went; false: it has to be read. */
+static bool try_to_map(Vm *vm, const StateStore *s, const Header *h, const Copy *copies, Err **e)
+{
+    g_autoptr(GArray) runs = g_array_new(false, false, sizeof(StateRun));
+    int fd = s->map ? s->map(s->opaque, h->total, runs) : -ENOTSUP;
+
+    if (fd < 0)
+        return false;
+    *e = map_image(vm, s, fd, runs, h, copies);
+    close(fd);
+    return true;
+}
+
 static Err *load_memory(Vm *vm, const StateStore *s)
 {
     g_autofree Header *h = g_new(Header, 1);
     g_autofree Copy *copies = NULL;
     uint32_t n = 0;
+    Err *e = NULL;
 
     TRY(read_header(s, h));
     TRY(check_blocks(vm, h));
     TRY(read_copies(s, h, &copies));
+    state_loan_end(vm);
+    if (try_to_map(vm, s, h, copies, &e))
+        return e;
     for (RamBlock *b = vm->rams; b; b = b->next, n++) {
         if (s->fd >= 0)
             TRY(map_block(s, b, h->block[n].at));

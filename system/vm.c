@@ -414,6 +414,7 @@ int vm_main(Vm *vm)
     migration_end(vm);
     vm_lock(vm);
     halt(vm, RUN_SHUTDOWN);
+    state_loan_end(vm);
     vm_unlock(vm);
     return vm->exit_status;
 }

@@ -376,7 +376,7 @@ BLOCK(qcow2) = {
     .snapshots = qcow2_snapshots, .snapshot_create = qcow2_snapshot_create, .snapshot_apply = qcow2_snapshot_apply,
     .snapshot_delete = qcow2_snapshot_delete, .snapshot_load = qcow2_snapshot_load_one,
     .vmstate_read = qcow2_vmstate_read, .vmstate_write = qcow2_vmstate_write,
-    .vmstate_clear = qcow2_vmstate_clear,
+    .vmstate_clear = qcow2_vmstate_clear, .vmstate_extent = qcow2_vmstate_extent,
     .bitmap_can_store = qcow2_bitmap_can_store, .bitmap_remove = qcow2_bitmap_remove,
     .create_fields = qcow2_create_fields, .create_size = sizeof(Qcow2Create), .create = qcow2_create,
     .measure = qcow2_measure, .amend_fields = qcow2_amend_fields, .amend = qcow2_amend,

@@ -145,6 +145,15 @@ int qcow2_vmstate_write(BlockNode *n, uint64_t off, const IoVec *q)
     return ret;
 }
 
+int qcow2_vmstate_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out)
+{
+    uint64_t at;
+
+    if (__builtin_add_overflow(qcow2_vmstate_offset(qcow2_of(n)), off, &at) || len > BLOCK_MAX_SIZE || at > BLOCK_MAX_SIZE - len)
+        return -EINVAL;
+    return qcow2_extent(n, at, len, out);
+}
+
 /* The active table's part: a snapshot that was made of it keeps its own. */
 int qcow2_vmstate_clear(BlockNode *n)
 {

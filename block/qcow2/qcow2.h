@@ -525,6 +525,7 @@ uint64_t qcow2_vmstate_offset(const Qcow2 *s);
 int qcow2_vmstate_read (BlockNode *n, uint64_t off, const IoVec *q);
 int qcow2_vmstate_write(BlockNode *n, uint64_t off, const IoVec *q);
 int qcow2_vmstate_clear(BlockNode *n);
+int qcow2_vmstate_extent(BlockNode *n, uint64_t off, uint64_t len, Extent *out);
 MUST_USE Err *qcow2_change_backing(BlockNode *n, const char *name, const char *format);
 MUST_USE Err *qcow2_resize(BlockNode *n, uint64_t len, bool exact, Preallocation p);
 MUST_USE Err *qcow2_make_empty(BlockNode *n);
