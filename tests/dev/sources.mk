@@ -19,3 +19,4 @@ tests += unit/test_device
 tests += dev/test_disk_counts
 tests += dev/test_saved
 tests += dev/test_disk_limits
+tests += dev/test_snapshot_image
