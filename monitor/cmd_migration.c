@@ -98,40 +98,46 @@ Err *qmp_query_migrate(Monitor *m, const QueryMigrateArgs *args, json_t **ret)
     return NULL;
 }
 
-/* In the order of the schema's enum. */
-static const char *const capabilities[] = {
-    "xbzrle", "rdma-pin-all", "auto-converge", "zero-blocks", "compress", "events", "postcopy-ram", "x-colo", "release-ram", "block",
-    "return-path", "pause-before-switchover", "multifd", "dirty-bitmaps", "postcopy-blocktime", "late-block-activate",
-    "x-ignore-shared", "validate-uuid", "background-snapshot", "zero-copy-send", "postcopy-preempt", "switchover-ack", "dirty-limit",
+/* What can be switched on: clients take what is listed here for granted. The schema's enum has all names there ever were. */
+static const struct { const char *name; size_t where; } capabilities[] = {
+    { "events", offsetof(MigrateParams, events) }, { "return-path", offsetof(MigrateParams, return_path) },
+    { "late-block-activate", offsetof(MigrateParams, late_activate) },
 };
+
+static bool *capability(MigrateParams *p, const char *name)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(capabilities); i++)
+        if (!strcmp(name, capabilities[i].name))
+            return (bool *)((char *)p + capabilities[i].where);
+    return NULL;
+}
 
 Err *qmp_query_migrate_capabilities(Monitor *m, const QueryMigrateCapabilitiesArgs *args, json_t **ret)
 {
     *ret = json_array();
-    for (size_t i = 0; i < G_N_ELEMENTS(capabilities); i++) {
-        bool on = !strcmp(capabilities[i], "events") && migrate_params(m->vm)->events;
-
-        json_array_append_new(*ret, json_pack("{s:s, s:b}", "capability", capabilities[i], "state", on));
-    }
+    for (size_t i = 0; i < G_N_ELEMENTS(capabilities); i++)
+        json_array_append_new(*ret, json_pack("{s:s, s:b}", "capability", capabilities[i].name, "state",
+                                              *capability(migrate_params(m->vm), capabilities[i].name)));
     return NULL;
 }
 
 Err *qmp_migrate_set_capabilities(Monitor *m, const MigrateSetCapabilitiesArgs *args, json_t **ret)
 {
-    bool events = migrate_params(m->vm)->events;
+    MigrateParams wanted = *migrate_params(m->vm);
     const json_t *c;
     size_t i;
 
     json_array_foreach(args->capabilities, i, c) {
         const char *name = json_string_value(json_object_get(c, "capability"));
-        bool on = json_is_true(json_object_get(c, "state"));
+        bool on = json_is_true(json_object_get(c, "state")), *it = capability(&wanted, name);
 
-        if (!strcmp(name, "events"))
-            events = on;
+        if (it)
+            *it = on;
         else if (on)
-            return err_hint(err(ERR_UNSUPPORTED, "Migration capability '%s' is not available", name), "events is what there is.");
+            return err_hint(err(ERR_UNSUPPORTED, "Migration capability '%s' is not available", name),
+                            "events, return-path and late-block-activate are what there is.");
     }
-    migrate_params(m->vm)->events = events;
+    *migrate_params(m->vm) = wanted;
     return NULL;
 }
 

@@ -27,7 +27,7 @@ struct Migration {
     /* handed from the main thread to ours, under lock */
     pthread_mutex_t lock; pthread_cond_t cond;
     bool handed; GByteArray *blob; Err *handed_error;
-    bool ran; RunState before;          /* the pause: what the machine was until then */
+    bool ran, answers; RunState before;          /* the pause: what the machine was until then */
     /* how it goes; written by our thread, read by any */
     _Atomic int64_t began, paused, total_ms, setup_ms, downtime_ms, expected_ms;
     _Atomic uint64_t pages, zero_pages, late /* bytes of the pause */, passes, sent, left, rate /* bytes a second */, dirty_rate;

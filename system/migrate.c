@@ -10,7 +10,8 @@
  *     P      count pages from page `first` of the machine's memory on, all blocks one behind the other
  *     Z      count pages of zeros
  *     S      count bytes: the state, as in a snapshot             (first: checksum)
- *     E      the end; first: 1 if the machine ran
+ *     E      the end; first: bit 0 if the machine ran, bit 1 if an answer is awaited
+ *   answer:  A      first: 1 if the machine is whole there; anything else, or none: it goes on here
  *
  * A thread of its own sends or receives; what touches the machine beside its
  * memory is done in the main thread. Which pages changed: PAGE_MIGRATE of a page says
@@ -327,6 +328,22 @@ static Err *wait_handed(Migration *m)
     return e;
 }
 
+/* Where there is a way back, and whoever sends wants it used. exec's command and files say nothing. */
+static bool wants_answer(const Migration *m)
+{
+    return m->params.return_path && m->shared && !m->child;
+}
+
+static Err *await_answer(Migration *m)
+{
+    Record r;
+
+    TRY(err_in(migration_read(m, &r, sizeof(r)), "the other side's answer"));
+    if (r.kind != 'A' || r.first != 1)
+        return err_hint(err(ERR_IO, "the other side could not take it"), "What it says there tells why.");
+    return NULL;
+}
+
 static Err *send_all(Migration *m)
 {
     uint32_t version = VERSION;
@@ -342,7 +359,10 @@ static Err *send_all(Migration *m)
     TRY(wait_handed(m));
     TRY(send_pass(m));
     TRY(put_blob(m, 'S', m->blob));
-    TRY(put_record(m, 'E', 0, m->ran));
+    bool answer = wants_answer(m);
+    TRY(put_record(m, 'E', 0, m->ran | answer << 1));
+    if (answer)
+        TRY(await_answer(m));
     return migration_close_out(m);
 }
 
@@ -446,8 +466,9 @@ static Err *receive_all(Migration *m)
             TRY(get_pages(m, &r));
         } else if (r.kind == 'S' && checked && !m->blob) {
             TRY(get_blob(m, &r, STATE_MAX, &m->blob));
-        } else if (r.kind == 'E' && m->blob && r.first <= 1) {
-            m->ran = r.first;
+        } else if (r.kind == 'E' && m->blob && r.first <= 3) {
+            m->ran = r.first & 1;
+            m->answers = r.first >> 1;
             return NULL;
         } else {
             return damaged();
@@ -464,11 +485,19 @@ static void arrived(void *opaque)
     m->awaited = false;
     if (!m->result)
         m->result = state_check(m->vm, m->blob->data, m->blob->len);
-    if (!m->result && m->vm->disks)
+    if (!m->result && m->vm->disks && (run || !migrate_params(m->vm)->late_activate))
         m->result = err_in(disks_take_images(m->vm->disks), "disks");
     if (!m->result) {
         state_touch_memory(m->vm);
         m->result = state_apply(m->vm, m->blob->data, m->blob->len);
+    }
+    if (m->answers) {               /* who does not get it goes on there, so we may not */
+        Err *e = put_record(m, 'A', 0, !m->result);
+
+        if (m->result)
+            err_free(e);
+        else
+            m->result = e;
     }
     if (!m->result && run)
         vm_start(m->vm);
@@ -497,7 +526,7 @@ static Err *start_thread(Migration *m, const char *uri, void *(*fn)(void *))
     m->due = 0;
     m->paused = m->total_ms = m->setup_ms = m->downtime_ms = m->expected_ms = 0;
     m->pages = m->zero_pages = m->late = m->passes = m->sent = m->left = m->rate = m->dirty_rate = 0;
-    m->ran = false;
+    m->ran = m->answers = false;
     yank_add(m->vm->yanks, &m->yank, YANK_MIGRATION, NULL);
     tell(m, MIGRATE_SETUP);
     int r = pthread_create(&m->thread, NULL, fn, m);

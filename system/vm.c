@@ -308,6 +308,11 @@ static bool chosen(int action, bool config)
     return action ? action - 1 : config;
 }
 
+bool vm_stays(const Vm *vm)
+{
+    return chosen(vm->actions.no_shutdown, vm->config->no_shutdown);
+}
+
 /* SHUTDOWN and RESET: who it came from. */
 static void tell_cause(Vm *vm, const char *event)
 {
@@ -349,7 +354,7 @@ static bool obey(Vm *vm)
     if (asked & VM_POWEROFF) {
         tell_cause(vm, "SHUTDOWN");
         vm_stop(vm, RUN_SHUTDOWN);
-        return chosen(vm->actions.no_shutdown, vm->config->no_shutdown);
+        return vm_stays(vm);
     }
     if (asked & VM_RESET)
         do_reset(vm);

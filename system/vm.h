@@ -106,6 +106,8 @@ void vm_request_stop(Vm *vm, RunState as);
 /* The same, with a reason for events: "host-qmp-quit", "host-signal" .. (a constant). vm_request: the guest's, or the user's. */
 void vm_request_by(Vm *vm, VmRequest what, int status, const char *cause);
 
+bool vm_stays(const Vm *vm);            /* a poweroff ends the guest and not the process: -no-shutdown. Machine lock */
+
 /* Tells whoever watches the machine (QMP events): name and members as in monitor/schema. Takes data. Any thread. */
 void vm_event(Vm *vm, const char *name, json_t *data);
 

@@ -107,6 +107,7 @@ static Err *virt_make(Machine *m)
     TRY(make_memory(b));
     TRY(make_devices(b));
     boot.flash = b->flash_code ? VIRT_FLASH : 0;
+    boot.fw_cfg = b->fw_cfg;
     TRY(riscv_boot_files(&boot));
     TRY(virt_tree(b, &tree));
     TRY(riscv_boot_tree(&boot, &tree));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Items of fw_cfg that come from the command line: -uuid, -boot, -fw_cfg. Names
+ * Items of fw_cfg that come from the command line: -uuid, -boot, -fw_cfg, and -kernel with its kin. Names
  * and forms are those that firmware knows (SeaBIOS, EDK2, U-Boot): numbers little-endian.
  */
 #include "hw/firm/fw_items.h"
@@ -113,6 +113,40 @@ static Err *add_user(FwCfg *f, const char *arg)
     Err *e = add_user_file(f, o);
     opts_free(o);
     return e;
+}
+
+/* ---- -kernel, -initrd, -append */
+
+static void add_sized(FwCfg *f, uint16_t size_key, uint16_t data_key, const void *bytes, size_t len)
+{
+    uint32_t le = GUINT32_TO_LE((uint32_t)len);
+
+    fw_cfg_add(f, size_key, &le, sizeof(le));
+    fw_cfg_add(f, data_key, bytes, (uint32_t)len);
+}
+
+static Err *add_sized_file(FwCfg *f, uint16_t size_key, uint16_t data_key, const char *path, bool gunzip, uint64_t most)
+{
+    Blob b;
+
+    most = MIN(most, UINT32_MAX);
+    TRY(file_read(path, most, &b));
+    Err *e = gunzip ? err_in(blob_gunzip(&b, most), "file '%s'", path) : NULL;
+    if (!e)
+        add_sized(f, size_key, data_key, b.data, b.len);
+    blob_free(&b);
+    return e;
+}
+
+Err *fw_items_add_kernel(FwCfg *f, const VmConfig *c, uint64_t most)
+{
+    if (c->kernel)
+        TRY(err_in(add_sized_file(f, FW_CFG_KERNEL_SIZE, FW_CFG_KERNEL_DATA, c->kernel, true, most), "-kernel"));
+    if (c->initrd)
+        TRY(err_in(add_sized_file(f, FW_CFG_INITRD_SIZE, FW_CFG_INITRD_DATA, c->initrd, false, most), "-initrd"));
+    if (c->append)
+        add_sized(f, FW_CFG_CMDLINE_SIZE, FW_CFG_CMDLINE_DATA, c->append, strlen(c->append) + 1);
+    return NULL;
 }
 
 Err *fw_items_add(FwCfg *f, Vm *vm)

@@ -2,8 +2,9 @@
 /*
  * Booting RISC-V machines: SBI firmware gets control in M-mode with a0 = hart
  * id, a1 = device tree, a2 = struct fw_dynamic_info (OpenSBI,
- * docs/firmware/fw_dynamic.md), which says where the kernel is. Without a kernel, code in
- * flash takes its place (UEFI, say): OpenSBI starts it, or the boot ROM with -bios none.
+ * docs/firmware/fw_dynamic.md), which says where the kernel is. Code in flash (UEFI, say) takes
+ * the kernel's place: OpenSBI starts it, and it finds the kernel in fw_cfg, if there is one. With -bios none
+ * the boot ROM jumps to the kernel in memory, or else to the flash.
  *
  * Places: firmware at the start of RAM; the kernel at the next multiple of
  * 2 MiB (Linux, Documentation/riscv/boot.rst); the initrd half of RAM, but at
@@ -18,6 +19,7 @@
 #include <sys/random.h>
 
 #include "hw/core/loader.h"
+#include "hw/firm/fw_items.h"
 #include "util/path.h"
 #include "util/str.h"
 
@@ -161,8 +163,6 @@ static Err *load_initrd(RiscvBoot *b)
 
     if (!path)
         return NULL;
-    if (!b->kernel)
-        return err(ERR_INVALID, "-initrd needs a -kernel that it is for");
     TRY(file_read(path, b->ram_size, &blob));
     uint64_t at = MAX(b->kernel + MIN(b->ram_size / 2, 128 * MIB), ALIGN_UP(b->kernel_end, 2 * MIB));
     if (at - b->ram > b->ram_size || blob.len > b->ram_size - (at - b->ram)) {
@@ -176,19 +176,35 @@ static Err *load_initrd(RiscvBoot *b)
     return image_add(&b->m->images, "the initrd", at, blob.data, blob.len, blob.len);
 }
 
-Err *riscv_boot_files(RiscvBoot *b)
+/* Where the firmware jumps: to a kernel in memory, or to code in flash. */
+static Err *load_payload(RiscvBoot *b, bool bios_none)
 {
     const VmConfig *config = b->m->vm->config;
 
-    TRY(err_in(load_firmware(b), "-bios"));
-    TRY(err_in(load_kernel(b), "-kernel"));
-    TRY(err_in(load_initrd(b), "-initrd"));
     if (config->append && !config->kernel)
         return err(ERR_INVALID, "-append needs a -kernel that it is for");
+    if (config->initrd && !config->kernel)
+        return err(ERR_INVALID, "-initrd needs a -kernel that it is for");
+    if (b->flash && !bios_none) {
+        b->kernel = b->flash;
+        return fw_items_add_kernel(b->fw_cfg, config, b->ram_size);
+    }
+    TRY(err_in(load_kernel(b), "-kernel"));
+    TRY(err_in(load_initrd(b), "-initrd"));
     if (!b->kernel)
         b->kernel = b->flash;
+    return NULL;
+}
+
+Err *riscv_boot_files(RiscvBoot *b)
+{
+    const char *bios = b->m->vm->config->bios;
+    bool none = bios && !strcmp(bios, "none");
+
+    TRY(err_in(load_firmware(b), "-bios"));
+    TRY(load_payload(b, none));
     /* Without firmware the boot ROM jumps to the kernel itself. */
-    if (config->bios && !strcmp(config->bios, "none") && b->kernel)
+    if (none && b->kernel)
         b->start = b->kernel;
     return NULL;
 }

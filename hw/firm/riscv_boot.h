@@ -8,12 +8,14 @@
 
 #include "hw/core/board.h"
 #include "hw/firm/fdt.h"
+#include "hw/firm/fw_cfg.h"
 
 typedef struct RiscvBoot {
     Machine *m;
     uint64_t ram, ram_size;             /* main memory */
     uint64_t rom, rom_size;             /* where the vCPUs start */
-    uint64_t flash;                     /* flash that holds code to be started when there is no -kernel; 0: none */
+    uint64_t flash;                     /* flash that holds code for the firmware to start; 0: none */
+    FwCfg *fw_cfg;                      /* by which that code gets at -kernel */
     /* found by riscv_boot_files: */
     uint64_t start;                     /* where the boot ROM jumps */
     uint64_t kernel;                    /* where the firmware shall jump; 0: there is no kernel */

@@ -51,6 +51,9 @@ void guest_panicked(Vm *vm, bool crash_loaded)
     };
     PanicAction a = vm->actions.panic ? (PanicAction)(vm->actions.panic - 1) : vm->config->panic_action;
 
+    /* A machine that shall be there after its end is kept as it is: whoever asked for that wants to look at it. */
+    if (a == PANIC_SHUTDOWN && vm_stays(vm))
+        a = PANIC_PAUSE;
     err_note("the guest has panicked%s", crash_loaded ? ", and handles it itself" : "");
     if (crash_loaded) {
         vm_event(vm, "GUEST_CRASHLOADED", json_pack("{s:s}", "action", "run"));

@@ -5,6 +5,7 @@
  */
 #include "hw/core/boot_order.h"
 #include "hw/firm/fw_cfg.h"
+#include "hw/firm/fw_items.h"
 #include "hw/misc/misc.h"
 #include "tests/dev/rig.h"
 
@@ -233,17 +234,24 @@ static void on_write(void *opaque, const uint8_t *bytes, uint32_t len)
     writes++;
 }
 
-static void test_writable(void)
+static FwCfg *with_board(void)
 {
-    enum { SELECT = 8, WRITE = 16, SKIP = 4, READ = 2 };
     FwCfg *f = NULL;
-    uint16_t key = 0;
 
     rig_init(r);
     rig_must(rig_try_board(r));
     for (Device *d = machine_of(r->vm)->devices; d; d = d->next)
         if (!strcmp(d->cls->name, "fw_cfg_mem"))
             f = (FwCfg *)d;
+    return f;
+}
+
+static void test_writable(void)
+{
+    enum { SELECT = 8, WRITE = 16, SKIP = 4, READ = 2 };
+    uint16_t key = 0;
+    FwCfg *f = with_board();
+
     rig_must(fw_cfg_add_writable_file(f, "etc/w", "abcdef", 6, on_write, &writes));
     rig_must(fw_cfg_add_file(f, "etc/r", "abcdef", 6));
     vm_reset(r->vm);
@@ -268,6 +276,33 @@ static void test_writable(void)
     CHECK_EQ(dma(0x0019 << 16 | SELECT | WRITE, 1, RAM + 0x100), 1);
     CHECK_EQ(dma(0x3fff << 16 | SELECT | WRITE, 0, RAM + 0x100), 1);
     rig_free(r);
+}
+
+/* -kernel with its kin, for firmware that loads them itself: lengths are little-endian numbers. */
+static void test_kernel(void)
+{
+    char *kernel = rig_file("kernel\0!", 8), *initrd = rig_file("initrd", 6), got[8] = "";
+    static const struct { uint16_t size_key, data_key; const char *bytes; uint32_t len; } items[] = {
+        { 0x08, 0x11, "kernel\0!", 8 }, { 0x0b, 0x12, "initrd", 6 }, { 0x14, 0x15, "quiet", 6 },
+    };
+    FwCfg *f = with_board();
+    const VmConfig c = { .kernel = kernel, .initrd = initrd, .append = (char *)"quiet" };
+    const VmConfig wrong = { .kernel = (char *)"/nowhere/kernel" };
+
+    CHECK(rig_says(fw_items_add_kernel(f, &wrong, 64), "-kernel"));
+    CHECK(rig_says(fw_items_add_kernel(f, &c, 7), "-kernel"));
+    rig_must(fw_items_add_kernel(f, &c, 8));
+    for (unsigned i = 0; i < G_N_ELEMENTS(items); i++) {
+        fw_select(items[i].size_key);
+        CHECK_EQ(GUINT32_FROM_LE(rd32(r, FW)), items[i].len);
+        fw_select(items[i].data_key);
+        for (uint32_t n = 0; n < items[i].len; n++)
+            got[n] = (char)rd(r, FW, 1);
+        CHECK(!memcmp(got, items[i].bytes, items[i].len));
+    }
+    rig_free(r);
+    rig_unlink(kernel);
+    rig_unlink(initrd);
 }
 
 /* ---- flash */
@@ -396,6 +431,7 @@ int main(void)
     RUN(test_no_boot_order);
     RUN(test_device_paths);
     RUN(test_writable);
+    RUN(test_kernel);
     RUN(test_flash_store);
     RUN(test_flash_readonly);
     RUN(test_flash_sizes);

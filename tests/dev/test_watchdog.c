@@ -156,6 +156,20 @@ static void test_told(void)
     CHECK_EQ(r->vm->state, RUN_GUEST_PANICKED);
     events_end(&ev, r->vm);
     rig_free(r);
+    /* Without a choice it is the end of the guest; where -no-shutdown keeps the process, the guest is kept for a look. */
+    for (int stays = 0; stays < 2; stays++) {
+        start("pvpanic-pci", WATCHDOG_RESET, PANIC_SHUTDOWN);
+        r->config.no_shutdown = stays;
+        events_listen(&ev, r->vm);
+        wr(r, BAR, 1, 1);
+        CHECK_EQ(ends(20), !stays);
+        g_autofree char *three = events_take(&ev);
+        CHECK(g_str_has_prefix(three, stays ? "GUEST_PANICKED {\"action\":\"pause\"}\nSTOP"
+                                            : "GUEST_PANICKED {\"action\":\"poweroff\"}\nSHUTDOWN"));
+        CHECK_EQ(r->vm->state, stays ? RUN_GUEST_PANICKED : RUN_SHUTDOWN);
+        events_end(&ev, r->vm);
+        rig_free(r);
+    }
     static const char *const names[] = { "reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi" };
     static const WatchdogAction actions[] = {
         WATCHDOG_RESET, WATCHDOG_SHUTDOWN, WATCHDOG_POWEROFF, WATCHDOG_PAUSE, WATCHDOG_DEBUG, WATCHDOG_NONE, WATCHDOG_INJECT_NMI,

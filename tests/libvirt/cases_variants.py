@@ -112,7 +112,7 @@ def variants(d):
     server = nbd_server(d)
     try:
         for name in VARIANTS:
-            if name == "tap" and not os.path.exists("/dev/net/tun"):
+            if name == "tap" and not os.path.exists("/dev/net/tun") or name == "flash" and d.args.peer:    # 7.2 has no pflash0
                 continue
             try:
                 variant(d, name)

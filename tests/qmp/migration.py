@@ -387,6 +387,58 @@ def test_run_states():
             b.process.wait(60)
 
 
+def on(c, name):
+    c.call("migrate-set-capabilities", capabilities=[{"capability": name, "state": True}])
+    assert {"capability": name, "state": True} in c.call("query-migrate-capabilities")
+
+
+def test_answer():
+    """return-path: it is sent when the other side says so. One that takes all and says nothing has not got it."""
+    with Pair(start=True) as p:
+        c = p.a.qmp
+        on(c, "return-path")
+        for said in b"", b"A".ljust(16, b"\0"):
+            with socket.socket(socket.AF_UNIX) as s:
+                s.bind(p.path("deaf"))
+                s.listen(1)
+                c.call("migrate", uri="unix:" + p.path("deaf"))
+                other = s.accept()[0]
+                tail = b""
+                while len(tail) < 16 or tail[-16:-8] != b"E" + bytes(7):
+                    got = other.recv(1 << 20)
+                    assert got
+                    tail = (tail + got)[-16:]
+                other.sendall(said)
+                other.close()
+            info = until(c, "failed", "completed")
+            assert info["status"] == "failed" and re.search("answer" if not said else "could not take it", info["error-desc"]), info
+            assert c.call("query-status")["running"]
+            os.unlink(p.path("deaf"))
+        send(p, "file:" + p.path("state"))      # no way back: nobody is asked
+        c.call("cont")
+        uri = "unix:" + p.path("way")
+        p.b = p.machine("-incoming", uri)
+        send(p, uri)
+        handed_over(p)
+
+
+def test_late_activate():
+    """late-block-activate: the disk is the first one's until the second one runs."""
+    with Pair() as p:
+        uri = "unix:" + p.path("way")
+        p.b = p.machine("-incoming", "defer")
+        on(p.b.qmp, "late-block-activate")
+        p.b.qmp.call("migrate-incoming", uri=uri)
+        send(p, uri)
+        arrived(p.b)
+        p.a.qmp.call("cont")
+        p.a.qmp.call("stop")
+        fails(p.b.qmp.call, "cont", text="lock")
+        send(p, "file:" + p.path("state"))      # it lets go again
+        p.b.qmp.call("cont")
+        fails(p.a.qmp.call, "cont", text="lock")
+
+
 def test_console():
     with Pair() as p:
         c = p.a.qmp
