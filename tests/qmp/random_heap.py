@@ -6,7 +6,7 @@ leak of some hundred bytes a round is seen after a dozen of rounds. Programs wit
 """
 import os
 import re
-import select
+import socket
 import subprocess
 
 from client import BUILD
@@ -19,7 +19,9 @@ ONCE = 8 << 10                          # what may be made late and kept: a list
 
 class Heap:
     def __init__(self, folder):
-        self.fifo, self.sizes, self.env = os.path.join(folder, "heap"), [], {}
+        self.sizes, self.env = [], {}
+        self.asks, self.theirs = socket.socketpair()
+        self.asks.settimeout(60)
         lib = os.path.join(folder, "heap.so")
         config = {}
         with open(os.path.join(BUILD, "config.mk"), encoding="utf-8") as f:
@@ -36,19 +38,17 @@ class Heap:
         if done:
             print("there is no compiler for heap.c: the heap is not weighed")
             return
-        os.mkfifo(self.fifo)
-        self.env = {"LD_PRELOAD": lib, "LYRE_HEAP_FIFO": self.fifo, "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+        self.env = {"LD_PRELOAD": lib, "LYRE_HEAP_FD": str(self.theirs.fileno()), "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 
     def read(self):
-        fd = os.open(self.fifo, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            p = select.poll()
-            p.register(fd, select.POLLIN)
-            if not p.poll(60000):
-                raise EOFError("nobody says how large the heap is")
-            return int(os.read(fd, 100))
-        finally:
-            os.close(fd)
+        self.asks.sendall(b"?")
+        said = b""
+        while not said.endswith(b"\n"):
+            more = self.asks.recv(100)
+            if not more:
+                raise EOFError("it has ended")
+            said += more
+        return int(said)
 
     def weigh(self, m):
         """The smallest of some readings: others may be at work. Returns what grew, as text, or None."""
