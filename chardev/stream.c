@@ -57,12 +57,20 @@ static void report_dead(Chardev *c)
         s->ended(c, EPIPE);
 }
 
+/* Nothing waits to be written: nor is memory kept for it. */
+static void queue_empty(Stream *s)
+{
+    if (s->queue)
+        g_byte_array_unref(s->queue);
+    s->queue = g_byte_array_new();
+}
+
 /* Output failed for good: forget the queue; the backend hears of it from the main loop. */
 static void output_dead(Chardev *c)
 {
     Stream *s = stream(c);
 
-    g_byte_array_set_size(s->queue, 0);
+    queue_empty(s);
     chr_unwatch(&s->out_src);
     if (s->out != s->in && s->out >= 0)
         close(s->out);
@@ -85,7 +93,10 @@ static bool drain(Chardev *c)
             output_dead(c);
             return true;
         }
-        g_byte_array_remove_range(s->queue, 0, r);
+        if (r == (int)s->queue->len)
+            queue_empty(s);
+        else
+            g_byte_array_remove_range(s->queue, 0, r);
     }
     return true;
 }
@@ -246,9 +257,7 @@ void stream_start(Chardev *c, int in, int out)
     s->in = in;
     s->out = out;
     s->owes_writable = false;
-    if (!s->queue)
-        s->queue = g_byte_array_new();
-    g_byte_array_set_size(s->queue, 0);
+    queue_empty(s);
     stream_input(c);
 }
 
@@ -279,7 +288,7 @@ void stream_drop(Chardev *c)
     if (s->out >= 0 && s->out != s->in)
         close(s->out);
     s->in = s->out = -1;
-    g_byte_array_set_size(s->queue, 0);
+    queue_empty(s);
     s->chr = NULL;
     if (s->owes_writable) {     /* nothing holds the port back any more */
         s->owes_writable = false;
