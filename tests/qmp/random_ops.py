@@ -9,6 +9,7 @@ import re
 import subprocess
 
 from client import BUILD, QmpError
+from random_more import MoreOps
 
 IMG = os.path.join(BUILD, "lyre-img")
 MIB = 1 << 20
@@ -23,7 +24,9 @@ class Failure(Exception):
     """What must not be, in a sentence."""
 
 
-class Ops:
+class Ops(MoreOps):
+    BUSY = BUSY
+
     def __init__(self, m, rng, folder, guest):
         self.m, self.c, self.rng, self.dir, self.guest = m, m.qmp, rng, folder, guest
         self.have = set(self.c.schema.commands)
@@ -34,6 +37,7 @@ class Ops:
         self.nbd = False
         self.images = [self.make_image(i) for i in range(IMAGES)]
         self.errors, self.done = {}, {}
+        self.clients = []               # of exports: processes
         self.steered = False            # by another monitor too: nobody knows whether it runs
         self.ops = sorted(n[3:] for n in dir(self) if n.startswith("op_"))
 
@@ -97,12 +101,17 @@ class Ops:
             gone = data["device"]
             if gone not in self.devices:
                 raise Failure(f"DEVICE_DELETED of {gone}, which was not there")
-            if gone not in self.going and self.devices[gone].get("on") not in self.going:
+            if not self.leaving(gone):
                 raise Failure(f"DEVICE_DELETED of {gone}, which nobody unplugged")
             self.going.discard(gone)
             del self.devices[gone]
         elif name == "JOB_STATUS_CHANGE" and data["status"] == "null":
             self.jobs.pop(data["id"], None)
+
+    def leaving(self, d):
+        """Was it, or what it is plugged into, unplugged?"""
+        on = self.devices[d].get("on") if d in self.devices else None
+        return d in self.going or d not in self.devices or bool(on) and self.leaving(on)
 
     # ---- nodes
 
