@@ -75,9 +75,11 @@ typedef struct MigrateInfo {
     uint64_t pages, zero_pages, passes, dirty_rate /* pages a second */;
     double mbps;
 } MigrateInfo;
+
+/* The monitor may change them while a migration is under way. */
 typedef struct MigrateParams {
-    uint64_t max_bandwidth;     /* bytes a second; 0: no limit. 128 MiB at first */
-    uint64_t downtime_ms;       /* the longest pause that is aimed at. 300 at first */
+    _Atomic uint64_t max_bandwidth;     /* bytes a second; 0: no limit. 128 MiB at first */
+    _Atomic uint64_t downtime_ms;       /* the longest pause that is aimed at. 300 at first */
     bool events;                /* the monitor tells of changes; its own affair */
     bool return_path;           /* over a socket: it is sent when the other side says that it has it */
     bool late_activate;         /* a machine that arrives and does not run yet leaves its disks to whoever has them, until it runs */

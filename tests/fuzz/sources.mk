@@ -8,6 +8,7 @@ fuzz-targets := kernel firmware dtb initrd loader cmdline opts ir riscv chardev 
 fuzz-targets += board qmp
 fuzz-targets += gdb
 fuzz-targets += state
+fuzz-targets += monitor
 # These are files.c with a kind of file each.
 fuzz-files := kernel firmware dtb initrd loader
 fuzz-kind-kernel   := KERNEL

@@ -91,10 +91,11 @@ class MoreOps:
             self.do(f"blockdev-snapshot-{verb}internal-sync", {"device": n, "name": self.rng.choice("xy")}, self.JOB_MAY + "|snapshot|Snapshot|read only")
 
     def op_change_backing(self):
+        """Another name for the same: any other would make an image that cannot be opened."""
         n = self.pick(self.nodes)
-        if n:
-            self.do("change-backing-file", {"device": n, "image-node-name": n, "backing-file": self.rng.choice([i[0] for i in self.images])},
-                    self.JOB_MAY + "|not find")
+        names = [x["backing_file"] for x in self.c.call("query-named-block-nodes", flat=True) if x.get("node-name") == n and x.get("backing_file")]
+        if names:
+            self.do("change-backing-file", {"device": n, "image-node-name": n, "backing-file": names[0]}, self.JOB_MAY + "|not find")
 
     def op_watch_node(self):
         n, d = self.pick(self.nodes), self.pick(d for d, k in self.devices.items() if k.get("node"))
