@@ -437,6 +437,73 @@ Err *chardev_remove(Chardevs *set, const char *id)
     return NULL;
 }
 
+static Err *may_change(const Chardev *c)
+{
+    const CharPort *p = c->port;
+
+    if (c->cls == &chardev_mux || (p && p->events == NULL))
+        return err(ERR_UNSUPPORTED, "Mux device hotswap not supported yet");
+    for (guint i = 0; i < c->set->all->len; i++) {
+        const Chardev *other = c->set->all->pdata[i];
+
+        if (other->cls == &chardev_mux && mux_below(other) == c)
+            return err(ERR_UNSUPPORTED, "Mux device hotswap not supported yet");
+    }
+    if (p && p->events->stays)
+        return err(ERR_UNSUPPORTED, "Chardev user does not support chardev hotswap");
+    return NULL;
+}
+
+/* The port hears of the end at the old one; the news of the new one's peer come from the main loop. */
+static Err *take_over(Chardev *old, Chardev *new)
+{
+    CharPort *port = old->port;
+
+    if (!port)
+        return NULL;
+    if (old->open)
+        chr_be_event(old, CHR_CLOSED);
+    const CharEvents *events = port->events;
+    void *dev = port->dev;
+    chr_unbind(port);
+    port->chr = new;
+    TRY(chr_bind(port, events, dev));
+    if (events->event)
+        events->event(dev, CHR_WRITABLE);       /* whatever the old one owed */
+    return NULL;
+}
+
+Err *chardev_change(Chardevs *set, const char *id, const char *arg, Chardev **out)
+{
+    Chardev *old = lookup(set, id), *new = NULL;
+    guint at, from;
+
+    if (!old)
+        return err(ERR_NOT_FOUND, "Chardev '%s' does not exist", id);
+    TRY(may_change(old));
+    g_autofree char *text = g_strdup_printf("%s,id=%s", arg, id), *name = old->id;
+    old->id = g_strconcat("before ", id, NULL);         /* no id that a user can give */
+    Err *e = chardev_add_opts(set, text, &new);
+    if (!e && new->cls == &chardev_mux) {
+        e = err(ERR_UNSUPPORTED, "Mux device hotswap not supported yet");
+        err_free(chardev_remove(set, id));
+    }
+    if (!e)
+        e = take_over(old, new);
+    if (e) {
+        g_free(old->id);
+        old->id = g_steal_pointer(&name);
+        return e;
+    }
+    g_ptr_array_find(set->all, old, &at);
+    g_ptr_array_find(set->all, new, &from);
+    set->all->pdata[at] = new;
+    g_ptr_array_remove_index(set->all, from);
+    chardev_free(old);
+    *out = new;
+    return NULL;
+}
+
 bool chardev_used(const Chardev *chr)
 {
     return chr->used;

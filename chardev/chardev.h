@@ -40,6 +40,7 @@ typedef struct CharEvents {
     int  (*room)(void *dev);            /* how many bytes the device takes now; 0: none */
     void (*data)(void *dev, const uint8_t *buf, int n);     /* 1 <= n <= room */
     void (*event)(void *dev, CharEvent what);               /* may be NULL */
+    bool stays;                         /* it is a conversation with this very peer: no chardev_change */
 } CharEvents;
 
 /* The device's side; embedded in it, zeroed at start. */
@@ -109,6 +110,11 @@ MUST_USE Err *chardev_add_line(Chardevs *set, const char *arg, const char *id, C
 MUST_USE Err *chardev_add_text(Chardevs *set, const char *arg, Chardev **out);
 /* Closes and forgets it, unless a port is bound to it. */
 MUST_USE Err *chardev_remove(Chardevs *set, const char *id);
+/*
+ * The argument of -chardev, without its id: what is at the other end of this one from now on. Whoever is bound to it
+ * sees one peer go and another come. Nothing has changed when it fails. The Chardev of before is no more.
+ */
+MUST_USE Err *chardev_change(Chardevs *set, const char *id, const char *arg, Chardev **out);
 Chardev *chardev_next(Chardevs *set, Chardev *after);      /* NULL: the first */
 bool chardev_bound(const Chardev *chr);     /* is a port bound to it now? */
 bool chardev_in_use(const Chardev *chr);    /* and is it one that somebody has open? */

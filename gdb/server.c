@@ -374,7 +374,7 @@ static void on_event(void *dev, CharEvent what)
         call(g);
 }
 
-static const CharEvents chr_events = { on_room, on_data, on_event };
+static const CharEvents chr_events = { on_room, on_data, on_event, .stays = true };
 
 /* ---- the machine's side */
 

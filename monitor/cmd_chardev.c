@@ -92,6 +92,7 @@ static void put_defaults(GString *s, const char *type, const json_t *data)
         put(s, "wait", "off");
 }
 
+/* id NULL: without one. */
 static Err *rewrite(Monitor *m, const char *id, const json_t *backend, GString *s)
 {
     const char *type = json_string_value(json_object_get(backend, "type")), *key;
@@ -99,7 +100,8 @@ static Err *rewrite(Monitor *m, const char *id, const json_t *backend, GString *
     json_t *v;
 
     g_string_append(s, type);
-    put(s, "id", id);
+    if (id)
+        put(s, "id", id);
     put_defaults(s, type, data);
     json_object_foreach((json_t *)data, key, v) {
         if (!strcmp(key, "addr") || !strcmp(key, "remote"))
@@ -112,24 +114,73 @@ static Err *rewrite(Monitor *m, const char *id, const json_t *backend, GString *
     return NULL;
 }
 
-Err *qmp_chardev_add(Monitor *m, const ChardevAddArgs *args, json_t **ret)
+/* A server that waits would hold up everything. */
+static Err *check_wait(const json_t *backend)
 {
-    g_autoptr(GString) text = g_string_new(NULL);
-    const json_t *data = json_object_get(args->backend, "data");
-    Chardev *c;
+    const json_t *data = json_object_get(backend, "data");
 
-    TRY(rewrite(m, args->id, args->backend, text));
-    /* A server that waits would hold up everything. */
     if (json_is_true(json_object_get(data, "wait")) && !json_is_false(json_object_get(data, "server")))
         return err_hint(err(ERR_UNSUPPORTED, "the machine does not wait for a peer while it runs"), "Leave out \"wait\".");
-    TRY(chardev_add_text(m->vm->chardevs, text->str, &c));
-    *ret = json_object();
+    return NULL;
+}
+
+/* A new pty's name is in the answer. */
+static json_t *made(const Chardev *c)
+{
+    json_t *ret = json_object();
+
     if (!strcmp(chardev_kind(c), "pty")) {
         g_autofree char *name = chardev_filename(c);
 
-        json_object_set_new(*ret, "pty", text_json(g_str_has_prefix(name, "pty:") ? name + 4 : name));
+        json_object_set_new(ret, "pty", text_json(g_str_has_prefix(name, "pty:") ? name + 4 : name));
+    }
+    return ret;
+}
+
+Err *qmp_chardev_add(Monitor *m, const ChardevAddArgs *args, json_t **ret)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    Chardev *c;
+
+    TRY(check_wait(args->backend));
+    TRY(rewrite(m, args->id, args->backend, text));
+    TRY(chardev_add_text(m->vm->chardevs, text->str, &c));
+    *ret = made(c);
+    return NULL;
+}
+
+/* The board has its serial ports' by number: a reset finds the new one there. */
+static Err *change(Vm *vm, const char *id, const char *arg, Chardev **out)
+{
+    Chardev *old = NULL;
+
+    for (Chardev *c = NULL; (c = chardev_next(vm->chardevs, c)) != NULL;)
+        old = strcmp(chardev_id(c), id) ? old : c;
+    TRY(chardev_change(vm->chardevs, id, arg, out));
+    for (int i = 0; i < vm->nserials; i++) {
+        if (vm->serials[i] == old)
+            vm->serials[i] = *out;
     }
     return NULL;
+}
+
+Err *qmp_chardev_change(Monitor *m, const ChardevChangeArgs *args, json_t **ret)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    Chardev *c = NULL;
+
+    TRY(check_wait(args->backend));
+    TRY(rewrite(m, NULL, args->backend, text));
+    TRY(change(m->vm, args->id, text->str, &c));
+    *ret = made(c);
+    return NULL;
+}
+
+Err *hmp_chardev_change(Monitor *m, const HmpChardevChangeArgs *args, GString *out)
+{
+    Chardev *c = NULL;
+
+    return change(m->vm, args->id, args->args, &c);
 }
 
 Err *hmp_chardev_add(Monitor *m, const HmpChardevAddArgs *args, GString *out)

@@ -64,6 +64,29 @@ Err *qmp_pmemsave(Monitor *m, const PmemsaveArgs *args, json_t **ret)
     return save(m->vm, NULL, args->val, args->size, args->filename);
 }
 
+/* ---- the device tree */
+
+static void find_tree(void *opaque, const char *name, uint64_t addr, uint64_t len)
+{
+    if (!strcmp(name, IMAGE_DEVICE_TREE))
+        *(uint64_t *)opaque = len;
+}
+
+Err *qmp_dumpdtb(Monitor *m, const DumpdtbArgs *args, json_t **ret)
+{
+    const Machine *machine = machine_of(m->vm);
+    const void *tree = machine ? image_bytes(&machine->images, IMAGE_DEVICE_TREE) : NULL;
+    g_autoptr(GError) why = NULL;
+    uint64_t len = 0;
+
+    if (!tree)
+        return err(ERR_UNSUPPORTED, "This machine doesn't have a FDT");
+    images_each(&machine->images, find_tree, &len);
+    if (!g_file_set_contents(args->filename, tree, (gssize)len, &why))
+        return err(ERR_IO, "Error saving FDT to file %s: %s", args->filename, why->message);
+    return NULL;
+}
+
 /* ---- what there is */
 
 Err *qmp_query_memdev(Monitor *m, const QueryMemdevArgs *args, json_t **ret)

@@ -10,6 +10,7 @@
 
 #include "dump/dump.h"
 #include "monitor/qmp/oob.h"
+#include "monitor/view.h"
 #include "net/net.h"
 
 /* ---- output */
@@ -84,7 +85,7 @@ static void event(void *dev, CharEvent what)
     m->kind->event(m, what);
 }
 
-static const CharEvents char_events = { room, data, event };
+static const CharEvents char_events = { room, data, event, .stays = true };
 
 /* ---- making them */
 
@@ -134,6 +135,11 @@ static void close_fd(void *fd)
     close(GPOINTER_TO_INT(fd));
 }
 
+static char *device_path(void *device)
+{
+    return view_device_path(device);
+}
+
 Err *monitors_new(Vm *vm, const MonitorHost *host)
 {
     Monitors *set = g_new0(Monitors, 1);
@@ -149,6 +155,7 @@ Err *monitors_new(Vm *vm, const MonitorHost *host)
         net_name_fds(vm->net, monitor_named_fd, set->nobody);
     vm->monitors = set;
     vm->monitor_line = hmp_run;
+    vm->device_path = device_path;
     events_init(set);
     return NULL;
 }
@@ -164,6 +171,7 @@ void monitors_free(Vm *vm)
     dirty_rate_free(set);
     events_clear(set);
     vm->monitor_line = NULL;
+    vm->device_path = NULL;
     vm->monitors = NULL;
     for (Monitor *m = set->list, *next; m; m = next) {
         next = m->next;

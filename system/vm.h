@@ -69,6 +69,7 @@ typedef struct Vm {
     GPtrArray *objects;                         /* system/objects.h: what -object and object-add made; NULL: nothing */
     struct Yanks *yanks;                        /* util/yank.h: what may hang for want of a peer */
     struct FdSets *fdsets;                      /* util/fdset.h: -add-fd's and add-fd's; NULL in tests */
+    char *(*device_path)(void *device);         /* monitor/ sets: where a Device is in the tree that management sees; g_free it. NULL: no monitor */
     struct Monitors *monitors;                  /* monitor/monitor.h; NULL: none */
     /* Takes data (may be NULL); any thread. NULL: nobody hears of events */
     void (*on_event)(void *opaque, const char *name, json_t *data); void *event_opaque;

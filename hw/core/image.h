@@ -23,6 +23,9 @@ typedef struct Images { GPtrArray *list; } Images;     /* Image *, by address */
 MUST_USE Err *image_add(Images *set, const char *name, uint64_t addr, void *data, uint64_t len, uint64_t room);
 /* Is all of it memory? To be asked when the board's memory is mapped. */
 MUST_USE Err *images_check(const Images *set, Space *s);
+/* What boards call the one that tells the guest what there is. */
+#define IMAGE_DEVICE_TREE "the device tree"
+
 /* The bytes of the image of that name, to be changed before a reset loads them; NULL: there is none. */
 void *image_bytes(const Images *set, const char *name);
 /* Each image; the bytes that it has, and those of its room behind them. */

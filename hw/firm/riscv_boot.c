@@ -211,7 +211,6 @@ Err *riscv_boot_files(RiscvBoot *b)
 
 /* ---- device tree */
 
-#define TREE_NAME "the device tree"
 enum { SEED_SIZE = 32 };
 
 /* -dtb's tree in place of the board's. */
@@ -249,7 +248,7 @@ static void patch_chosen(const RiscvBoot *b, Fdt *tree)
 
 void riscv_boot_reset(Machine *m)
 {
-    void *tree = image_bytes(&m->images, TREE_NAME);
+    void *tree = image_bytes(&m->images, IMAGE_DEVICE_TREE);
     uint8_t seed[SEED_SIZE];
 
     if (tree && getrandom(seed, sizeof(seed), 0) == sizeof(seed))
@@ -270,7 +269,7 @@ static Err *place_tree(RiscvBoot *b, Fdt *tree)
         b->fdt = (end - len) & ~UINT64_C(7);
     uint8_t *copy = g_malloc(len);
     memcpy(copy, tree->blob, len);
-    return image_add(&b->m->images, TREE_NAME, b->fdt, copy, len, len);
+    return image_add(&b->m->images, IMAGE_DEVICE_TREE, b->fdt, copy, len, len);
 }
 
 static Err *dump_tree(const RiscvBoot *b, const Fdt *tree)

@@ -84,6 +84,18 @@ static void set_time(GoldfishRtc *r, uint64_t mask, uint64_t val)
     set_timer(r);
 }
 
+/* For management: by how much the guest's time is apart from what -rtc says. The low half is written last. */
+static void tell_change(GoldfishRtc *r)
+{
+    int64_t apart = (int64_t)(r->offset - clock_rtc(r->dev.vm).offset);
+    Vm *vm = r->dev.vm;
+
+    if (!vm->device_path)
+        return;         /* nobody listens */
+    g_autofree char *path = vm->device_path(&r->dev);
+    vm_event(vm, "RTC_CHANGE", json_pack("{s:I, s:s}", "offset", (json_int_t)(apart / 1000000000), "qom-path", path));
+}
+
 static void rtc_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 {
     GoldfishRtc *r = opaque;
@@ -91,6 +103,7 @@ static void rtc_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
     switch (off) {
     case R_TIME_LOW:
         set_time(r, UINT32_MAX, val);
+        tell_change(r);
         break;
     case R_TIME_HIGH:
         set_time(r, (uint64_t)UINT32_MAX << 32, val << 32);

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Memory and values as people ask for them: x, xp, print, where an address is. */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "monitor/hmp/hmp-priv.h"
 #include "monitor/memory.h"
@@ -225,7 +228,7 @@ Err *hmp_gva2gpa(Monitor *m, const HmpGva2gpaArgs *args, GString *out)
     return NULL;
 }
 
-static Err *host_address(Vm *vm, uint64_t pa, uint64_t shown, GString *out)
+static Err *find_ram(Vm *vm, uint64_t pa, uint64_t shown, const char **name, void **host)
 {
     const FlatRange *r = flat_find(space_flat(vm->mem), pa);
 
@@ -233,8 +236,51 @@ static Err *host_address(Vm *vm, uint64_t pa, uint64_t shown, GString *out)
         return err(ERR_INVALID, "No memory is mapped at address %#" PRIx64, shown);
     if (r->region->kind == REGION_IO)
         return err(ERR_INVALID, "Memory at address %#" PRIx64 " is not RAM", shown);
-    g_string_append_printf(out, "Host virtual address for %#" PRIx64 " (%s) is %p\n", shown, r->region->name,
-                           (void *)(r->region->ram->host + r->region->ram_off + r->off + (pa - r->base)));
+    *name = r->region->name;
+    *host = r->region->ram->host + r->region->ram_off + r->off + (pa - r->base);
+    return NULL;
+}
+
+static Err *host_address(Vm *vm, uint64_t pa, uint64_t shown, GString *out)
+{
+    const char *name = NULL;
+    void *host = NULL;
+
+    TRY(find_ram(vm, pa, shown, &name, &host));
+    g_string_append_printf(out, "Host virtual address for %#" PRIx64 " (%s) is %p\n", shown, name, host);
+    return NULL;
+}
+
+/* Linux's Documentation/admin-guide/mm/pagemap.rst: 64 bits for each page; bit 63: it is there, 54..0: its frame. */
+static Err *host_frame(const void *host, uint64_t *frame)
+{
+    uint64_t size = (uint64_t)sysconf(_SC_PAGESIZE), entry = 0;
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return err_errno(errno, "Cannot open /proc/self/pagemap");
+    ssize_t n = pread(fd, &entry, sizeof(entry), (off_t)((uintptr_t)host / size * sizeof(entry)));
+    close(fd);
+    if (n != sizeof(entry))
+        return err(ERR_IO, "Cannot read /proc/self/pagemap");
+    if (!(entry >> 63))
+        return err(ERR_INVALID, "Page not present");
+    entry &= (UINT64_C(1) << 55) - 1;
+    if (!entry)
+        return err_hint(err(ERR_IO, "the host does not say where its pages are"), "That takes CAP_SYS_ADMIN.");
+    *frame = entry * size + (uintptr_t)host % size;
+    return NULL;
+}
+
+Err *hmp_gpa2hpa(Monitor *m, const HmpGpa2hpaArgs *args, GString *out)
+{
+    const char *name = NULL;
+    void *host = NULL;
+    uint64_t frame = 0;
+
+    TRY(find_ram(m->vm, (uint64_t)args->addr, (uint64_t)args->addr, &name, &host));
+    TRY(host_frame(host, &frame));
+    g_string_append_printf(out, "Host physical address for %#" PRIx64 " (%s) is %#" PRIx64 "\n", (uint64_t)args->addr, name, frame);
     return NULL;
 }
 
