@@ -500,7 +500,7 @@ class Ops(MoreOps):
                 raise Failure(f"stop, and it is {status}")
 
     def op_cont(self):
-        if self.do("cont", may="Resetting|required|in the middle|migrat|wait|cannot have permission|is read-only|Failed to get .* lock") is not None:
+        if self.do("cont", may="Resetting|required|in the middle|[Mm]igrat|wait|cannot have permission|is read-only|Failed to get .* lock") is not None:
             status = self.c.call("query-status")
             moving = (self.do("query-migrate") or {}).get("status") in ("setup", "active", "device", "completed")
             if not self.steered and not moving and not status["running"] and status["status"] not in ("shutdown", "guest-panicked", "io-error", "postmigrate",
