@@ -82,7 +82,7 @@ static int commit_run(Job *j)
 /* The header of each image that had top as its backing file names base. */
 static Err *change_headers(Commit *t, GPtrArray *overlays)
 {
-    const char *name = t->backing_name ? t->backing_name : node_filename(t->base);
+    const char *name = t->backing_name ? t->backing_name : node_filename(node_skip_filters(t->base));
 
     for (guint i = 0; i < overlays->len; i++) {
         BlockNode *n = overlays->pdata[i];

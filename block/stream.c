@@ -138,7 +138,7 @@ Err *job_stream(BlockNode *n, BlockNode *base, const char *backing_name, const J
     t->node = node_ref(n);
     t->base = base ? node_ref(base) : NULL;
     if (base) {
-        t->backing_name = g_strdup(backing_name ? backing_name : node_filename(base));
+        t->backing_name = g_strdup(backing_name ? backing_name : node_filename(node_skip_filters(base)));
         t->backing_format = g_strdup(node_format(node_skip_filters(base)));
     }
     e = put_filter(t, j->id, c->filter_name);

@@ -9,7 +9,7 @@
 static Err *make(BlockNode *source, BlockNode *below, const TargetAsked *t, const char *format)
 {
     CreateRequest r = { .filename = t->file, .format = format, .size = node_size(source), .unsafe = true };
-    g_autofree char *name = below ? g_strdup(node_filename(below)) : NULL;
+    g_autofree char *name = below ? g_strdup(node_filename(node_skip_filters(below))) : NULL;
 
     if (below) {
         r.backing = name;

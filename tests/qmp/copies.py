@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """blockcopy, blockcommit, blockpull as libvirt sends them (storage and format nodes of their own, jobs kept until dismissed), and jobs' states."""
-from blockrig import Disk, holds, info, make, put, same, sound
+from blockrig import Disk, holds, info, make, node, put, same, sound
 from client import fails, main
 
 KEEP = {"auto-finalize": True, "auto-dismiss": False}
@@ -239,6 +239,34 @@ def test_drive_mirror():
         fails(d.c.call, "drive-mirror", {"device": "vdb", "target": out, "sync": "full", "job-id": "j", "mode": "existing"})
         d.m.close()
         assert same(out, d.file("t"))
+
+
+def test_names_in_headers_skip_filters():
+    """What an image's header says of its backing file is the file below filters, and that one's format; so it opens again."""
+    with Chain() as d:
+        for name in ("s", "c"):
+            make(d.file(name))
+        for name, file in (("far", None), ("over", "far")):
+            d.c.call("blockdev-add", {"driver": "copy-on-read", "node-name": name, "file": file} if file else
+                     {"driver": "null-co", "node-name": name, "size": 4 << 20, "read-zeroes": True})
+        d.add("s", "over")
+        d.add("c", "s")
+        d.c.call("block-stream", {"job-id": "j", "device": "c", "base-node": "over"})
+        d.completed("j")
+        assert d.c.call("blockdev-del", {"node-name": "c"}) == {} == d.c.call("blockdev-del", {"node-name": "c-storage"})
+        node(d.c, "again", d.file("c"))
+        d.c.call("object-add", {"qom-type": "throttle-group", "id": "g"})
+        d.c.call("blockdev-add", {"driver": "throttle", "node-name": "over-b", "file": "b", "throttle-group": "g", "read-only": True})
+        d.c.call("blockdev-add", {"driver": "file", "node-name": "u-storage", "filename": make_over(d.file("u"), d.file("b"))})
+        d.c.call("blockdev-add", {"driver": "qcow2", "node-name": "u", "file": "u-storage", "backing": "over-b"})
+        d.c.call("block-stream", {"job-id": "j", "device": "u", "base-node": "over-b"})
+        d.completed("j")
+        assert info(d.file("u"))["backing-filename"] == d.file("b") and info(d.file("u"))["backing-filename-format"] == "qcow2"
+
+
+def make_over(path, backing):
+    make(path, None, "-b", backing, "-F", "qcow2")
+    return path
 
 
 def test_errors():
