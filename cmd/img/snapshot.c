@@ -56,6 +56,16 @@ static Err *create(BlockNode *n, char *name)
     return e;
 }
 
+/* It is done all the same, as scripts (and libvirt) expect it that know what they do with what lies above. */
+static void warn_of_overlays(Img *im, BlockNode *n)
+{
+    Err *e = guard_node(im, n, "going back to a snapshot");
+
+    if (e)
+        err_note("%s", err_text(e));
+    err_free(e);
+}
+
 Err *img_snapshot(Img *im)
 {
     ImgArgs *a = &im->a;
@@ -72,9 +82,8 @@ Err *img_snapshot(Img *im)
     if (a->create) {
         e = create(n, a->create);
     } else if (a->apply) {
-        e = guard_node(im, n, "going back to a snapshot");
-        if (!e)
-            e = node_snapshot_apply(n, a->apply);
+        warn_of_overlays(im, n);
+        e = node_snapshot_apply(n, a->apply);
     } else if (a->delete) {
         e = node_snapshot_delete(n, a->delete);
     } else {
