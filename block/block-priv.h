@@ -98,6 +98,8 @@ void node_resized(BlockNode *n);                            /* tells the disks a
 
 /* block/perm.c: makes the permissions of these nodes and all below what their parents ask for; all or nothing. */
 MUST_USE Err *perms_refresh(BlockNode *const *nodes, unsigned n);
+/* What would be refused when images that another process has come back (block/activate.c). Nothing changes. */
+MUST_USE Err *perms_when_active(BlockGraph *g);
 MUST_USE Err *edge_set_perm(BlockChild *c, unsigned perm, unsigned shared);
 
 /*

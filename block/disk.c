@@ -22,6 +22,8 @@ Err *disk_new(BlockNode *n, unsigned perm, unsigned shared, const char *who, Dis
     d->next = d->graph->disks;
     d->graph->disks = d;
     Err *e = edge_attach(d->root, n);
+    if (!e && n->inactive)
+        e = perms_when_active(d->graph);
     if (e) {
         disk_free(d);
         return e;

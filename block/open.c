@@ -500,5 +500,11 @@ Err *node_open(BlockGraph *g, const json_t *options, unsigned flags, BlockNode *
         .flags = flags, .read_only = !(flags & OPEN_RW), .force_share = flags & OPEN_FORCE_SHARE,
     };
 
-    return node_open_below(g, options, &in, out);
+    TRY(node_open_below(g, options, &in, out));
+    Err *e = (*out)->inactive ? perms_when_active(g) : NULL;
+    if (e) {
+        node_unref(*out);
+        *out = NULL;
+    }
+    return e;
 }

@@ -66,13 +66,13 @@ static Err *check_parents(const BlockNode *n)
     return NULL;
 }
 
-static Err *check_node(BlockNode *n)
+static Err *check_node(BlockNode *n, bool sizes)
 {
     TRY(check_parents(n));
     if (n->perm & (PERM_WRITE | PERM_WRITE_UNCHANGED) && n->read_only)
         return err_hint(err(ERR_INVALID, "Block node is read-only"),
                         "'%s' was opened without write access.", node_path(n));
-    if (n->drv->kind == DRIVER_PROTOCOL && n->perm & PERM_WRITE && !(n->perm & PERM_RESIZE) &&
+    if (sizes && n->drv->kind == DRIVER_PROTOCOL && n->perm & PERM_WRITE && !(n->perm & PERM_RESIZE) &&
         n->size % n->limits.request_align)
         return err(ERR_INVALID, "Cannot get 'write' permission without 'resize': the image size of '%s' is not a "
                    "multiple of its request alignment %u", node_path(n), n->limits.request_align);
@@ -159,13 +159,13 @@ static void sum_parents(BlockNode *n)
     }
 }
 
-static Err *work_out(Change *ch)
+static Err *work_out(Change *ch, bool sizes)
 {
     for (unsigned i = ch->nodes->len; i--; ) {
         BlockNode *n = ch->nodes->pdata[i];
 
         sum_parents(n);
-        TRY(check_node(n));
+        TRY(check_node(n, sizes));
         for (BlockChild *c = n->children; c; c = c->next) {
             if (c->node)
                 child_perm(n, c);
@@ -215,24 +215,55 @@ static void put_back(Change *ch)
     }
 }
 
+static void change_init(Change *ch, BlockNode *const *nodes, unsigned n)
+{
+    *ch = (Change){ g_ptr_array_new(), g_array_new(false, false, sizeof(Was)), g_ptr_array_new(), g_array_new(false, false, sizeof(Was)) };
+    for (unsigned i = 0; i < n; i++)
+        gather(ch, nodes[i]);
+    for (unsigned i = 0; i < ch->nodes->len; i++)
+        ((BlockNode *)ch->nodes->pdata[i])->mark = 0;
+}
+
+static void change_clear(Change *ch)
+{
+    g_ptr_array_free(ch->nodes, true);
+    g_ptr_array_free(ch->edges, true);
+    g_array_free(ch->node_was, true);
+    g_array_free(ch->edge_was, true);
+}
+
 Err *perms_refresh(BlockNode *const *nodes, unsigned n)
 {
-    Change ch = { g_ptr_array_new(), g_array_new(false, false, sizeof(Was)),
-                  g_ptr_array_new(), g_array_new(false, false, sizeof(Was)) };
+    Change ch;
 
-    for (unsigned i = 0; i < n; i++)
-        gather(&ch, nodes[i]);
-    for (unsigned i = 0; i < ch.nodes->len; i++)
-        ((BlockNode *)ch.nodes->pdata[i])->mark = 0;
-    Err *e = work_out(&ch);
+    change_init(&ch, nodes, n);
+    Err *e = work_out(&ch, true);
     if (!e)
         e = take_locks(&ch);
     if (e)
         put_back(&ch);
-    g_ptr_array_free(ch.nodes, true);
-    g_ptr_array_free(ch.edges, true);
-    g_array_free(ch.node_was, true);
-    g_array_free(ch.edge_was, true);
+    change_clear(&ch);
+    return e;
+}
+
+Err *perms_when_active(BlockGraph *g)
+{
+    g_autoptr(GPtrArray) all = g_ptr_array_new(), away = g_ptr_array_new();
+    Change ch;
+
+    for (BlockNode *n = g->nodes; n; n = n->next) {
+        g_ptr_array_add(all, n);
+        if (n->inactive)
+            g_ptr_array_add(away, n);
+    }
+    change_init(&ch, (BlockNode *const *)all->pdata, all->len);
+    for (guint i = 0; i < away->len; i++)
+        ((BlockNode *)away->pdata[i])->inactive = ((BlockNode *)away->pdata[i])->read_only = false;
+    Err *e = work_out(&ch, false);
+    for (guint i = 0; i < away->len; i++)
+        ((BlockNode *)away->pdata[i])->inactive = ((BlockNode *)away->pdata[i])->read_only = true;
+    put_back(&ch);
+    change_clear(&ch);
     return e;
 }
 

@@ -163,6 +163,23 @@ def test_a_node_comes_after_it():
         c.call("block_resize", {"node-name": "n", "size": 8 << 20})
 
 
+def test_what_could_not_write():
+    """Meanwhile as before: a node that would write to one that is read-only, or is another's, is refused when it is added, and not by cont."""
+    with Pair() as p:
+        c, img = p.a.qmp, p.path("more")
+        make(img)
+        make(p.path("other"))
+        c.call("blockdev-add", {"driver": "file", "node-name": "rw", "filename": img})
+        c.call("blockdev-add", {"driver": "file", "node-name": "ro", "filename": p.path("other"), "read-only": True})
+        c.call("blockdev-add", {"driver": "qcow2", "node-name": "q", "file": "rw"})
+        c.call("migrate", uri="file:" + p.path("stream"))
+        until(c, "completed")
+        for driver, file, why in (("preallocate", "ro", "read-only"), ("qcow2", "ro", "read-only"), ("qcow2", "rw", "")):
+            fails(c.call, "blockdev-add", {"driver": driver, "node-name": "n", "file": file}, text=why)
+        c.call("blockdev-add", {"driver": "qcow2", "node-name": "n", "file": "ro", "read-only": True})
+        c.call("cont")
+
+
 def test_exec():
     with Pair() as p:
         f = p.path("state")
