@@ -40,3 +40,4 @@ check-scripts += tests/qmp/console.py
 src += monitor/cmd_media.c
 src += monitor/qmp/oob.c
 src += monitor/cmd_yank.c
+src += monitor/cmd_virtio.c

@@ -77,7 +77,12 @@ static void notify_config(void *opaque)
     raise_irq(opaque, ISR_CONFIG);
 }
 
-static const VirtioTransport transport = { .notify = notify, .notify_config = notify_config, .legacy_ok = true };
+static unsigned selected(void *opaque)
+{
+    return ((VirtioMmio *)opaque)->queue_sel;
+}
+
+static const VirtioTransport transport = { .notify = notify, .notify_config = notify_config, .selected = selected, .legacy_ok = true };
 
 /* ---- registers */
 

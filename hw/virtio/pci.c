@@ -74,7 +74,12 @@ static void notify_config(void *opaque)
     tell(p, p->config_vector, ISR_CONFIG);
 }
 
-static const VirtioTransport transport = { .notify = notify, .notify_config = notify_config, .legacy_ok = true };
+static unsigned selected(void *opaque)
+{
+    return ((VirtioPci *)opaque)->queue_sel;
+}
+
+static const VirtioTransport transport = { .notify = notify, .notify_config = notify_config, .selected = selected, .legacy_ok = true };
 
 static uint8_t take_isr(VirtioPci *p, VirtioDevice *v)
 {

@@ -140,3 +140,25 @@ void virtq_set_legacy_page(VirtQueue *q, uint32_t pfn, uint32_t page, uint32_t a
     virtq_set_addresses(q, &(VirtqAddresses){ at, avail, used });
     virtq_enable(q);
 }
+
+/* ---- for people */
+
+typedef struct Look { VirtQueue *q; VirtqState *out; } Look;
+
+static void look(void *arg)
+{
+    const Look *l = arg;
+    const VirtQueue *q = l->q;
+
+    *l->out = (VirtqState){ q->size, q->max, q->flying, q->at, q->next, q->seen, q->used_next, q->told, q->told_valid };
+}
+
+void virtq_state(VirtQueue *q, VirtqState *out)
+{
+    Look l = { q, out };
+
+    if (q->io)
+        iothread_run(q->io, look, &l);
+    else
+        look(&l);
+}

@@ -127,6 +127,7 @@ void virtio_kick(VirtQueue *q);
 typedef struct VirtioTransport {
     void (*notify)(void *opaque, unsigned queue);       /* used buffers; any thread, no lock */
     void (*notify_config)(void *opaque);                /* any thread, no lock */
+    unsigned (*selected)(void *opaque);                 /* the queue that the driver chose last; machine lock */
     bool legacy_ok;
 } VirtioTransport;
 typedef struct VirtioBus { Bus bus; VirtioDevice *device; const VirtioTransport *transport; void *opaque; } VirtioBus;
@@ -157,5 +158,14 @@ void virtq_reset(VirtQueue *q);                                         /* one q
 void virtq_set_legacy_page(VirtQueue *q, uint32_t pfn, uint32_t page, uint32_t align);      /* pfn 0: reset */
 uint64_t virtq_legacy_page(const VirtQueue *q);                         /* the pfn it was given, or 0 */
 void virtq_addresses(const VirtQueue *q, VirtqAddresses *out);
+
+/* Where a queue is, for people: asked in its own thread. Main thread, machine lock. */
+typedef struct VirtqState {
+    unsigned size, max, flying;     /* flying: descriptors of buffers that were taken and not given back */
+    VirtqAddresses at;
+    uint16_t next, seen, used, told;
+    bool told_valid;
+} VirtqState;
+void virtq_state(VirtQueue *q, VirtqState *out);
 
 #endif

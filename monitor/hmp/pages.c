@@ -5,7 +5,6 @@
 
 #include "hw/core/board.h"
 #include "hw/core/image.h"
-#include "hw/virtio/virtio.h"
 #include "monitor/hmp/hmp-priv.h"
 #include "monitor/monitor-priv.h"
 #include "monitor/view.h"
@@ -109,17 +108,6 @@ Err *hmp_info_irq(Monitor *m, const HmpInfoIrqArgs *args, GString *out)
     for (int i = 0; i < m->vm->nvcpus && m->vm->isa->irq_counts; i++) {
         vcpu_run_on(m->vm->vcpus[i], count_irqs, lines, true);
         put_counts(out, lines, "CPU", i);
-    }
-    return NULL;
-}
-
-Err *hmp_info_virtio(Monitor *m, const HmpInfoVirtioArgs *args, GString *out)
-{
-    for (Device *d = machine_of(m->vm)->devices; d; d = d->next) {
-        if (!d->bus || strcmp(d->bus->cls->name, "virtio-bus") || !d->realized)
-            continue;
-        g_autofree char *path = view_device_path(d);
-        g_string_append_printf(out, "%s [%s]\n", path, ((VirtioDevice *)d)->ops->name);
     }
     return NULL;
 }

@@ -114,5 +114,33 @@ def test_host_addresses():
         assert m.qmp.hmp("gpa2hpa 0x9000000000").startswith("Error: No memory is mapped")
 
 
+def test_virtio():
+    with Machine("-m", "16M", "-object", "iothread,id=io", "-blockdev", "driver=null-co,node-name=n,size=1M,read-zeroes=on",
+                 "-device", "virtio-blk-pci,id=disk,drive=n,iothread=io", "-device", "virtio-rng-device,id=r",
+                 "-device", "virtio-net-pci,mac=52:54:00:12:34:56") as m:
+        q = m.qmp
+        found = {v["path"]: v["name"] for v in q.call("x-query-virtio")}
+        disk, rng = "/machine/peripheral/disk/virtio-backend", "/machine/peripheral/r"
+        assert sorted(found.values()) == ["virtio-blk", "virtio-net", "virtio-rng"] and found[disk] == "virtio-blk" and found[rng], found
+        for path, name in found.items():
+            s = q.call("x-query-virtio-status", path=path)
+            assert s["name"] == name and not s["started"] and not s["broken"] and s["status"] == {"statuses": []}, s
+            assert s["guest-features"] == {"transports": [], "dev-features": []}, s
+            offered = [t.split(":")[0] for t in s["host-features"]["transports"]]
+            assert "VIRTIO_F_EVENT_IDX" in offered and "unknown-dev-features" not in s["host-features"], s
+            for i in range(s["num-vqs"]):
+                v = q.call("x-query-virtio-queue-status", path=path, queue=i)
+                assert v["queue-index"] == i and v["vring-num-default"] >= v["vring-num"] and not v["inuse"] and not v["vring-desc"], v
+            fails(q.call, "x-query-virtio-queue-status", path=path, queue=s["num-vqs"], text="Invalid virtqueue number")
+        assert "VIRTIO_BLK_F_FLUSH" in q.call("x-query-virtio-status", path=disk)["host-features"]["dev-features"]
+        for wrong in ("/machine", "/machine/none", "disk"):
+            fails(q.call, "x-query-virtio-status", path=wrong, text="is not a VirtIODevice")
+            fails(q.call, "x-query-virtio-queue-status", path=wrong, queue=0, text="is not a VirtIODevice")
+        assert f"{disk} [virtio-blk]\n" in q.hmp("info virtio")
+        said = q.hmp(f"info virtio-status {disk}")
+        assert "VIRTIO_F_VERSION_1" in said and "VIRTIO_BLK_F_SEG_MAX" in said and "device-id                2\n" in said, said
+        assert "vring-desc               0x0000000000000000\n" in q.hmp(f"info virtio-queue-status {disk} 0")
+
+
 if __name__ == "__main__":
-    main([test_chardev_change, test_device_tree, test_clock, test_host_addresses])
+    main([test_chardev_change, test_device_tree, test_clock, test_host_addresses, test_virtio])
