@@ -114,9 +114,9 @@ static void tell_state(Vm *vm, bool runs)
 
 static void go(Vm *vm)
 {
-    clock_run(vm, !vm->clock_stands);
     vm->state = RUN_RUNNING;
     tell_state(vm, true);
+    clock_run(vm, !vm->clock_stands);       /* no guest time goes by before vCPUs do */
     for (int i = 0; i < vm->nvcpus; i++)
         vcpu_go(vm->vcpus[i]);
 }
@@ -132,6 +132,8 @@ void vm_start(Vm *vm)
 static void halt(Vm *vm, RunState why)
 {
     if (vm->state == RUN_RUNNING) {
+        /* The clock first: what a busy host lets us wait for vCPUs is no time of the guest, and the first of them stands. */
+        clock_run(vm, false);
         for (int i = 0; i < vm->nvcpus; i++)
             vcpu_ask_stop(vm->vcpus[i]);
         /* One may be waiting for the lock, on its way to a device. */
@@ -139,7 +141,6 @@ static void halt(Vm *vm, RunState why)
         for (int i = 0; i < vm->nvcpus; i++)
             vcpu_wait_standing(vm->vcpus[i]);
         vm_lock(vm);
-        clock_run(vm, false);
         vm->state = why;
         tell_state(vm, false);
     }
