@@ -189,6 +189,7 @@ static void buffer_begin(CfiFlash *f, uint32_t count)
     if (f->buffer_left > BUFFER_WORDS) {
         f->status |= SR_PROGRAM_ERROR;
         f->wait = WAIT_COMMAND;
+        f->buffer_left = 0;
     }
 }
 
@@ -368,8 +369,11 @@ static Err *flash_loaded(Device *d)
 {
     CfiFlash *f = (CfiFlash *)d;
 
+    if (f->wait != WAIT_BUFFER && f->buffer_left > BUFFER_WORDS)
+        f->buffer_left = 0;             /* older builds left there what a guest had asked for in vain */
     if (f->mode > MODE_QUERY || f->wait > WAIT_BUFFER_CONFIRM || f->buffer_low > BUFFER_SIZE || f->buffer_high > BUFFER_SIZE ||
-        f->buffer_low > f->buffer_high || f->buffer_left > BUFFER_WORDS || f->buffer_base % BUFFER_SIZE || f->buffer_base >= f->bytes)
+        f->buffer_low > f->buffer_high || f->buffer_left > BUFFER_WORDS ||
+        (f->wait == WAIT_BUFFER && !f->buffer_left) || f->buffer_base % BUFFER_SIZE || f->buffer_base >= f->bytes)
         return err(ERR_INVALID, "flash '%s' was saved in a state that makes no sense", f->name);
     set_window(f, f->mode != MODE_ARRAY);
     return write_back(f);
