@@ -173,6 +173,8 @@ static Err *parse_one(EmuConfig *c, char **argv, int *i)
 
 static Err *check(const EmuConfig *c)
 {
+    if (c->vm.preconfig && c->vm.incoming)
+        return err_hint(err(ERR_INVALID, "'preconfig' and 'incoming' options are mutually exclusive"), "-incoming defer waits, too.");
     if (c->vm.append && !c->vm.kernel)
         return err_hint(err(ERR_INVALID, "-append is the command line of a kernel, and there is no -kernel"),
                         "Add -kernel FILE.");

@@ -330,6 +330,7 @@ static const Option running_options[] = {
     { "watchdog-action", NULL, "ACTION", CALL(set_watchdog_action),
       .doc = "an expired watchdog: reset, shutdown, poweroff, pause, debug, none, inject-nmi" },
     { "S", NULL, NULL, OPTION_FLAG, "do not start the CPUs", AT(vm.start_paused) },
+    { "preconfig", NULL, NULL, OPTION_FLAG, "begin when x-exit-preconfig says so; until then most commands are refused", AT(vm.preconfig) },
     { "loadvm", NULL, "NAME", OPTION_TEXT, "go on from that snapshot; a PATH with a slash: from that file", AT(vm.loadvm) },
     { "incoming", NULL, "URI", OPTION_TEXT, "wait for a machine that is migrated: tcp:HOST:PORT, unix:PATH, fd:N, exec:COMMAND, file:PATH, defer",
       AT(vm.incoming) },
@@ -402,7 +403,7 @@ const MissingOption missing_options[] = {
     { "run-with", NULL }, { "semihosting", NULL }, { "semihosting-config", NULL },
     { "readconfig", NULL }, { "writeconfig", NULL }, { "plugin", NULL },
     { "watchdog", "Use -device i6300esb." },
-    { "preconfig", NULL }, { "compat", NULL }, { "seed", NULL }, { "dump-vmstate", NULL },
+    { "compat", NULL }, { "seed", NULL }, { "dump-vmstate", NULL },
     { "async-teardown", NULL }, { "enable-sync-profile", NULL }, { "win2k-hack", NULL },
     { 0 }
 };

@@ -26,7 +26,7 @@ static void prepare(Gdb *g, Vcpu *v, const Action *a)
 /* A machine that has ended does not go on. */
 static bool may_run(const Vm *vm)
 {
-    return vm->state != RUN_SHUTDOWN && vm->state != RUN_INTERNAL_ERROR && vm->state != RUN_FINISH_MIGRATE;
+    return vm->state != RUN_SHUTDOWN && vm->state != RUN_INTERNAL_ERROR && vm->state != RUN_FINISH_MIGRATE && !vm->early;
 }
 
 static void go(Gdb *g, const Action *actions)

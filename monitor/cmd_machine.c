@@ -32,6 +32,15 @@ Err *qmp_query_status(Monitor *m, const QueryStatusArgs *args, json_t **ret)
     return NULL;
 }
 
+/* vm_main's loop looks at it when it was woken. */
+Err *qmp_x_exit_preconfig(Monitor *m, const XExitPreconfigArgs *args, json_t **ret)
+{
+    if (!m->vm->early)
+        return err(ERR_BUSY, "The command is permitted only before machine initialization");
+    m->vm->early = false;
+    return NULL;
+}
+
 Err *qmp_stop(Monitor *m, const StopArgs *args, json_t **ret)
 {
     if (dump_goes_on(m->vm))

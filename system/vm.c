@@ -408,6 +408,11 @@ static Err *begin(Vm *vm)
 
 int vm_main(Vm *vm)
 {
+    vm->early = vm->config->preconfig;
+    while (vm->early) {
+        if (!vm_turn(vm, true))
+            return vm->exit_status;
+    }
     vm_lock(vm);
     Err *e = begin(vm);
     vm_unlock(vm);

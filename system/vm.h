@@ -44,6 +44,7 @@ typedef struct Vm {
     pthread_mutex_t lock, gate; /* who waits for the lock holds the gate: see vm_lock */
     _Atomic int waiters;
     _Atomic RunState state;
+    _Atomic bool early;         /* -preconfig: neither reset nor loaded, and most commands are too early */
     struct Clocks *clocks;                      /* system/clock.c */
     GMainContext *main_context;                 /* of the main loop; a source that touches the machine takes the lock */
     struct MsiClaim *_Atomic msis;              /* system/msi.c: who takes message-signalled interrupts */

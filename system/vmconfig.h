@@ -45,6 +45,7 @@ struct VmConfig {
     GPtrArray *serials;         /* each -serial argument */
     GPtrArray *chardevs;        /* each -chardev argument */
     bool nographic, no_reboot, no_shutdown, start_paused;
+    bool preconfig;             /* nothing begins until somebody says so (x-exit-preconfig) */
     WatchdogAction watchdog_action;
     PanicAction panic_action;
     char *display, *monitor;

@@ -394,7 +394,9 @@ void hmp_line(Monitor *m, const char *line, GString *out)
     if (!*line || *line == '#')
         return;
     const QmpCommand *c = hmp_find(line, &rest);
-    if (c)
+    if (c && !c->early && m->vm->early)
+        e = err(ERR_BUSY, "Command '%s' not available until machine initialization has completed.", c->hmp);
+    else if (c)
         e = run(m, c, rest, out);
     else if (begins(line, "info") && !*skip_blanks(line + 4))
         list(out, "info");

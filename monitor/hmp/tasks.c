@@ -149,7 +149,7 @@ Err *hmp_boot_set(Monitor *m, const HmpBootSetArgs *args, GString *out)
 
 Err *hmp_exit_preconfig(Monitor *m, const HmpExitPreconfigArgs *args, GString *out)
 {
-    return err(ERR_BUSY, "The command is permitted only before machine initialization");
+    return qmp_pass(m, "x-exit-preconfig", json_object());
 }
 
 Err *hmp_singlestep(Monitor *m, const HmpSinglestepArgs *args, GString *out)

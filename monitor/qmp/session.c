@@ -198,6 +198,9 @@ static Err *obey(QmpMonitor *q, const Request *r, bool queued, json_t **ret)
     const QmpCommand *c = qmp_command_find(name);
     if (c && oob && !c->oob)
         return err(ERR_INVALID, "The command %s does not support OOB", name);
+    if (c && !c->early && q->m.vm->early)
+        return err_hint(err(ERR_BUSY, "The command '%s' is permitted only after machine initialization has completed", name),
+                        "x-exit-preconfig completes it.");
     return qmp_call(&q->m, name, args, ret);
 }
 

@@ -142,5 +142,47 @@ def test_virtio():
         assert "vring-desc               0x0000000000000000\n" in q.hmp(f"info virtio-queue-status {disk} 0")
 
 
+def test_preconfig():
+    """Before the machine begins: what is early is answered, the rest is refused by name, a console too."""
+    too_early = "is permitted only after machine initialization has completed"
+    with tempfile.TemporaryDirectory() as d:
+        args = [*code(d, 0x0000006f), "-preconfig", "-monitor", f"unix:{d}/m,server=on,wait=off"]
+        with Machine(*args, start=True) as m:
+            q = m.qmp
+            assert q.call("query-status") == {"running": False, "singlestep": False, "status": "prelaunch"}
+            q.call("query-commands")
+            q.call("object-add", {"qom-type": "iothread", "id": "t"})
+            for late in ("cont", "stop", "system_reset", "query-cpus-fast", "query-machines"):
+                fails(q.call, late, text=f"The command '{late}' {too_early}")
+            fails(q.call, "human-monitor-command", command_line="help", text=too_early)
+            fails(q.call, "nonsense", cls="CommandNotFound")
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(60)
+                s.connect(f"{d}/m")
+
+                def say(line, until):
+                    s.sendall(line + b"\n")
+                    said = b""
+                    while until not in said:
+                        said += s.recv(4096)
+                say(b"info status", b"VM status: paused (prelaunch)")
+                say(b"info block", b"Command 'info block' not available until machine initialization has completed.")
+                say(b"help", b"exit_preconfig")
+                say(b"exit_preconfig", b"(lyre) ")
+                q.wait_event("RESUME")
+                say(b"exit_preconfig", b"only before machine initialization")
+            assert q.call("query-status")["status"] == "running"
+            fails(q.call, "x-exit-preconfig", text="The command is permitted only before machine initialization")
+        with Machine(*args) as m:               # -S too
+            m.qmp.call("x-exit-preconfig")
+            m.qmp.call("query-cpus-fast")
+            assert m.qmp.call("query-status")["status"] == "prelaunch"
+            m.qmp.call("cont")
+            m.qmp.wait_event("RESUME")
+        with Machine(*args) as m:
+            m.qmp.call("quit")
+            assert m.process.wait(60) == 0
+
+
 if __name__ == "__main__":
-    main([test_chardev_change, test_device_tree, test_clock, test_host_addresses, test_virtio])
+    main([test_chardev_change, test_device_tree, test_clock, test_host_addresses, test_virtio, test_preconfig])
