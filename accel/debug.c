@@ -28,8 +28,9 @@ static int by_value(const void *a, const void *b)
 
 DebugSet *debug_set_new(const uint64_t *breaks, int nbreaks, const Watchpoint *watches, int nwatches)
 {
-    DebugSet *s = g_atomic_rc_box_new0(DebugSet);
+    DebugSet *s = g_new0(DebugSet, 1);
 
+    s->refs = 1;
     s->breaks = g_memdup2(breaks, nbreaks * sizeof(breaks[0]));
     s->watches = g_memdup2(watches, nwatches * sizeof(watches[0]));
     s->nwatches = nwatches;
@@ -43,21 +44,18 @@ DebugSet *debug_set_new(const uint64_t *breaks, int nbreaks, const Watchpoint *w
 
 DebugSet *debug_set_ref(DebugSet *s)
 {
-    return s ? g_atomic_rc_box_acquire(s) : NULL;
-}
-
-static void clear(gpointer opaque)
-{
-    DebugSet *s = opaque;
-
-    g_free(s->breaks);
-    g_free(s->watches);
+    if (s)
+        atomic_fetch_add(&s->refs, 1);
+    return s;
 }
 
 void debug_set_unref(DebugSet *s)
 {
-    if (s)
-        g_atomic_rc_box_release_full(s, clear);
+    if (!s || atomic_fetch_sub(&s->refs, 1) > 1)
+        return;
+    g_free(s->breaks);
+    g_free(s->watches);
+    g_free(s);
 }
 
 bool debug_set_breaks(const DebugSet *s, uint64_t pc)

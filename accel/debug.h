@@ -26,6 +26,7 @@ typedef struct Watchpoint {
 typedef struct DebugDma DebugDma;
 
 typedef struct DebugSet {
+    _Atomic int refs;
     uint64_t serial;            /* younger ones have greater numbers */
     int nbreaks, nwatches;
     uint64_t *breaks;           /* guest addresses of instructions, ascending, each once: stops before them */

@@ -265,8 +265,9 @@ def other_hands():
         # Ctrl-C is answered by one that ran, asleep or not.
         c.write(guest["mode"], b"\2\0\0\0")
         at_start(c, guest, "wait_here")
-        c.run_until(lambda: c.word(guest["ticks"]) >= 3)
+        c.run_until(lambda: c.word(guest["ticks"]))
         assert f"IRQ statistics for CPU 0:\n  7 (M timer): {c.word(guest['ticks'])}\n" in c.monitor("info irq")
+        c.write(0x2004000, bytes(8))                # it may have come before the wfi, which then waits for ever
         at_start(c, guest, "wait_here")
         c.set_reg(CSR + 0x304, 0)
         for _ in range(3):
