@@ -7,11 +7,14 @@
  */
 #include "cmd/gdb.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <glib.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "util/err.h"
@@ -117,6 +120,37 @@ static void explain(const GPtrArray *argv)
     printf("\n");
 }
 
+/* Could somebody else listen at that port? To connect would tell more, and stop the machine. */
+static bool port_is_free(const char *port)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(g_ascii_strtoull(port, NULL, 10)),
+                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool is = fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0;
+
+    if (fd >= 0)
+        close(fd);
+    return is;
+}
+
+static void note_silence(const char *at)
+{
+    if (is_port(at) ? port_is_free(at) : at[0] == '/' && access(at, F_OK) < 0)
+        err_note("nothing listens at %s%s yet: a machine does that is started with %s%s%s. gdb tries for a while", is_port(at) ? "port " : "", at,
+                 !strcmp(at, "1234") ? "-s" : "-gdb ", !strcmp(at, "1234") ? "" : is_port(at) ? "tcp::" : "unix:", !strcmp(at, "1234") ? "" : at);
+}
+
+static bool is_elf(const char *path)
+{
+    char magic[4] = "";
+    FILE *f = fopen(path, "re");
+    bool is = f && fread(magic, 1, sizeof(magic), f) == sizeof(magic) && !memcmp(magic, "\177ELF", sizeof(magic));
+
+    if (f)
+        fclose(f);
+    return is;
+}
+
 static Err *start(const Args *a)
 {
     g_autofree char *program = NULL, *symbols = g_strdup(a->file);
@@ -127,7 +161,12 @@ static Err *start(const Args *a)
     if (a->file && gdb_symbols_are_text(a->file)) {
         g_clear_pointer(&symbols, g_free);
         TRY(gdb_symbols_to_elf(a->file, &symbols));
+    } else if (a->file && !is_elf(a->file)) {
+        return err_hint(err(ERR_INVALID, "'%s' has no symbols: it is neither an ELF file nor a list of symbols", a->file),
+                        "Of a kernel, vmlinux has them, or what the guest has in /proc/kallsyms; Image and vmlinuz have not.");
     }
+    if (!a->explain)
+        note_silence(a->at ? a->at : "1234");
     GPtrArray *argv = plan(a, program, symbols);
     Err *e = NULL;
     if (a->explain) {

@@ -36,7 +36,8 @@ static void pc_set(Vcpu *v, int n, uint64_t val)
     atomic_store(&v->halted, false);
 }
 
-static bool f_has(Vcpu *v, int n) { return riscv_has(v->state, RV_D); }
+/* Of F alone they are as wide: values lie boxed in ones. */
+static bool f_has(Vcpu *v, int n) { return riscv_has(v->state, RV_F); }
 static uint64_t f_get(Vcpu *v, int n) { return v->env->vec[n].u64[0]; }
 
 static void f_set(Vcpu *v, int n, uint64_t val)

@@ -4,11 +4,12 @@
 commands and what its output has to show, in that order. Arguments: the engines (jit)."""
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
 
-from rig import GDB, Guest, Machine, run, skip
+from rig import BUILD, GDB, Guest, Machine, run, skip
 
 if not GDB:
     skip("gdb-multiarch is not installed")
@@ -304,6 +305,29 @@ def non_stop(engine):
         session(m, "break ready\ncontinue", "Breakpoint 1, ready")
 
 
+def launcher(engine):
+    """`lyre gdb`: with a program, with files that have no symbols, and where nothing listens."""
+    def lyre_gdb(*args):
+        return subprocess.run([os.path.join(BUILD, "lyre"), "gdb", "--gdb", GDB, *args], capture_output=True, text=True, timeout=180, stdin=subprocess.DEVNULL)
+    with Machine(guest, engine=engine) as m:
+        m.connect().close()
+        p = lyre_gdb("--at", m.path, guest.elf, "--", "-nx", "-batch", "-ex", "break leaf", "-ex", "continue", "-ex", "info symbol $pc", "-ex", "kill")
+        assert "Breakpoint 1, leaf" in p.stdout and "leaf in section .text" in p.stdout and "nothing listens" not in p.stderr, p
+        assert m.ends() == 0
+    bad = os.path.join(folder.name, "Image")
+    with open(bad, "wb") as f:
+        f.write(b"MZ" + bytes(100))
+    p = lyre_gdb("--explain", bad)
+    assert p.returncode == 1 and "has no symbols" in p.stderr and "vmlinux" in p.stderr, p
+    p = lyre_gdb("--at", os.path.join(folder.name, "none"), guest.elf, "--", "-nx", "-batch")
+    assert "nothing listens at" in p.stderr and "-gdb unix:" in p.stderr, p
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        port = str(s.getsockname()[1])
+        taken = lyre_gdb("--at", port, "--", "-nx", "-batch", "-iex", "set tcp auto-retry off", "-iex", "set remotetimeout 1")
+    p = lyre_gdb("--at", port, "--", "-nx", "-batch", "-iex", "set tcp auto-retry off")
+    assert "nothing listens" not in taken.stderr and f"nothing listens at port {port} yet" in p.stderr and f"-gdb tcp::{port}" in p.stderr, (p, taken)
+
+
 def many(engine):
     """Several breakpoints on one address, with conditions and counts; 200 elsewhere."""
     with Machine(guest, engine=engine) as m:
@@ -330,6 +354,6 @@ def many(engine):
 
 
 cases = [(f"{f.__name__} {e}", lambda f=f, e=e: f(e)) for f in (before_boot, watching, exceptions, threads, changes, again, physical,
-                                                                device_stores, rewriting, loaded, refused, non_stop, many)
+                                                                device_stores, rewriting, loaded, refused, non_stop, launcher, many)
          for e in (sys.argv[1:] or ["jit"])]
 sys.exit(run(cases))
