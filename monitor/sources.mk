@@ -16,27 +16,19 @@ $(B)/gen/monitor/schema_gen.h $(B)/gen/monitor/schema_gen.c &: $(monitor-schema)
 .PHONY: qmp-doc
 qmp-doc:
 	$(PYTHON) $(S)/tools/gensch --doc $(S)/docs/qmp.md $(monitor-schema)
-check-scripts += tests/qmp/basics.py tests/qmp/args.py tests/qmp/jobs.py tests/qmp/probe.py
-check-scripts += tests/qmp/transaction.py tests/qmp/exports.py tests/qmp/reopen.py tests/qmp/copies.py
 src += monitor/cmd_migration.c
 src += monitor/block_visit.c
-check-scripts += tests/qmp/disks.py
 src += monitor/cmd_dump.c
-check-scripts += tests/qmp/dump.py
-check-scripts += tests/qmp/snapshots.py
 src += monitor/cmd_bitmaps.c monitor/cmd_overlays.c monitor/cmd_backup.c monitor/cmd_copies.c monitor/cmd_create.c
 src += monitor/cmd_transaction.c monitor/job_start.c monitor/target.c monitor/hmp/qemu_io.c
 src += monitor/cmd_blockstats.c monitor/hmp/print_block.c
 src += monitor/cmd_actions.c monitor/cmd_cpus.c monitor/cmd_display.c monitor/cmd_memory.c monitor/cmd_pci.c monitor/cmd_postcopy.c
 src += monitor/cmd_stats.c monitor/memory.c
-check-scripts += tests/qmp/parts.py
 src += monitor/cmd_exports.c
-check-scripts += tests/qmp/migration.py
 src += monitor/cmd_limits.c
 src += monitor/cmd_reopen.c
 src += monitor/hmp/edit.c
 src += monitor/hmp/expr.c monitor/hmp/look.c monitor/hmp/tasks.c monitor/hmp/pages.c monitor/hmp/complete.c
-check-scripts += tests/qmp/console.py
 src += monitor/cmd_media.c
 src += monitor/qmp/oob.c
 src += monitor/cmd_yank.c

@@ -78,6 +78,17 @@ static Err *hint_refused(Err *e, const char *path)
                     owner ? owner->pw_name : number, (unsigned)st.st_mode & 0777, (unsigned)geteuid());
 }
 
+/* EPERM: not its mode is in the way. */
+static Err *hint_forbidden(Err *e, const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)))
+        return err_hint(e, "A rule of the host forbids this device, whatever its mode: a container's, or libvirt's "
+                        "(cgroup_device_acl in qemu.conf).");
+    return err_hint(e, "It may be immutable ('lsattr' shows that, 'chattr -i' ends it), or a sandbox forbids it.");
+}
+
 Err *err_path(int errnum, const char *path, const char *fmt, ...)
 {
     va_list ap;
@@ -92,7 +103,8 @@ Err *err_path(int errnum, const char *path, const char *fmt, ...)
                         "-add-fd and the command add-fd put descriptors into sets; query-fdsets lists them.");
     switch (errnum) {
     case ENOENT: return *path ? hint_absent(e, path) : err_hint(e, "The path is empty.");
-    case EACCES: case EPERM: return hint_refused(e, path);
+    case EACCES: return hint_refused(e, path);
+    case EPERM: return hint_forbidden(e, path);
     case EISDIR: return err_hint(e, "It is a folder; give the path of a file.");
     case ENOTDIR: return err_hint(e, "Something in the middle of the path is a file, not a folder.");
     case EROFS: return err_hint(e, "The file system is mounted read-only; choose another folder.");

@@ -126,6 +126,8 @@ static void test_path(void)
     path_says(ENOENT, "", "empty");
     path_says(EACCES, file, "mode is 6");
     path_says(EACCES, deep, "ls -ld");
+    path_says(EPERM, file, "lsattr");
+    path_says(EPERM, "/dev/null", "cgroup_device_acl");
     path_says(EISDIR, dir, "a file");
     path_says(ENOTDIR, file, "middle");
     Err *e = err_path(EIO, file, "cannot read '%s'", file);
