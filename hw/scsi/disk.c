@@ -429,8 +429,8 @@ static void move_there(void *opaque)
     if (t->s->open == t->open)
         return;
     move_tray(t->s, t->open);
-    if (!t->open && disk_port_ready(&t->s->conf.port))
-        scsi_attend(&t->s->unit, SENSE_MEDIUM_CHANGED);
+    if (disk_port_ready(&t->s->conf.port))
+        scsi_attend(&t->s->unit, t->open ? SENSE_MEDIUM_GONE : SENSE_MEDIUM_CHANGED);
 }
 
 /* From the host's side. */

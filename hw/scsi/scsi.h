@@ -98,6 +98,7 @@ ScsiEnd scsi_reply(ScsiRequest *r, const void *data, size_t len, size_t most);
 #define SENSE_BAD_MODE          ((Sense){ 5, 0x64, 0x00 })
 #define SENSE_LOCKED            ((Sense){ 5, 0x53, 0x02 })
 #define SENSE_RESET             ((Sense){ 6, 0x29, 0x00 })
+#define SENSE_MEDIUM_GONE       ((Sense){ 6, 0x3a, 0x00 })
 #define SENSE_MEDIUM_CHANGED    ((Sense){ 6, 0x28, 0x00 })
 #define SENSE_CAPACITY_CHANGED  ((Sense){ 6, 0x2a, 0x09 })
 #define SENSE_PROTECTED         ((Sense){ 7, 0x27, 0x00 })

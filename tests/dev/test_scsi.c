@@ -451,6 +451,8 @@ static void test_media(void)
     CHECK(good(&b, CDB(PREVENT_ALLOW, [4] = 1), 0, 0));
     port->ops->unlock(port->dev);
     port->ops->move(port->dev, true);
+    CHECK(fails(&b, CDB(TEST_UNIT_READY), 0, 0, 6, 0x3a));      /* it is gone, told once */
+    CHECK(fails(&b, CDB(TEST_UNIT_READY), 0, 0, 2, 0x3a));
     port->ops->move(port->dev, true);
     disk_port_change(port, NULL);
     port->ops->move(port->dev, false);
