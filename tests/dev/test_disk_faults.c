@@ -12,7 +12,9 @@
 #include "hw/pci/pci.h"
 #include "hw/scsi/scsi.h"
 #include "system/state.h"
+#include "monitor/block_events.h"
 #include "tests/dev/disk-rig.h"
+#include "tests/dev/events.h"
 #include "tests/dev/vdriver.h"
 
 enum { SIZE = 1 << 20, LEN = 4096, PAGE = 4096, BAR = 0x40000000, DEPTH = 16 };
@@ -313,6 +315,23 @@ static bool stops(Box *b, unsigned what, uint64_t block, void (*mend)(void))
 
 /* ---- werror and rerror, by errno */
 
+/* BLOCK_IO_ERROR: one line for what happened, with all that clients decide by. */
+static bool tells(Box *b, Events *e, bool write, const char *action, int error)
+{
+    g_autofree char *want = g_strdup_printf("BLOCK_IO_ERROR {\"action\":\"%s\",\"device\":\"\",\"node-name\":\"d0\",\"nospace\":%s,"
+        "\"operation\":\"%s\",\"qom-path\":\"", action, error == ENOSPC ? "true" : "false", write ? "write" : "read");
+    g_autofree char *reason = g_strdup_printf("\",\"reason\":\"%s\"}\n", g_strerror(error));
+
+    disks_tell_now(b->r.vm->disks);
+    g_autofree char *said = events_take(e);
+    const char *at = strstr(said, "BLOCK_IO_ERROR");
+    bool ok = at && g_str_has_prefix(at, want) && strstr(at, reason) && !strstr(at + 1, "BLOCK_IO_ERROR");
+
+    if (!ok)
+        printf("%s: not %s but %s", b->kind->name, want, said);
+    return ok;
+}
+
 static void try_policy(const Kind *kind, bool write, const char *policy, int error, Answer want)
 {
     const char *how = write ? "write" : "read";
@@ -322,11 +341,18 @@ static void try_policy(const Kind *kind, bool write, const char *policy, int err
     g_autofree char *more = g_strdup_printf(",%s=%s", write ? "werror" : "rerror", policy);
     Box b;
 
+    Events e;
+
     box_make(&b, kind, node, NULL, NULL, more);
+    events_listen(&e, b.r.vm);
+    block_events_init(b.r.vm);
     bool ok = want == SILENT ? stops(&b, write ? WRITE : READ, 10, NULL) : request(&b, write ? WRITE : READ, 10) == want;
     if (!ok)
         printf("%s: %s=%s and errno %d\n", kind->name, write ? "werror" : "rerror", policy, error);
     CHECK(ok && b.r.vm->state == RUN_RUNNING);
+    CHECK(tells(&b, &e, write, want == SILENT ? "stop" : want == GOOD ? "ignore" : "report", error));
+    block_events_clear(b.r.vm);
+    events_end(&e, b.r.vm);
     CHECK_EQ(request(&b, write ? READ : WRITE, 10), GOOD);
     CHECK_EQ(request(&b, SYNC, 0), GOOD);
     box_free(&b);
