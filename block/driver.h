@@ -131,6 +131,8 @@ struct BlockDriver {
      * write to its children already, what turns read-only still may.
      */
     Err *(*reopen)(BlockNode *, const void *new_opts, bool read_only);
+    /* Before it is closed to be opened again: does its name still lead to what it has open? NULL: who knows. */
+    Err *(*same_name)(BlockNode *);
     /* What the children's permissions are when the parents ask for perm/shared; NULL: block/graph.c's rule for the kind. */
     void (*child_perm)(BlockNode *, const char *role, unsigned perm, unsigned shared, unsigned *cperm, unsigned *cshared);
     Err *(*take_perm)(BlockNode *, unsigned perm, unsigned shared);     /* protocols: locks of the host */

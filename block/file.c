@@ -411,10 +411,26 @@ static int device_probe(const uint8_t *head, size_t len, const char *filename)
     return !stat(filename, &st) && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)) ? 100 : 0;
 }
 
+static Err *fnode_same_name(BlockNode *n)
+{
+    const File *f = (const File *)n;
+    struct stat here, there;
+
+    if (fdset_is_name(f->path))
+        return NULL;
+    if (stat(f->path, &there))
+        return err_errno(errno, "'%s' is not there any more", f->path);
+    if (fstat(f->fd, &here) || here.st_dev != there.st_dev || here.st_ino != there.st_ino)
+        return err(ERR_BUSY, "'%s' is another file now", f->path);
+    if (access(f->path, n->read_only ? R_OK : R_OK | W_OK))
+        return err_errno(errno, "'%s' cannot be opened any more", f->path);
+    return NULL;
+}
+
 BLOCK(file) = {
     .name = "file", .doc = "a file of the host", .kind = DRIVER_PROTOCOL,
     .size = sizeof(File), .fields = fnode_fields, .grows = true,
-    .open = fnode_open, .close = fnode_close, .reopen = fnode_reopen, .take_perm = fnode_take_perm,
+    .open = fnode_open, .close = fnode_close, .reopen = fnode_reopen, .same_name = fnode_same_name, .take_perm = fnode_take_perm,
     .read = fnode_read, .write = fnode_write, .zero = fnode_zero, .discard = fnode_discard, .flush = fnode_flush,
     .extent = fnode_extent, .copy = fnode_copy, .resize = fnode_resize,
     .allocated = fnode_allocated, .size_now = fnode_size_now, .info = fnode_info, .stats = fnode_stats,
@@ -425,7 +441,7 @@ BLOCK(file) = {
 BLOCK(host_device) = {
     .name = "host_device", .doc = "a device of the host", .kind = DRIVER_PROTOCOL,
     .size = sizeof(File), .fields = fnode_fields, .probe = device_probe,
-    .open = device_open, .close = fnode_close, .reopen = fnode_reopen, .take_perm = fnode_take_perm,
+    .open = device_open, .close = fnode_close, .reopen = fnode_reopen, .same_name = fnode_same_name, .take_perm = fnode_take_perm,
     .read = fnode_read, .write = fnode_write, .zero = fnode_zero, .discard = fnode_discard, .flush = fnode_flush,
     .extent = fnode_extent, .resize = fnode_resize,
     .allocated = fnode_allocated, .size_now = fnode_size_now, .info = fnode_info, .stats = fnode_stats,
@@ -434,6 +450,6 @@ BLOCK(host_device) = {
 BLOCK(host_cdrom) = {
     .name = "host_cdrom", .doc = "a CD drive of the host", .kind = DRIVER_PROTOCOL,
     .size = sizeof(File), .fields = fnode_fields,
-    .open = device_open, .close = fnode_close, .reopen = fnode_reopen, .take_perm = fnode_take_perm,
+    .open = device_open, .close = fnode_close, .reopen = fnode_reopen, .same_name = fnode_same_name, .take_perm = fnode_take_perm,
     .read = fnode_read, .allocated = fnode_allocated, .size_now = fnode_size_now, .info = fnode_info, .stats = fnode_stats,
 };

@@ -49,6 +49,8 @@ static Err *check_free(const Move *m, const BlockNode *n)
     if (outside || n->refs > holds)
         return err(ERR_BUSY, "Node %s is in use in I/O thread '%s', and cannot go to '%s'", n->node_name,
                    iothread_name(m->from->thread), iothread_name(m->to->thread));
+    if (n->drv->same_name)
+        TRY(err_in(n->drv->same_name((BlockNode *)n), "Node %s cannot go to I/O thread '%s'", n->node_name, iothread_name(m->to->thread)));
     for (const DirtyBitmap *b = n->bitmaps; b; b = b->next) {
         if (!b->persistent)
             return err(ERR_BUSY, "Node %s has the dirty bitmap '%s', and cannot go to I/O thread '%s'", n->node_name,
@@ -140,6 +142,17 @@ static void open_here(void *opaque)
     }
 }
 
+/* What was wrong there, and perhaps (`back`) that it cannot be opened where it was either: then it is no more. */
+static Err *gone(Err *e, Err *back, const char *name)
+{
+    if (!back)
+        return e;
+    Err *both = err(ERR_IO, "%s. Node %s could not be opened again where it was, and is gone: %s", err_text(e), name, err_text(back));
+    err_free(e);
+    err_free(back);
+    return both;
+}
+
 Err *disks_move_node(Disks *d, const char *name, IoThread *to)
 {
     Move m = { .name = name, .tree = g_ptr_array_new(), .names = g_ptr_array_new_with_free_func(g_free), .options = json_array() };
@@ -160,7 +173,7 @@ Err *disks_move_node(Disks *d, const char *name, IoThread *to)
             m.to = m.from;
             m.e = NULL;
             iothread_run(m.from->thread, open_here, &m);
-            err_free(m.e);
+            e = gone(e, m.e, name);
         } else if (!e) {
             for (guint i = 0; i < m.names->len; i++)
                 g_hash_table_insert(d->places, g_strdup(m.names->pdata[i]), to);

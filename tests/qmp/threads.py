@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Disks in different I/O threads in one command: reopened, changed and backed up together, all or none."""
+import os
 import tempfile
 
 from blockrig import Disk, make, node, same
@@ -157,6 +158,21 @@ def test_quit_with_jobs():
         make(d.path("b.qcow2"))
         node(d.c, "b", d.path("b.qcow2"))
         d.together(backup("far", "b", "j2", **{"auto-finalize": False}), backup("top", "a", "j1", speed=4096), grouped=True)
+
+
+def test_nothing_is_lost():
+    """A node that is to go to another thread, and cannot be opened there, stays where it is."""
+    with Two() as d:
+        target = {"device": "top", "target": "n", "job-id": "j", "sync": "full"}
+        file = d.new("n")
+        os.rename(file, file + ".away")
+        fails(d.c.call, "blockdev-mirror", target, text="not there any more")
+        make(file)
+        fails(d.c.call, "blockdev-mirror", target, text="another file now")
+        d.write("n", 5, 0, "64k")
+        os.rename(file + ".away", file)
+        d.c.call("blockdev-mirror", target)
+        d.c.wait_event("BLOCK_JOB_READY")
 
 
 def test_abandoned():
