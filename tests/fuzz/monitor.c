@@ -40,8 +40,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 static Monitor *monitor_of(Vm *vm, const char *chardev)
 {
+    const Chardev *chr = chardev_find(vm->chardevs, chardev);
+
     for (Monitor *m = vm->monitors->list; m; m = m->next)
-        if (m->port.chr && !strcmp(m->port.chr->id, chardev))
+        if (chr && m->port.chr == chr)
             return m;
     return NULL;
 }

@@ -2,7 +2,7 @@
 """Does the heap of a machine grow? heap.c tells its bytes; what the translator keeps until its cache is full is not counted.
 
 At the end of a round, with all taken away, it is the same to the byte but for some lists that grow once: so a
-leak of some hundred bytes a round is seen after a dozen of rounds. Programs with sanitizers find leaks by themselves.
+leak of some hundred bytes a round is seen after some minutes. Programs with sanitizers find leaks by themselves.
 """
 import os
 import re
@@ -12,7 +12,7 @@ import subprocess
 from client import BUILD
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-FIRST = 12                              # rounds before it is judged
+FIRST = 36                              # rounds before it is judged: each kind of thing has been there by then
 LEAK = 100                              # bytes a round
 ONCE = 8 << 10                          # what may be made late and kept: a list's next size, a thread's first job
 
