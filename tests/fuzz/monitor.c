@@ -23,7 +23,7 @@ static void good(Err *e)
 static const char *const command_line[] = {
     "lyre-system-riscv64", "-M", "virt", "-m", "16", "-smp", "2", "-S", "-nodefaults", "-display", "none", "-bios", "none", "-no-shutdown",
     "-chardev", "null,id=h", "-mon", "h", "-chardev", "null,id=q", "-mon", "q,mode=control",
-    "-blockdev", "null-co,node-name=n,size=1M,read-zeroes=on", "-blockdev", "null-co,node-name=m,size=1M,read-zeroes=on",
+    "-blockdev", "driver=null-co,node-name=n,size=1M,read-zeroes=on", "-blockdev", "driver=null-co,node-name=m,size=1M,read-zeroes=on",
     "-device", "virtio-blk-device,id=d,drive=n", "-device", "pcie-root-port,id=rp,chassis=1", "-device", "virtio-serial-pci,id=s",
     "-netdev", "hubport,id=e,hubid=0", "-device", "virtio-net-pci,id=f,netdev=e", "-chardev", "ringbuf,id=r,size=64",
     "-device", "virtserialport,bus=s.0,chardev=r,name=x",
@@ -40,8 +40,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 static Monitor *monitor_of(Vm *vm, const char *chardev)
 {
-    const Chardev *chr = chardev_find(vm->chardevs, chardev);
+    Chardev *chr = NULL;
 
+    err_free(chardev_find(vm->chardevs, chardev, &chr));
     for (Monitor *m = vm->monitors->list; m; m = m->next)
         if (chr && m->port.chr == chr)
             return m;
@@ -111,7 +112,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     good(emu_config_parse(c, G_N_ELEMENTS(command_line), (char **)command_line));
     Vm *vm = vm_new(&c->vm);
-    good(fill_in(c, isa_find("riscv64")));
+    vm->isa = isa_find("riscv64");
+    vm->monitor_line = hmp_run;
+    good(fill_in(c, vm->isa));
     good(make_machine(vm, c));
     open_monitor(vm, "h");
     open_monitor(vm, "q");
