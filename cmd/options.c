@@ -54,7 +54,10 @@ static Err *add_drive(EmuConfig *c, const char *arg)
 
 static Err *add_blockdev(EmuConfig *c, const char *arg)
 {
-    g_ptr_array_add(c->vm.blockdevs, g_strdup(arg));
+    size_t first = strcspn(arg, ",=");
+
+    /* A first word alone is the driver's name. */
+    g_ptr_array_add(c->vm.blockdevs, g_strconcat(*arg != '{' && arg[first] != '=' ? "driver=" : "", arg, NULL));
     return NULL;
 }
 

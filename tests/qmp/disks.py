@@ -18,6 +18,11 @@ def by_name(c, **kw):
     return {n["node-name"]: n for n in c.call("query-named-block-nodes", **kw)}
 
 
+def test_short_form():
+    with Machine("-blockdev", "null-co,node-name=a,size=1M", "-blockdev", '{"driver":"null-co","node-name":"b"}', "-blockdev", "node-name=c,driver=null-co") as m:
+        assert set(by_name(m.qmp)) == {"a", "b", "c"}
+
+
 # ---- threads
 
 def test_other_threads():
