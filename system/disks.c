@@ -15,6 +15,7 @@
 #include "block/job.h"
 #include "system/disks-priv.h"
 #include "system/exports.h"
+#include "system/state.h"
 #include "util/err.h"
 
 const char *const io_error_names[] = { "auto", "report", "ignore", "enospc", "stop", NULL };
@@ -166,6 +167,7 @@ void disks_free(Disks *d)
     g_ptr_array_free(d->ports, true);
     throttle_groups_unref(d->throttles);
     disks_news_free(d);
+    snapshot_jobs_free(d->vm);
     g_free(d);
 }
 

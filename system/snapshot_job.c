@@ -101,6 +101,12 @@ static const JobDriver drivers[] = {
     [SNAPSHOT_DELETE] = { .name = "snapshot-delete", .size = sizeof(SnapshotJob), .run = run, .clean = clean },
 };
 
+void snapshot_jobs_free(Vm *vm)
+{
+    for (Work *w; (w = vm_take_call(vm, do_work)) != NULL;)
+        work_unref(w);
+}
+
 typedef struct Make { BlockGraph *graph; const JobConfig *c; Work *work; Err *e; } Make;
 
 static void make(void *opaque)

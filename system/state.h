@@ -46,6 +46,8 @@ MUST_USE Err *snapshot_delete_at(Vm *vm, const char *tag, const SnapshotPlace *a
 typedef enum SnapshotVerb { SNAPSHOT_SAVE, SNAPSHOT_LOAD, SNAPSHOT_DELETE } SnapshotVerb;
 struct JobConfig;
 MUST_USE Err *snapshot_job(Vm *vm, SnapshotVerb verb, const char *tag, const SnapshotPlace *at, const struct JobConfig *c);
+/* With the jobs ended: those that the main thread did not come to. */
+void snapshot_jobs_free(Vm *vm);
 
 /* After vm_start: the trace point `snapshot` says when the guest goes on, counted from where loading began. */
 void snapshot_trace_start(Vm *vm);

@@ -236,6 +236,21 @@ void vm_forget_calls(Vm *vm, void *opaque)
     }
 }
 
+void *vm_take_call(Vm *vm, void (*fn)(void *))
+{
+    take_calls(vm);
+    for (Call **p = &vm->due, *c; (c = *p) != NULL; p = &c->next) {
+        void *opaque = c->opaque;
+
+        if (c->fn != fn)
+            continue;
+        *p = c->next;
+        g_free(c);
+        return opaque;
+    }
+    return NULL;
+}
+
 typedef struct Safepoint { Vm *vm; _Atomic int left; Call then; } Safepoint;
 
 static void io_passed_safepoint(void *opaque)

@@ -130,6 +130,8 @@ void vm_on_reset(Vm *vm, void (*fn)(void *opaque), void *opaque);
 void vm_call_main(Vm *vm, void (*fn)(void *opaque), void *opaque);
 /* Calls with that opaque are not made any more; nobody makes new ones. Under the machine lock. */
 void vm_forget_calls(Vm *vm, void *opaque);
+/* Takes one out that is not made: what it would have been called with; NULL: there is none. */
+void *vm_take_call(Vm *vm, void (*fn)(void *));
 /*
  * The same once every vCPU has been between two instructions and every I/O thread between two turns of its loop:
  * what none can hold any more is freed there. Main thread, or under the machine lock.

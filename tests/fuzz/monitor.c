@@ -10,6 +10,7 @@
 
 #include "cmd/emu.c"
 #include "monitor/monitor-priv.h"
+#include "system/state.h"
 
 enum { LINES = 64 };
 
@@ -123,6 +124,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (!forbidden(*l))
             do_line(vm, *l);
     turn(vm);
+    migration_end(vm);
+    vm_lock(vm);
+    vm_stop(vm, RUN_SHUTDOWN);
+    state_loan_end(vm);
+    vm_unlock(vm);
     free_machine(vm);
     emu_config_free(c);
     fuzz_tidy();
