@@ -7,6 +7,7 @@
 #define RIG_HARTS 1
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <zlib.h>
 
 #include "block/block.h"
 #include "system/disks-priv.h"
@@ -26,6 +27,27 @@ static void make_image(void *options)
     rig_must(image_create(disks_graph(r->vm->disks), &q, NULL));
 }
 
+/* ---- an image that an older build has written: with a snapshot "s" of memory that holds `fill_few(7)` */
+
+static void fill_few(unsigned seed);
+
+static void unpack_kept(void)
+{
+    const char *src = getenv("LYRE_SRC");
+    g_autofree char *packed = g_build_filename(src ? src : ".", "tests/dev/saved/snapshot-1.qcow2.gz", NULL);
+    gzFile in = gzopen(packed, "rb");
+    FILE *out = fopen(image, "wb");
+    uint8_t buf[65536];
+    int n = -1;
+
+    while (in && out && (n = gzread(in, buf, sizeof(buf))) > 0)
+        CHECK_EQ(fwrite(buf, 1, n, out), (size_t)n);
+    CHECK(in && out && !n);
+    gzclose(in);
+    fclose(out);
+}
+
+/* "kept": not a new one. */
 static void begin(const char *options)
 {
     g_autofree char *drive = NULL;
@@ -39,7 +61,10 @@ static void begin(const char *options)
     r->cpus[0].standing = true;
     vm_unlock(r->vm);
     rig_must(disks_new(r->vm, &r->vm->disks));
-    iothread_run(disks_thread(r->vm->disks), make_image, (void *)options);
+    if (!options || strcmp(options, "kept"))
+        iothread_run(disks_thread(r->vm->disks), make_image, (void *)options);
+    else
+        unpack_kept();
     rig_must(disks_add_drive(r->vm->disks, drive, false));
     vm_lock(r->vm);
     rig_board(r);
@@ -193,12 +218,51 @@ static void test_closed(void)
     end();
 }
 
-int main(void)
+/* Each 64th page. */
+static void fill_few(unsigned seed)
 {
+    for (unsigned n = 0; n < PAGES; n++)
+        memset(page(n), n % 64 ? 0 : (int)(n / 64 + seed), PAGE_SIZE);
+}
+
+static void test_kept(void)
+{
+    begin("kept");
+    rig_must(snapshot_load(r->vm, "s"));
+    for (unsigned n = 0; n < PAGES; n++) {
+        uint8_t is = n % 64 ? 0 : n / 64 + 7;
+
+        CHECK(page(n)[0] == is && !memcmp(page(n), page(n) + 1, PAGE_SIZE - 1));
+    }
+    end();
+}
+
+/* After a change of the form, under a new name; the old one stays. */
+static int keep(const char *path)
+{
+    g_autofree char *bytes = NULL;
+    gsize len;
+
+    begin("cluster_size=4k");
+    fill_few(7);
+    rig_must(snapshot_save(r->vm, "s"));
+    close_disks();
+    gzFile out = gzopen(path, "wb9");
+    bool good = out && g_file_get_contents(image, &bytes, &len, NULL) && gzwrite(out, bytes, len) == (int)len;
+    good &= out && gzclose(out) == Z_OK;
+    end();
+    return good ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && !strcmp(argv[1], "--keep"))
+        return keep(argv[2]);
     RUN(test_the_same);
     RUN(test_other_clusters);
     RUN(test_deleted);
     RUN(test_handed_over);
     RUN(test_closed);
+    RUN(test_kept);
     return test_end();
 }

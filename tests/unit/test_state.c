@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "accel/accel.h"
 #include "hw/core/board.h"
@@ -376,7 +377,87 @@ static void test_names(void)
     rmdir(dir);
 }
 
-int main(void)
+/* ---- what older builds have written: tests/unit/saved */
+
+/* gzip's packing, and its opposite. */
+static bool copy_gz(const char *from, const char *to, bool pack)
+{
+    gzFile in = gzopen(from, "rb"), out = gzopen(to, pack ? "wb9" : "wbT");
+    uint8_t buf[65536];
+    int n = -1;
+
+    while (in && out && (n = gzread(in, buf, sizeof(buf))) > 0 && gzwrite(out, buf, n) == n)
+        ;
+    bool good = in && out && !n;
+    good &= !in || gzclose(in) == Z_OK;
+    good &= !out || gzclose(out) == Z_OK;
+    return good;
+}
+
+/* A migration under way is over. */
+static bool migrated(Box *b)
+{
+    int64_t end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    MigrateInfo i;
+
+    do {
+        vm_turn(b->vm, false);
+        vm_lock(b->vm);
+        migrate_info(b->vm, &i);
+        vm_unlock(b->vm);
+        usleep(1000);
+    } while (i.status != MIGRATE_COMPLETED && i.status != MIGRATE_FAILED && g_get_monotonic_time() < end);
+    return i.status == MIGRATE_COMPLETED;
+}
+
+/* Writes what is kept: after a change of a form under another name, and the old ones stay. */
+static int keep(const char *file, const char *stream)
+{
+    g_autofree char *path = g_strconcat(file, ".temp", NULL), *uri = g_strconcat("file:", path, NULL);
+    Box a;
+
+    box_start(&a, ENGINE_JIT, 16 << 20);
+    bool good = run(&a);
+    must(LOCKED(a, state_save_file(a.vm, path)));
+    good &= copy_gz(path, file, true);
+    must(LOCKED(a, migrate_start(a.vm, uri)));
+    good &= migrated(&a) && copy_gz(path, stream, true);
+    unlink(path);
+    box_end(&a);
+    return good ? 0 : 1;
+}
+
+static void try_kept(const char *name, bool migration)
+{
+    const char *src = getenv("LYRE_SRC");
+    g_autofree char *packed = g_build_filename(src ? src : ".", "tests/unit/saved", name, NULL), *path = NULL, *uri = NULL;
+    int fd = g_file_open_tmp("state-XXXXXX", &path, NULL);
+    Box a;
+
+    close(fd);
+    CHECK(copy_gz(packed, path, false));
+    uri = g_strconcat("file:", path, NULL);
+    box_start(&a, ENGINE_JIT, 16 << 20);
+    if (migration) {
+        must(LOCKED(a, migrate_incoming(a.vm, uri, false)));
+        CHECK(migrated(&a));
+    } else {
+        must(LOCKED(a, state_load_file(a.vm, path)));
+    }
+    /* It had counted, in memory and in a register; which of the two is ahead depends on where it stood. */
+    for (int i = 0; i < 2; i++) {
+        CHECK(count(&a, i) > 1000);
+        CHECK(reg(&a, i, "t2") - count(&a, i) <= 1);
+    }
+    CHECK(run(&a));
+    box_end(&a);
+    unlink(path);
+}
+
+static void test_kept_file(void) { try_kept("machine-1.gz", false); }
+static void test_kept_stream(void) { try_kept("migration-1.gz", true); }
+
+int main(int argc, char **argv)
 {
     int fd = g_file_open_tmp("state-guest-XXXXXX", &image, NULL);
 
@@ -384,6 +465,8 @@ int main(void)
         return 1;
     close(fd);
     loader = g_strdup_printf("loader,file=%s,addr=0x80000000", image);
+    if (argc == 4 && !strcmp(argv[1], "--keep"))
+        return keep(argv[2], argv[3]);
     RUN(test_round);
     RUN(test_versions);
     RUN(test_unknown);
@@ -392,6 +475,8 @@ int main(void)
     RUN(test_machine_interp);
     RUN(test_refused);
     RUN(test_names);
+    RUN(test_kept_file);
+    RUN(test_kept_stream);
     unlink(image);
     g_free(image);
     g_free(loader);
