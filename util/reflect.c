@@ -84,7 +84,12 @@ Err *prop_find(const Field *table, const char *name, const Field **out)
     g_ptr_array_add(names, NULL);
     const char *near = nearest_name(name, (const char *const *)names->pdata);
     Err *e = err(ERR_NOT_FOUND, "there is no property '%s'", name);
-    return near ? err_hint(e, "Did you mean '%s'?", near) : e;
+    if (near)
+        return err_hint(e, "Did you mean '%s'?", near);
+    if (names->len < 2 || names->len > 16)
+        return e;
+    g_autofree char *all = g_strjoinv(", ", (char **)names->pdata);
+    return err_hint(e, "There are: %s.", all);
 }
 
 static Err *parse_name(const Field *f, const char *text, uint64_t *out)

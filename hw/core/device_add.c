@@ -28,6 +28,27 @@ const DeviceClass *device_class_find(const char *name)
     return NULL;
 }
 
+/* Devices that people name from habit and that are not here: what does their work. */
+static const char *instead_of(const char *name)
+{
+    static const char display[] = "There are no displays yet: the console is the serial line (-nographic).";
+    static const char disk[] = "virtio-blk-pci, nvme, and virtio-scsi-pci with scsi-hd take disks.";
+    static const char nic[] = "virtio-net-pci is a network card.", usb[] = "There is no USB yet: virtio has disks, networks and serial lines.";
+    static const struct { const char *begins, *hint; } rows[] = {
+        { "e1000", nic }, { "rtl8139", nic }, { "igb", nic }, { "vmxnet3", nic }, { "pcnet", nic }, { "ne2k", nic },
+        { "virtio-gpu", display }, { "virtio-vga", display }, { "VGA", display }, { "bochs-display", display }, { "ramfb", display },
+        { "qxl", display }, { "virtio-keyboard", display }, { "virtio-mouse", display }, { "virtio-tablet", display },
+        { "usb-", usb }, { "qemu-xhci", usb }, { "nec-usb-xhci", usb }, { "pci-ohci", usb }, { "ich9-usb", usb },
+        { "ide-", disk }, { "ich9-ahci", disk }, { "sd-card", disk }, { "lsi53c895a", disk }, { "megasas", disk }, { "sdhci", disk },
+        { "vhost-user-fs", "-virtfs and virtio-9p-pci share folders." },
+        { "vmcoreinfo", "Leave it out: dump-guest-memory finds what Linux says of itself without it." },
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+        if (g_str_has_prefix(name, rows[i].begins))
+            return rows[i].hint;
+    return NULL;
+}
+
 static Err *class_find(const char *name, const DeviceClass **out)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
@@ -44,8 +65,10 @@ static Err *class_find(const char *name, const DeviceClass **out)
         }
     }
     g_ptr_array_add(names, NULL);
-    const char *near = nearest_name(name, (const char *const *)names->pdata);
+    const char *near = nearest_name(name, (const char *const *)names->pdata), *instead = instead_of(name);
     Err *e = err(ERR_NOT_FOUND, "there is no device '%s'", name);
+    if (instead)
+        return err_hint(e, "%s All devices: -device help", instead);
     return near ? err_hint(e, "Did you mean '%s'? All devices: -device help", near)
                 : err_hint(e, "All devices: -device help");
 }
