@@ -19,6 +19,8 @@ struct BlockGraph {
     struct FdSets *fdsets;
     void (*over)(void *opaque, BlockNode *n, uint64_t threshold, uint64_t by);
     void *over_opaque;
+    void (*corrupt)(void *opaque, BlockNode *n, const char *what, uint64_t off, bool fatal);
+    void *corrupt_opaque;
     struct ThrottlePart *throttles; /* block/throttle.c's */
     BlockNode *nodes, **last;       /* in the order of opening */
     Disk *disks;

@@ -53,6 +53,11 @@ void graph_set_fdsets(BlockGraph *g, struct FdSets *s);
 void graph_set_yanks(BlockGraph *g, struct Yanks *s);
 /* Calls fn in the loop when a node is written to `by` bytes beyond its write_threshold, which is 0 then. */
 void graph_on_threshold(BlockGraph *g, void (*fn)(void *opaque, BlockNode *n, uint64_t threshold, uint64_t by), void *opaque);
+/*
+ * Calls fn in the loop when an image's own tables turn out to lie: at that place of it; fatal: the image is marked as corrupt
+ * and serves nothing any more. Once for each node, and once more if it becomes fatal.
+ */
+void graph_on_corruption(BlockGraph *g, void (*fn)(void *opaque, BlockNode *n, const char *what, uint64_t off, bool fatal), void *opaque);
 BlockNode *graph_find(BlockGraph *g, const char *node_name);    /* borrowed, or NULL */
 BlockNode *graph_next(BlockGraph *g, BlockNode *after);         /* NULL: the first; in the order of opening */
 

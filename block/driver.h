@@ -206,6 +206,8 @@ struct CreateOptions {
 #define BLOCK(name) const BlockDriver block_##name
 extern const BlockDriver *const block_set[];    /* NULL-terminated; written by tools/sets.py */
 
+/* Tells whoever asked by graph_on_corruption. */
+void graph_tell_corruption(BlockNode *n, const char *what, uint64_t off, bool fatal);
 struct Yanks *graph_yanks(const BlockGraph *g);         /* graph_set_yanks' */
 /* open(2) of a file that is there; /dev/fdset/N is one of that set with such an access mode. -1 and errno. */
 int graph_open_file(BlockGraph *g, const char *path, int flags);

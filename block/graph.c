@@ -50,6 +50,18 @@ void graph_on_threshold(BlockGraph *g, void (*fn)(void *, BlockNode *, uint64_t,
     g->over_opaque = opaque;
 }
 
+void graph_on_corruption(BlockGraph *g, void (*fn)(void *, BlockNode *, const char *, uint64_t, bool), void *opaque)
+{
+    g->corrupt = fn;
+    g->corrupt_opaque = opaque;
+}
+
+void graph_tell_corruption(BlockNode *n, const char *what, uint64_t off, bool fatal)
+{
+    if (n->graph->corrupt)
+        n->graph->corrupt(n->graph->corrupt_opaque, n, what, off, fatal);
+}
+
 void graph_set_yanks(BlockGraph *g, Yanks *s)
 {
     g->yanks = s;

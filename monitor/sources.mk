@@ -30,6 +30,7 @@ src += monitor/cmd_reopen.c
 src += monitor/hmp/edit.c
 src += monitor/hmp/expr.c monitor/hmp/look.c monitor/hmp/tasks.c monitor/hmp/pages.c monitor/hmp/complete.c
 src += monitor/cmd_media.c
+src += monitor/hmp/lines.c
 src += monitor/qmp/oob.c
 src += monitor/cmd_yank.c
 src += monitor/cmd_virtio.c

@@ -45,11 +45,18 @@ static void over_threshold(void *opaque, BlockNode *n, uint64_t threshold, uint6
                                                         (json_int_t)by, "write-threshold", (json_int_t)threshold));
 }
 
+static void corrupt(void *opaque, BlockNode *n, const char *what, uint64_t off, bool fatal)
+{
+    vm_event(opaque, "BLOCK_IMAGE_CORRUPTED", json_pack("{s:s, s:s, s:s, s:I, s:b}", "device", "", "node-name", node_name(n), "msg", what,
+                                                        "offset", (json_int_t)off, "fatal", fatal));
+}
+
 static void new_graph(Disks *d, BlockGraph *g)
 {
     graph_set_fdsets(g, d->vm->fdsets);
     graph_set_yanks(g, d->vm->yanks);
     graph_on_threshold(g, over_threshold, d->vm);
+    graph_on_corruption(g, corrupt, d->vm);
     objects_share_throttles(graph_objects(g), d->throttles);
 }
 

@@ -67,6 +67,8 @@ MUST_USE Err *disks_place_children(Disks *d, const GPtrArray *args);
 MUST_USE Err *disks_add_object(Disks *d, const char *arg);
 /* The arguments of -drive (all of QEMU's keys) and -blockdev (key=value or JSON); `snapshot`: -snapshot was given. */
 MUST_USE Err *disks_add_drive(Disks *d, const char *arg, bool snapshot);
+/* Forgets a drive that no device has, with its medium. */
+MUST_USE Err *disks_del_drive(Disks *d, const char *id);
 MUST_USE Err *disks_add_blockdev(Disks *d, const char *arg);
 MUST_USE Err *disks_add_node(Disks *d, const json_t *options);      /* the same, by blockdev-add */
 MUST_USE Err *disks_del_object(Disks *d, const char *id, const char *arg /* as disks_add_object got it */);

@@ -437,6 +437,34 @@ Err *disks_add_drive(Disks *d, const char *arg, bool snapshot)
     return NULL;
 }
 
+static void drop_node(void *opaque)
+{
+    Drive *dr = opaque;
+
+    node_unref(dr->node);
+}
+
+Err *disks_del_drive(Disks *d, const char *id)
+{
+    Drive **at = &d->drives, *dr = disks_find(d, id);
+
+    if (!dr)
+        return err(ERR_NO_DEVICE, "Device '%s' not found", id);
+    if (dr->taken)
+        return err_hint(err(ERR_BUSY, "Drive '%s' is in use by a device", id), "device_del takes that away first.");
+    if (dr->node)
+        iothread_run(dr->home, drop_node, dr);
+    while (*at != dr)
+        at = &(*at)->next;
+    *at = dr->next;
+    if (d->drives_end == &dr->next)
+        d->drives_end = at;
+    throttle_group_put(dr->limits);
+    g_free(dr->id);
+    g_free(dr);
+    return NULL;
+}
+
 /* ---- -blockdev */
 
 typedef struct AddNode {

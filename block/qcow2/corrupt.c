@@ -36,6 +36,7 @@ int qcow2_corrupt(Qcow2 *s, bool fatal, uint64_t off, const char *fmt, ...)
     else
         err_note("%s: image is corrupt: %s (offset %#" PRIx64 "); further non-fatal corruption events will be "
                  "suppressed; run 'lyre-img check'", node_path((BlockNode *)&s->node), what, off);
+    graph_tell_corruption(&s->node, what, off, fatal);
     s->signaled_corruption = true;
     if (fatal) {
         qcow2_mark_corrupt(s);      /* nothing more can be done where that fails, too */

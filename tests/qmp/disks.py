@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Disks as devices: where their nodes live, statistics, limits, trays, errors of the host; no guest."""
+import json
 import os
 import subprocess
 import tempfile
 
 from client import BUILD, Machine, fails, main
 
-IMG = os.path.join(BUILD, "lyre-img")
+IMG, IO = os.path.join(BUILD, "lyre-img"), os.path.join(BUILD, "lyre-io")
 
 
 def make(path, size="4M", fmt="qcow2"):
@@ -318,6 +319,36 @@ def test_threshold():
             assert by_name(c)["b"]["write_threshold"] == 0
             c.call("block-job-cancel", device="j", force=True)
             c.wait_event("BLOCK_JOB_CANCELLED")
+
+
+def damage(image, entry):
+    """The first entry of a qcow2 image's first L2 table."""
+    with open(image, "r+b") as f:
+        f.seek(40)
+        f.seek(int.from_bytes(f.read(8), "big"))
+        f.seek(int.from_bytes(f.read(8), "big") & 0x00fffffffffffe00)
+        f.write(entry.to_bytes(8, "big"))
+
+
+def test_corrupt_images():
+    with tempfile.TemporaryDirectory(prefix="lyre-disks-") as d:
+        for name, entry in (("read", 1 << 63 | 0x50200), ("write", 1 << 63 | 0x10000)):
+            img = f"{d}/{name}.qcow2"
+            subprocess.run([IMG, "create", "-q", "-f", "qcow2", img, "1M"], check=True)
+            subprocess.run([IO, "-c", "write 0 64k", img], check=True, stdout=subprocess.DEVNULL)
+            damage(img, entry)
+        with Machine("-blockdev", f"driver=qcow2,node-name=r,file.driver=file,file.filename={d}/read.qcow2",
+                     "-blockdev", f"driver=qcow2,node-name=w,file.driver=file,file.filename={d}/write.qcow2") as m:
+            c = m.qmp
+            assert "Input/output error" in c.hmp('qemu-io r "read 0 512"')
+            e = c.wait_event("BLOCK_IMAGE_CORRUPTED")["data"]
+            assert (e["device"], e["node-name"], e["fatal"]) == ("", "r", True) or (e["node-name"], e["fatal"]) == ("r", False), e
+            # The data's place is that of a table: nothing is written there.
+            assert "Input/output error" in c.hmp('qemu-io w "write 0 64k"')
+            e = c.wait_event("BLOCK_IMAGE_CORRUPTED")["data"]
+            assert (e["node-name"], e["fatal"], e["offset"]) == ("w", True, 0x10000) and "overlaps" in e["msg"], e
+        info = json.loads(subprocess.run([IMG, "info", "--output=json", f"{d}/write.qcow2"], check=True, stdout=subprocess.PIPE).stdout)
+        assert info["format-specific"]["data"]["corrupt"] is True, info
 
 
 if __name__ == "__main__":
