@@ -5,7 +5,11 @@
  * interrupts, and the guest's clock stands still for them, unless gdb said
  * otherwise (qqemu.sstep).
  */
+#include "dump/dump.h"
 #include "gdb/gdb-priv.h"
+#include "system/disks.h"
+#include "system/state.h"
+#include "util/err.h"
 
 typedef struct Action { char how; /* c, s, r, t; 0: none */ uint64_t from, to; } Action;
 
@@ -27,6 +31,26 @@ static void prepare(Gdb *g, Vcpu *v, const Action *a)
 static bool may_run(const Vm *vm)
 {
     return vm->state != RUN_SHUTDOWN && vm->state != RUN_INTERNAL_ERROR && vm->state != RUN_FINISH_MIGRATE && !vm->early;
+}
+
+/* What the console's cont refuses as well; the user reads why. */
+static bool must_stand(Gdb *g)
+{
+    Vm *vm = g->vm;
+    Err *e = NULL;
+
+    if (dump_goes_on(vm))
+        e = err(ERR_BUSY, "a dump is being written: the machine stands until that is done");
+    else if (vm->state == RUN_FINISH_MIGRATE)
+        e = err(ERR_BUSY, "the machine is on its way elsewhere");
+    else if (vm->disks && !migrate_awaited(vm))
+        e = disks_take_images(vm->disks);
+    if (!e)
+        return false;
+    g_autofree char *text = g_strdup_printf("%s\n", err_text(e));
+    console(g, text, strlen(text));
+    err_free(e);
+    return true;
 }
 
 static void go(Gdb *g, const Action *actions)
@@ -56,7 +80,15 @@ static void go(Gdb *g, const Action *actions)
         send_stop(g);
         return;
     }
+    if (must_stand(g)) {
+        send_stop(g);
+        return;
+    }
     points_apply(g, steps_only);
+    if (migrate_awaited(vm)) {
+        migrate_start_on_arrival(vm, true);     /* as all run then */
+        return;
+    }
     if (dma_pending(g)) {
         send_stop(g);
         return;
@@ -168,7 +200,9 @@ void let_go(Gdb *g, bool run)
     points_clear(g);
     all_go(g);
     atomic_fetch_and(&g->vm->request, ~VM_DEBUG);
-    if ((run || ran) && may_run(g->vm))
+    if (run && migrate_awaited(g->vm))
+        migrate_start_on_arrival(g->vm, true);
+    else if ((run || ran) && may_run(g->vm) && !dump_goes_on(g->vm))
         vm_start(g->vm);
     else if (g->vm->state == RUN_DEBUG)
         g->vm->state = RUN_PAUSED;

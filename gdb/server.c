@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "gdb/gdb-priv.h"
+#include "system/state.h"
 #include "system/vmconfig.h"
 #include "util/err.h"
 
@@ -259,8 +260,7 @@ static void interrupt(Gdb *g)
 {
     if (!g->waits)
         return;
-    if (g->vm->state == RUN_RUNNING)
-        vm_stop(g->vm, RUN_PAUSED);
+    stop_machine(g);
     send_stop(g);
 }
 
@@ -299,12 +299,12 @@ static void event(Gdb *g, PacketEvent e)
     flush(g);
 }
 
-/* Of a machine that ends gdb_end tells. */
+/* Of a machine that ends gdb_end tells; one that is still to arrive goes on then. */
 static bool stop_is_due(const Gdb *g)
 {
     RunState state = g->vm->state;
 
-    return g->waits && state != RUN_RUNNING && (state != RUN_SHUTDOWN || g->keeps);
+    return g->waits && state != RUN_RUNNING && !migrate_awaited(g->vm) && (state != RUN_SHUTDOWN || g->keeps);
 }
 
 /* In the main loop, where the machine may be stopped. */

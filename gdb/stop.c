@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gdb/gdb-priv.h"
+#include "system/state.h"
 
 static bool still_watched(const Gdb *g, const VcpuDebug *d)
 {
@@ -122,6 +123,8 @@ void send_stop(Gdb *g)
 void stop_machine(Gdb *g)
 {
     g->waits = false;
+    if (migrate_awaited(g->vm))
+        migrate_start_on_arrival(g->vm, false);
     if (g->vm->state == RUN_RUNNING)
         vm_stop(g->vm, RUN_PAUSED);
 }

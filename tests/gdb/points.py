@@ -279,6 +279,37 @@ def other_hands():
         assert m.ends() == 0
 
 
+def arriving():
+    """A machine that is still to come from another one: it goes on when it is there, and not before; or stands then."""
+    for goes in (True, False):
+        where = os.path.join(folder.name, f"moves{goes}")
+        with Machine(guest, "-incoming", f"unix:{where}", cpus=2, start=not goes) as there, Machine(guest, cpus=2) as here:
+            hmp, c = there.console(), Client(there)
+            c.no_ack()
+            c.ok(f"Z0,{guest['leaf']:x},2")
+            for _ in range(2):                      # Ctrl-C, and it is to stand again
+                c.send("vCont;c")
+                assert c.silent() and "inmigrate" in hmp("info status")
+                c.raw(b"\x03")
+                assert c.stop()["signal"] == 5          # it has not begun
+            if goes:
+                c.send("vCont;c")
+            sender = Client(here)
+            sender.no_ack()
+            at_start(sender, guest)
+            sender.ok("D;1")
+            assert "Error" not in here.console()(f"migrate unix:{where}")
+            if not goes:
+                until = time.monotonic() + WAIT
+                while "inmigrate" in hmp("info status"):
+                    assert time.monotonic() < until, "it never came"
+                assert "running" not in hmp("info status")
+                c.send("vCont;c")
+            assert "swbreak" in c.stop() and c.pc() == guest["leaf"]
+            c.send("k")
+            assert there.ends() == 0
+
+
 def vanishing():
     """Debuggers that go in the midst of anything: a packet, an escape, an answer, a stop that is due. The next one finds a machine."""
     with Machine(guest, start=True) as m:
@@ -299,4 +330,4 @@ def vanishing():
 
 
 cases = [(f"{f.__name__} {e}", lambda f=f, e=e: f(e)) for f in (one_address, rewritten, stored_by_device) for e in ("jit", "interp")]
-sys.exit(run(cases + [(f.__name__, f) for f in (inferiors, started_late, other_hands, vanishing)]))
+sys.exit(run(cases + [(f.__name__, f) for f in (inferiors, started_late, other_hands, arriving, vanishing)]))
