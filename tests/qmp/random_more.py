@@ -134,7 +134,7 @@ class MoreOps:
     def op_save_memory(self):
         path = os.path.join(self.dir, "saved")
         self.do("pmemsave", {"val": 0x80000000, "size": self.rng.choice((1, 4096, MIB)), "filename": path}, self.BUSY)
-        self.do("memsave", {"val": 0x80000000, "size": 4096, "filename": path, "cpu-index": self.rng.randrange(2)}, self.BUSY + "|address|[Mm]emory|CPU")
+        self.do("memsave", {"val": 0x80000000, "size": 4096, "filename": path, "cpu-index": self.rng.randrange(2)}, self.BUSY + "|addr|[Mm]emory|CPU")
 
     def op_dirty_rate(self):
         if self.flip(0.2):
