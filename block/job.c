@@ -566,10 +566,10 @@ Err *job_pause(Job *j)
 
 Err *job_resume(Job *j)
 {
-    if (!is_working(j))
-        return wrong_state(j, "resume");
     if (!j->user_paused)
         return err(ERR_BUSY, "Can't resume a job that was not paused");
+    if (!is_working(j))
+        return wrong_state(j, "resume");
     j->user_paused = false;
     j->io_status = 0;
     if (!--j->pauses)
@@ -594,7 +594,7 @@ Err *job_cancel(Job *j, bool force)
 
 Err *job_complete(Job *j)
 {
-    if (j->status != JOB_READY)
+    if (j->status != JOB_READY && j->status != JOB_STANDBY)
         return err_hint(wrong_state(j, "complete"), "%s", j->drv->complete ? "It has to be ready." : "Its kind has no such phase.");
     if (j->cancelled || !j->drv->complete)
         return err(ERR_BUSY, "The active block job '%s' cannot be completed", j->id);

@@ -63,7 +63,18 @@ Err *qmp_block_job_dismiss(Monitor *m, const BlockJobDismissArgs *a, json_t **re
 Err *qmp_block_job_pause(Monitor *m, const BlockJobPauseArgs *a, json_t **ret) { return at_job(m, a->device, do_pause, 0, true); }
 Err *qmp_block_job_resume(Monitor *m, const BlockJobResumeArgs *a, json_t **ret) { return at_job(m, a->device, do_resume, 0, true); }
 Err *qmp_block_job_complete(Monitor *m, const BlockJobCompleteArgs *a, json_t **ret) { return at_job(m, a->device, do_complete, 0, true); }
-Err *qmp_block_job_cancel(Monitor *m, const BlockJobCancelArgs *a, json_t **ret) { return at_job(m, a->device, do_cancel, a->force, true); }
+/* The older command says so first. */
+static Err *do_block_cancel(Job *j, int64_t force)
+{
+    if (j->user_paused && !force)
+        return err_hint(err(ERR_BUSY, "The block job for device '%s' is currently paused", j->id), "'force': true cancels it all the same.");
+    return job_cancel(j, force);
+}
+
+Err *qmp_block_job_cancel(Monitor *m, const BlockJobCancelArgs *a, json_t **ret)
+{
+    return at_job(m, a->device, do_block_cancel, a->force, true);
+}
 
 Err *qmp_block_job_set_speed(Monitor *m, const BlockJobSetSpeedArgs *a, json_t **ret)
 {

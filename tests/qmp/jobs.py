@@ -43,6 +43,67 @@ def test_mirror_cancel():
         fails(d.c.call, "blockdev-mirror", {"device": "top", "target": "base", "sync": "bitmap", "job-id": "j"}, text="not supported")
 
 
+# Which verbs a job takes in a state, the others being refused; as QEMU's, looked at.
+VERBS = ("pause", "resume", "complete", "finalize", "dismiss", "cancel")
+TAKES = {"running": ("pause", "cancel"), "paused": ("resume", "cancel"), "ready": ("pause", "complete", "cancel"),
+         "standby": ("resume", "complete", "cancel"), "pending": ("finalize", "cancel"), "concluded": ("dismiss",)}
+
+
+def reach(d, state):
+    """A job "j" in that state."""
+    mirror = state in ("ready", "standby")
+    slow = {"speed": 4096} if state in ("running", "paused") else {}
+    d.c.call("blockdev-mirror" if mirror else "blockdev-backup", {"device": "top", "target": "t", "job-id": "j", "sync": "full",
+                                                                  "auto-finalize": False, "auto-dismiss": False, **slow})
+    before = {"paused": "running", "standby": "ready", "concluded": "pending"}.get(state, state)
+    d.status("j", before)
+    if state in ("paused", "standby"):
+        d.c.call("job-pause", {"id": "j"})
+    elif state == "concluded":
+        d.c.call("job-finalize", {"id": "j"})
+    if state != before:
+        d.status("j", state)
+
+
+def leave(d):
+    """However far it is."""
+    status = d.c.call("query-jobs")[0]["status"]
+    if status not in ("concluded", "null"):
+        d.c.call("block-job-cancel", {"device": "j", "force": True})
+        d.status("j", "concluded")
+    d.c.call("job-dismiss", {"id": "j"})
+    d.status("j", "null")
+
+
+def test_verbs():
+    with Disk() as d:
+        d.new("t")
+        for state, takes in TAKES.items():
+            reach(d, state)
+            for verb in [v for v in VERBS if v not in takes]:
+                why = "already paused" if verb == "pause" and state in ("paused", "standby") else \
+                      "Can't resume a job that was not paused" if verb == "resume" else f"in state '{state}' cannot accept command verb '{verb}'"
+                for command, key in ((f"job-{verb}", "id"), (f"block-job-{verb}", "id" if verb in ("finalize", "dismiss") else "device")):
+                    fails(d.c.call, command, {key: "j"}, text=why)
+            if state in ("paused", "standby"):
+                fails(d.c.call, "block-job-cancel", {"device": "j"}, text="The block job for device 'j' is currently paused")
+            leave(d)
+
+
+def test_complete_in_standby():
+    with Disk() as d:
+        d.new("t")
+        reach(d, "standby")
+        d.c.call("job-complete", {"id": "j"})
+        assert d.c.call("query-jobs")[0]["status"] == "standby"
+        d.c.call("job-resume", {"id": "j"})
+        d.status("j", "pending")
+        d.c.call("job-finalize", {"id": "j"})
+        d.status("j", "concluded")
+        assert d.inserted()["node-name"] == "t"
+        d.c.call("job-dismiss", {"id": "j"})
+
+
 def test_create_and_snapshot():
     with Disk() as d:
         over = d.path("over.qcow2")
