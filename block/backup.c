@@ -122,7 +122,7 @@ static int op_run(void *arg)
         disk_release(&b->gate, 1);
         again = ret < 0 && job_io_error(&b->job, read_failed, -ret, &ignore);
         if (ignore)
-            ret = 0;
+            again = job_retry_later(&b->job);
     }
     if (!ret)
         b->job.done += op->len;

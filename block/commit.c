@@ -60,7 +60,9 @@ static int hide_tail(Commit *t)
         int ret = disk_zero(t->to, top, longest - top, REQ_UNMAP);
 
         again = ret < 0 && job_io_error(&t->job, false, -ret, &ignore);
-        if (ret < 0 && !again && !ignore)
+        if (ret < 0 && ignore)
+            again = job_retry_later(&t->job);
+        if (ret < 0 && !again)
             return ret;
     }
     return 0;

@@ -16,6 +16,8 @@
  */
 #include "block/job-priv.h"
 
+#define RETRY_NS INT64_C(100000000)
+
 const char *const job_status_names[] = {
     "created", "running", "paused", "ready", "standby", "waiting", "pending", "aborting", "concluded", "null", NULL,
 };
@@ -286,6 +288,13 @@ bool job_io_error(Job *j, bool read, int error, bool *ignore)
         j->user_paused = true;
         j->pauses++;
     }
+    pause_here(j);
+    return !job_cancelled(j);
+}
+
+bool job_retry_later(Job *j)
+{
+    co_sleep(RETRY_NS);
     pause_here(j);
     return !job_cancelled(j);
 }
@@ -702,8 +711,12 @@ static int stretch_run(void *arg)
 
         ret = s->work(s, t->off, t->len, &read_failed);
         again = ret < 0 && job_io_error(s->job, read_failed, (int)-ret, &ignore);
-        if (ignore)
+        if (ignore && s->skips) {
+            s->skipped = s->skipped ? s->skipped : (int)ret;
             ret = 0;
+        } else if (ignore) {
+            again = job_retry_later(s->job);
+        }
     }
     if (ret >= 0) {
         s->job->done += t->len;
@@ -736,5 +749,5 @@ int job_sweep(JobSweep *s, uint64_t off, uint64_t end)
     status = crowd_wait(&crowd);
     if (status < 0 || ret < 0)
         return status < 0 ? status : ret;
-    return job_point(s->job, s->moved) ? -ECANCELED : 0;
+    return job_point(s->job, s->moved) ? -ECANCELED : s->skipped;
 }

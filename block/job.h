@@ -104,6 +104,8 @@ void job_fail(Job *j, Err *why);    /* what run or prepare will return an error 
  * a stop perhaps, which is waited for here; false: give up, or go on (*ignore).
  */
 bool job_io_error(Job *j, bool read, int error, bool *ignore);
+/* One that is ignored, of a copy that has to be whole: a while later, again; false: the job was cancelled. */
+bool job_retry_later(Job *j);
 /* What becomes of such an error: REPORT, IGNORE or STOP. */
 OnError job_error_action(const Job *j, bool read, int error);
 /* job_new's other half for the kinds below: gives up a job whose making failed after job_new. */
@@ -121,7 +123,9 @@ struct JobSweep {
     void *opaque;
     uint64_t chunk;
     unsigned workers;
+    bool skips;                     /* an error that is ignored leaves its bytes out, and is the sweep's in the end; else they are tried again */
     uint64_t moved;                 /* below: job.c's own */
+    int skipped;
 };
 int job_sweep(JobSweep *s, uint64_t off, uint64_t end);
 

@@ -44,7 +44,7 @@ static int64_t stream_work(JobSweep *s, uint64_t off, uint64_t len, bool *read_f
 static int stream_run(Job *j)
 {
     Stream *t = (Stream *)j;
-    JobSweep s = { .job = j, .work = stream_work, .opaque = t, .chunk = JOB_CHUNK, .workers = JOB_WORKERS };
+    JobSweep s = { .job = j, .work = stream_work, .opaque = t, .chunk = JOB_CHUNK, .workers = JOB_WORKERS, .skips = true };
 
     j->total = disk_size(t->disk);
     return job_sweep(&s, 0, j->total);

@@ -147,6 +147,7 @@ static Err *resize(BlockVisit *v)
     const BlockResizeArgs *a = v->args;
     Disk *d;
 
+    TRY(job_node_free(v->node));            /* a copy would take the disk's place and be shorter */
     TRY(disk_new(v->node, PERM_RESIZE | PERM_CONSISTENT_READ, PERM_ALL, "block_resize", &d));
     Err *e = disk_resize(d, (uint64_t)a->size, true, (Preallocation){ PREALLOC_OFF }, 0);
     disk_free(d);

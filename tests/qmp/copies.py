@@ -269,6 +269,34 @@ def make_over(path, backing):
     return path
 
 
+def test_ignored_errors():
+    """A stream that left something out fails, and its backing file stays; a backup tries again, until all is there or it is cancelled."""
+    def debug(d, name, event, once):
+        return {"driver": "blkdebug", "image": {"driver": "file", "filename": d.file(name)},
+                "inject-error": [{"event": event, "errno": 5, "once": once}]}
+
+    with Chain() as d:
+        make_over(d.file("u"), d.file("b"))
+        d.c.call("blockdev-add", {"driver": "qcow2", "node-name": "below", "file": debug(d, "b", "read_aio", True), "read-only": True})
+        d.c.call("blockdev-add", {"driver": "qcow2", "node-name": "u", "file": {"driver": "file", "filename": d.file("u")}, "backing": "below"})
+        d.c.call("block-stream", {"job-id": "j", "device": "u", "on-error": "ignore", **KEEP})
+        d.end("j", error=True)
+        assert d.c.wait_event("BLOCK_JOB_ERROR")["data"]["action"] == "ignore"
+        nodes = {n["node-name"]: n for n in d.c.call("query-named-block-nodes", flat=True)}
+        assert nodes["u"]["backing_file_depth"] == 1
+        for once in (True, False):
+            make(d.file("bad"))
+            d.c.call("blockdev-add", {"driver": "qcow2", "node-name": "bad", "file": debug(d, "bad", "write_aio", once)})
+            d.c.call("blockdev-backup", {"device": "t", "target": "bad", "sync": "full", "job-id": "j", "on-target-error": "ignore", **KEEP})
+            for _ in range(1 if once else 3):
+                d.c.wait_event("BLOCK_JOB_ERROR", match=lambda x: x["operation"] == "write" and x["action"] == "ignore")
+            if not once:
+                d.c.call("job-cancel", {"id": "j"})
+            d.end("j", error=None if once else True)
+            d.c.call("blockdev-del", {"node-name": "bad"})
+            assert same(d.file("bad"), d.file("t"), "-U") == once
+
+
 def test_errors():
     """A target that fails: the event, what the job says, and one that stands still until it is told to go on."""
     with Chain() as d:

@@ -90,6 +90,16 @@ def test_verbs():
             leave(d)
 
 
+def test_no_other_size_meanwhile():
+    """A mirror's target would be shorter than the disk whose place it takes."""
+    with Disk() as d:
+        d.new("t")
+        reach(d, "ready")
+        fails(d.c.call, "block_resize", {"node-name": "top", "size": 8 << 20}, text="in use by block job: mirror")
+        leave(d)
+        d.c.call("block_resize", {"node-name": "top", "size": 8 << 20})
+
+
 def test_complete_in_standby():
     with Disk() as d:
         d.new("t")
