@@ -102,7 +102,9 @@ def test_clock():
 
 
 def test_host_addresses():
-    with Machine("-m", "16M") as m:
+    with tempfile.TemporaryDirectory() as d, Machine(*code(d, 0x0000006f)) as m:
+        m.qmp.call("cont")
+        m.qmp.call("stop")
         said = m.qmp.hmp(f"gpa2hpa {RAM:#x}")
         for good in (f"Host physical address for {RAM:#x} (riscv_virt_board.ram) is 0x", "Error: Page not present", "Error: the host does not say",
                      "Error: Cannot open"):
