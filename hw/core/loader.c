@@ -230,19 +230,3 @@ Err *elf_load(Images *set, const char *name, const Blob *b, unsigned machine, ui
                         "It may hold nothing but symbols: give the program that belongs to it.");
     return NULL;
 }
-
-/* ---- RISC-V kernel image */
-
-bool riscv_image_header(const Blob *b, uint64_t *size, bool *big_endian)
-{
-    uint64_t flags;
-
-    if (b->len < 64 || memcmp(b->data + 56, "RSC\x05", 4))
-        return false;
-    memcpy(size, b->data + 16, sizeof(*size));
-    memcpy(&flags, b->data + 24, sizeof(flags));
-    *big_endian = flags & 1;
-    if (*size < b->len)
-        *size = b->len;
-    return true;
-}

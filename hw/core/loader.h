@@ -34,10 +34,4 @@ bool blob_is_elf(const Blob *b);
 typedef struct ElfInfo { uint64_t entry, low, high; } ElfInfo;
 MUST_USE Err *elf_load(Images *set, const char *name, const Blob *b, unsigned machine, uint64_t max, ElfInfo *out);
 
-/*
- * RISC-V Linux boot image header (Documentation/riscv/boot-image-header.rst).
- * false: it is none. *size: bytes from its start that are the kernel's own.
- */
-bool riscv_image_header(const Blob *b, uint64_t *size, bool *big_endian);
-
 #endif

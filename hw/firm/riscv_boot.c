@@ -108,6 +108,20 @@ static Err *load_firmware(RiscvBoot *b)
 
 /* ---- kernel */
 
+bool riscv_image_header(const Blob *b, uint64_t *size, bool *big_endian)
+{
+    uint64_t flags;
+
+    if (b->len < 64 || memcmp(b->data + 56, "RSC\x05", 4))
+        return false;
+    memcpy(size, b->data + 16, sizeof(*size));
+    memcpy(&flags, b->data + 24, sizeof(flags));
+    *big_endian = flags & 1;
+    if (*size < b->len)
+        *size = b->len;
+    return true;
+}
+
 static Err *place_kernel(RiscvBoot *b, Blob *blob)
 {
     Images *set = &b->m->images;

@@ -7,6 +7,7 @@
 #define HW_FIRM_RISCV_BOOT_H
 
 #include "hw/core/board.h"
+#include "hw/core/loader.h"
 #include "hw/firm/fdt.h"
 #include "hw/firm/fw_cfg.h"
 
@@ -33,5 +34,11 @@ MUST_USE Err *riscv_boot_files(RiscvBoot *b);
 MUST_USE Err *riscv_boot_tree(RiscvBoot *b, Fdt *tree);
 /* At each reset, before the images are loaded: no two boots get the same random seed. */
 void riscv_boot_reset(Machine *m);
+
+/*
+ * RISC-V Linux boot image header (Documentation/riscv/boot-image-header.rst).
+ * false: it is none. *size: bytes from its start that are the kernel's own.
+ */
+bool riscv_image_header(const Blob *b, uint64_t *size, bool *big_endian);
 
 #endif

@@ -12,6 +12,7 @@
 #include <zlib.h>
 
 #include "hw/core/loader.h"
+#include "hw/firm/riscv_boot.h"
 #include "tests/unit/test.h"
 
 static uint64_t seed;
