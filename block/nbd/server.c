@@ -84,7 +84,8 @@ static void export_resized(void *opaque)
 {
     NbdExport *x = opaque;
 
-    x->size = disk_size(x->disk);
+    if (x->disk)                /* its end waits for what is under way */
+        x->size = disk_size(x->disk);
 }
 
 static const DiskOps export_ops = { .resized = export_resized, .drain = export_drain };
