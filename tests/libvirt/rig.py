@@ -20,7 +20,7 @@ from datetime import datetime
 CLONE_NEWNS, CLONE_NEWNET, CLONE_NEWPID = 0x20000, 0x40000000, 0x20000000       # sched.h
 MS_REC, MS_PRIVATE = 0x4000, 0x40000                                            # sys/mount.h
 LIBC = ctypes.CDLL(None, use_errno=True)
-PRIVATE = "/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt", "/run/libvirt"
+PRIVATE = "/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt", "/run/libvirt", os.path.realpath("/var/lock")
 QEMU_CONF = """user = "root"
 group = "root"
 dynamic_ownership = 0
