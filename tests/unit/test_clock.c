@@ -286,7 +286,7 @@ static void test_reset(void)
     vm_request(vm, VM_RESET, 0);
     CHECK(vm_turn(vm, true));
     CHECK_EQ(resets, 1212);
-    CHECK_EQ(vm->state, RUN_PAUSED);            /* a reset does not start it */
+    CHECK_EQ(vm->state, RUN_PRELAUNCH);         /* a reset does not start it */
     vm_request(vm, VM_QUIT, 3);
     CHECK(!vm_turn(vm, true));
     CHECK_EQ(vm->exit_status, 3);
