@@ -68,6 +68,7 @@ typedef struct Vm {
     bool loading;                               /* a reset comes before a load: memory images are not wanted */
     _Atomic bool remade;                        /* by a reset or a state that is loaded: what is stored now, no device stores */
     GPtrArray *objects;                         /* system/objects.h: what -object and object-add made; NULL: nothing */
+    const struct CrashNote *crash_note;           /* system/vmcoreinfo.h; NULL: no device for it */
     struct Yanks *yanks;                        /* util/yank.h: what may hang for want of a peer */
     struct FdSets *fdsets;                      /* util/fdset.h: -add-fd's and add-fd's; NULL in tests */
     char *(*device_path)(void *device);         /* monitor/ sets: where a Device is in the tree that management sees; g_free it. NULL: no monitor */

@@ -44,6 +44,7 @@ struct Machine {
     bool grace;                 /* a safepoint is awaited, to free dying devices */
     void (*on_deleted)(void *opaque, const char *id); void *on_deleted_opaque;     /* device_on_deleted's */
     void (*press_power)(void *button); void *power_button;      /* NULL: it has no button that guests hear of */
+    struct FwCfg *fw_cfg;       /* hw/firm/fw_cfg.h; NULL: it has none */
     GArray *boot_order;         /* hw/core/boot_order.c */
     bool booted;                /* firmware was given its boot order once */
     /* options that every board has */

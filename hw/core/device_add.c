@@ -41,7 +41,6 @@ static const char *instead_of(const char *name)
         { "usb-", usb }, { "qemu-xhci", usb }, { "nec-usb-xhci", usb }, { "pci-ohci", usb }, { "ich9-usb", usb },
         { "ide-", disk }, { "ich9-ahci", disk }, { "sd-card", disk }, { "lsi53c895a", disk }, { "megasas", disk }, { "sdhci", disk },
         { "vhost-user-fs", "-virtfs and virtio-9p-pci share folders." },
-        { "vmcoreinfo", "Leave it out: dump-guest-memory finds what Linux says of itself without it." },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
         if (g_str_has_prefix(name, rows[i].begins))

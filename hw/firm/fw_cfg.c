@@ -13,6 +13,7 @@
 
 #include <string.h>
 
+#include "hw/core/board.h"
 #include "util/log.h"
 
 enum {
@@ -367,6 +368,6 @@ Err *fw_cfg_make(Vm *vm, uint64_t base, FwCfg **out)
 {
     FwCfg *f = (FwCfg *)device_new(vm, &device_fw_cfg_mem);
 
-    *out = f;
+    *out = machine_of(vm)->fw_cfg = f;
     return device_place(&f->dev, &f->io, base);
 }

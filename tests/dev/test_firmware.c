@@ -6,6 +6,7 @@
 #include "hw/core/boot_order.h"
 #include "hw/firm/fw_cfg.h"
 #include "hw/firm/fw_items.h"
+#include "system/vmcoreinfo.h"
 #include "hw/misc/misc.h"
 #include "tests/dev/rig.h"
 
@@ -278,6 +279,49 @@ static void test_writable(void)
     rig_free(r);
 }
 
+/* A guest that says where its crash note is; one that lies is not believed. */
+static void tells(const char *name, uint32_t size, uint32_t text_size, const char *want)
+{
+    uint8_t note[64] = { 11, 0, 0, 0, text_size & 0xff, text_size >> 8 & 0xff, text_size >> 16 & 0xff, text_size >> 24 };
+    const struct { uint16_t host, guest; uint32_t size; uint64_t addr; } said = { 1, GUINT16_TO_LE(1), GUINT32_TO_LE(size),
+                                                                                  GUINT64_TO_LE(RAM + 0x1000) };
+    uint16_t key = 0;
+
+    memcpy(note + 12, name, strlen(name));
+    memcpy(note + 24, "OSRELEASE=1", 11);
+    CHECK_EQ(space_write(r->vm->mem, RAM + 0x1000, note, sizeof(note)), MEM_OK);
+    CHECK_EQ(space_write(r->vm->mem, RAM + 0x100, &said, sizeof(said)), MEM_OK);
+    g_free(fw_file("etc/vmcoreinfo", NULL, &key));
+    CHECK_EQ(dma((uint32_t)key << 16 | 8 | 16, sizeof(said), RAM + 0x100), 0);
+    g_autofree char *text = vmcoreinfo_find(r->vm);
+    CHECK_STR(text ? text : "none", want);
+}
+
+static void test_vmcoreinfo(void)
+{
+    rig_init(r);
+    r->config.devices = g_ptr_array_new();
+    g_ptr_array_add(r->config.devices, (void *)"vmcoreinfo");
+    rig_must(rig_try_board(r));
+    vm_reset(r->vm);
+    uint32_t len = 0;
+    g_autofree char *file = fw_file("etc/vmcoreinfo", &len, NULL);
+    CHECK_EQ(len, 16);
+    CHECK(file && !memcmp(file, "\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 16));      /* it understands ELF notes */
+    tells("VMCOREINFO", 24 + 11, 11, "OSRELEASE=1");
+    tells("VMCOREINFO", 24 + 9, 11, "OSRELEASE");           /* the text ends with the note */
+    tells("VMCOREINFO", 24 + 11, UINT32_MAX, "OSRELEASE=1");
+    tells("VMCOREINFX", 24 + 11, 11, "none");
+    tells("VMCOREINFO", 20, 11, "none");
+    tells("VMCOREINFO", UINT32_MAX, 11, "none");
+    tells("VMCOREINFO", 24 + 11, 11, "OSRELEASE=1");
+    vm_reset(r->vm);
+    CHECK(!vmcoreinfo_find(r->vm));                         /* the kernel that said it is no more */
+    g_ptr_array_free(r->config.devices, true);
+    r->config.devices = NULL;
+    rig_free(r);
+}
+
 /* -kernel with its kin, for firmware that loads them itself: lengths are little-endian numbers. */
 static void test_kernel(void)
 {
@@ -431,6 +475,7 @@ int main(void)
     RUN(test_no_boot_order);
     RUN(test_device_paths);
     RUN(test_writable);
+    RUN(test_vmcoreinfo);
     RUN(test_kernel);
     RUN(test_flash_store);
     RUN(test_flash_readonly);

@@ -228,6 +228,7 @@ static void test_inner(void)
         { "nvme,serial=S,id=up", { "nvme-ns,bus=up,drive=d0,nsid=2" } },
         { "pcie-pci-bridge,id=up", { "pci-bridge,bus=up,chassis_nr=1,addr=1" } },
         { "x3130-upstream,id=up", { "xio3130-downstream,bus=up,chassis=1,slot=1,addr=2" } },
+        { "pvpanic-pci,id=up", { "vmcoreinfo" } },
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(devices); i++) {

@@ -54,6 +54,7 @@ VARIANTS = {
     "rng": ("<rng model='virtio'><rate bytes='1024' period='1000'/><backend model='builtin'/></rng>", "", "rng-builtin"),
     "transitional": ("<rng model='virtio-non-transitional'><backend model='random'>/dev/random</backend></rng>", "", "virtio-rng-pci-non-transitional"),
     "pci bridge": ("<controller type='pci' model='pcie-to-pci-bridge'/>", "", "pcie-pci-bridge"),
+    "vmcoreinfo": ("", "<features><vmcoreinfo state='on'/></features>", "vmcoreinfo"),
     "localtime": ("", "<clock offset='localtime'/>", "base=localtime"),
     "another time": ("", "<clock offset='variable' adjustment='-3600' basis='utc'/>", "base=20"),
     "boot menu": ("", "<os><type arch='riscv64' machine='virt'>hvm</type><bootmenu enable='yes' timeout='100'/></os>", "menu=on"),
