@@ -67,20 +67,29 @@ static uint64_t number_get(const void *at, const Field *f)
 
 /* ---- properties */
 
-Err *prop_find(const Field *table, const char *name, const Field **out)
+/* The PROP of that name; its table's names go to `names`. */
+static const Field *find_in(const Field *table, const char *name, GPtrArray *names)
 {
-    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
-
     for (const Field *f = table; f && f->role != FIELD_END; f++) {
         if (f->role != FIELD_PROP)
             continue;
         char *shown = field_name(f);
         g_ptr_array_add(names, shown);
-        if (!strcmp(shown, name)) {
-            *out = f;
-            return NULL;
-        }
+        if (!strcmp(shown, name))
+            return f;
     }
+    return NULL;
+}
+
+Err *prop_find_either(const Field *first, const Field *second, const char *name, const Field **out)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+
+    *out = find_in(first, name, names);
+    if (!*out)
+        *out = find_in(second, name, names);
+    if (*out)
+        return NULL;
     g_ptr_array_add(names, NULL);
     const char *near = nearest_name(name, (const char *const *)names->pdata);
     Err *e = err(ERR_NOT_FOUND, "there is no property '%s'", name);
@@ -90,6 +99,11 @@ Err *prop_find(const Field *table, const char *name, const Field **out)
         return e;
     g_autofree char *all = g_strjoinv(", ", (char **)names->pdata);
     return err_hint(e, "There are: %s.", all);
+}
+
+Err *prop_find(const Field *table, const char *name, const Field **out)
+{
+    return prop_find_either(table, NULL, name, out);
 }
 
 static Err *parse_name(const Field *f, const char *text, uint64_t *out)

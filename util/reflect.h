@@ -92,6 +92,8 @@ const char *field_type_name(const Field *f);
 
 /* The PROP of that shown name; an error with near matches if there is none. `table` may be NULL. */
 MUST_USE Err *prop_find(const Field *table, const char *name, const Field **out);
+/* The same of two tables. */
+MUST_USE Err *prop_find_either(const Field *first, const Field *second, const char *name, const Field **out);
 /* Sets a PROP from text. Strings are copied. */
 MUST_USE Err *prop_parse(void *obj, const Field *f, const char *text);
 /* The value as prop_parse would take it, or NULL where there is none; g_free it. */

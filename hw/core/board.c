@@ -57,19 +57,9 @@ static Err *set_option(void *opaque, const char *key, const char *value)
 {
     Machine *m = opaque;
     const Field *f = NULL;
-    Err *common = prop_find(machine_fields, key, &f);
 
-    if (!common)
-        return prop_parse(m, f, value);
-    Err *e = prop_find(m->board->fields, key, &f);
-    if (!e) {
-        err_free(common);
-        return prop_parse(m, f, value);
-    }
-    /* The hint of whichever table has a near name. */
-    bool ours = !err_hint_text(e) && err_hint_text(common);
-    err_free(ours ? e : common);
-    return ours ? common : e;
+    TRY(prop_find_either(machine_fields, m->board->fields, key, &f));
+    return prop_parse(m, f, value);
 }
 
 static Err *set_options(Machine *m, const char *list)
