@@ -155,7 +155,7 @@ LINES = [
     ("-device virtio-gpu-pci {IDLE}", "'virtio-gpu-pci'", "no displays yet", "-nographic"),
     ("-device qemu-xhci {IDLE}", "'qemu-xhci'", "no USB yet"),
     ("-device ich9-ahci {IDLE}", "'ich9-ahci'", "virtio-blk-pci"),
-    ("-M virt,foo=1 {IDLE}", "no property 'foo'", "There are: aclint, aia"),
+    ("-M virt,foo=1 {IDLE}", "no property 'foo'", "mem-merge, memory-backend, aclint, aia"),
     ("-device loader {IDLE}", "-device loader", "needs file=", "loader,help"),
     ("-device loader,file={D}/idle.bin {IDLE}", "idle.bin", "needs addr=", "addr=0x"),
     ("-device loader,file={D}/idle.bin,adr=4 {IDLE}", "'adr'", "Did you mean 'addr'"),
