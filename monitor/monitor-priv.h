@@ -31,7 +31,7 @@ struct Monitor {
     const MonitorKind *kind;
     char *id;
     CharPort port;                      /* chr NULL: of hmp_run */
-    GByteArray *out;                    /* what the backend has not taken yet */
+    GByteArray *out; guint sent;        /* what the backend has not taken yet is behind the first `sent` bytes */
     bool moved;                         /* monitor/qmp/oob.h: it lives in that thread; changes in the main one */
     bool opened;                        /* it was told of its peer */
     bool dropped;                       /* events were, for want of a reader */
@@ -53,6 +53,7 @@ struct Monitors {
     struct DirtyRate *dirty_rate;       /* monitor/cmd_stats.c; NULL: never measured */
 };
 
+static inline guint monitor_unread(const Monitor *m) { return m->out->len - m->sent; }
 void monitor_write(Monitor *m, const char *text, size_t len);
 
 /* monitor/events.c */

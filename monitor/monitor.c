@@ -20,18 +20,20 @@ static void empty(Monitor *m)
 {
     g_byte_array_unref(m->out);
     m->out = g_byte_array_new();
+    m->sent = 0;
 }
 
+/* What was sent is cut off when it is the larger part, so that a byte is moved once, however slow the client. */
 static void flush(Monitor *m)
 {
-    if (m->out->len) {
-        int n = chr_write(&m->port, m->out->data, (int)MIN(m->out->len, (guint)1 << 24));
-
-        g_byte_array_remove_range(m->out, 0, n);
-    }
-    if (!m->out->len) {
+    if (monitor_unread(m))
+        m->sent += (guint)chr_write(&m->port, m->out->data + m->sent, (int)MIN(monitor_unread(m), (guint)1 << 24));
+    if (!monitor_unread(m)) {
         m->dropped = false;
         empty(m);
+    } else if (m->sent > m->out->len / 2) {
+        g_byte_array_remove_range(m->out, 0, m->sent);
+        m->sent = 0;
     }
 }
 
@@ -41,7 +43,7 @@ void monitor_write(Monitor *m, const char *text, size_t len)
 
     if (!m->port.chr)
         return;
-    if (!m->out->len)
+    if (!monitor_unread(m))
         n = chr_write(&m->port, text, (int)MIN(len, (size_t)1 << 24));
     g_byte_array_append(m->out, (const guint8 *)text + n, (guint)(len - n));
 }
@@ -52,7 +54,7 @@ static int room(void *dev)
 {
     const Monitor *m = dev;
 
-    return m->out->len > MONITOR_OUT_HIGH || (m->kind->busy && m->kind->busy(m)) ? 0 : MONITOR_IN;
+    return monitor_unread(m) > MONITOR_OUT_HIGH || (m->kind->busy && m->kind->busy(m)) ? 0 : MONITOR_IN;
 }
 
 static void event(void *dev, CharEvent what);

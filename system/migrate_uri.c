@@ -17,7 +17,7 @@
 
 #include "system/migrate-priv.h"
 
-enum { LOOK_MS = 50 };
+enum { LOOK_MS = 50, CHILD_ENDS_MS = 1000 };
 
 typedef enum Way { WAY_FD, WAY_UNIX, WAY_TCP, WAY_EXEC, WAY_FILE, WAYS } Way;
 static const char *const ways[] = { "fd:", "unix:", "tcp:", "exec:", "file:" };
@@ -196,13 +196,19 @@ static Err *unix_socket(const char *path, bool passive, int *out)
 
 /* ---- a command, a file */
 
+/* In the child: its children are ended with it. */
+static void own_group(void *unused)
+{
+    setpgid(0, 0);
+}
+
 static Err *command(Migration *m, const char *line, bool out)
 {
     const char *argv[] = { "/bin/sh", "-c", line, NULL };
     GError *e = NULL;
     int fd = -1;
 
-    if (!g_spawn_async_with_pipes(NULL, (char **)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &m->child,
+    if (!g_spawn_async_with_pipes(NULL, (char **)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, own_group, NULL, &m->child,
                                   out ? &fd : NULL, out ? NULL : &fd, NULL, &e)) {
         Err *mine = err(ERR_IO, "cannot start '%s': %s", line, e->message);
 
@@ -308,6 +314,21 @@ Err *migration_close_out(Migration *m)
     return status ? err(ERR_IO, "the command failed, with status %#x", status) : NULL;
 }
 
+/* A command that is still there is asked to end, with all that it has started; what does not is killed. */
+static void end_child(pid_t child)
+{
+    if (waitpid(child, NULL, WNOHANG) != 0)
+        return;
+    kill(-child, SIGTERM);
+    for (int i = 0; i < CHILD_ENDS_MS / 10; i++) {
+        if (waitpid(child, NULL, WNOHANG) != 0)
+            return;
+        g_usleep(10000);
+    }
+    kill(-child, SIGKILL);
+    waitpid(child, NULL, 0);
+}
+
 void migration_close(Migration *m)
 {
     yank_remove(&m->yank);
@@ -316,9 +337,7 @@ void migration_close(Migration *m)
     if (m->listener >= 0)
         close(m->listener);
     m->fd = m->listener = -1;
-    if (m->child && waitpid(m->child, NULL, WNOHANG) == 0) {
-        kill(m->child, SIGTERM);
-        waitpid(m->child, NULL, 0);
-    }
+    if (m->child)
+        end_child(m->child);
     m->child = 0;
 }

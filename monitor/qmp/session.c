@@ -100,7 +100,7 @@ static void emit(Monitor *m, const json_t *event)
 
     oob_enter(m);
     if (q->negotiated && chr_is_open(&m->port)) {
-        if (m->out->len > MONITOR_OUT_MOST)
+        if (monitor_unread(m) > MONITOR_OUT_MOST)
             m->dropped = true;
         else
             send_json(q, event);

@@ -219,6 +219,36 @@ def test_fd_of_a_file():
         handed_over(p)
 
 
+def wait_for(what):
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.01)
+
+
+def gone(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+            return f.read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_cancelled_command():
+    """A command that reads nothing, and what it has started, are gone when the migration is: asked to, or killed."""
+    for trap in ("", "trap '' TERM; "):
+        with Pair(8 << 20) as p:
+            pids = p.path("pids")
+            p.a.qmp.call("migrate", uri=f"exec:{trap}sleep 1000 & echo $! $$ > {pids}.new; mv {pids}.new {pids}; wait; sleep 1000")
+            wait_for(lambda: os.path.exists(pids))
+            with open(pids, encoding="ascii") as f:
+                both = f.read().split()
+            assert len(both) == 2 and not any(gone(pid) for pid in both), both
+            p.a.qmp.call("migrate_cancel")
+            assert until(p.a.qmp, "cancelled")["status"] == "cancelled"
+            wait_for(lambda pids=both: all(gone(pid) for pid in pids))
+
+
 def test_cancel():
     """The other side does not read; the machine goes on here, with its disk, and may be sent again."""
     with Pair(8 << 20, start=True) as p:
