@@ -24,7 +24,6 @@ typedef struct Guest {
     uint8_t *model;
     bool stop, hold;            /* hold: no lane begins anything */
     bool may_fail;              /* a write that fails leaves its bytes unknown: they are written again */
-    bool lossy;                 /* a job ignores errors: the disk may lose what it held */
     unsigned lanes, resting;
     CoQueue rest, gone;
     unsigned changes;
@@ -60,7 +59,7 @@ static void lane_read(Lane *l, uint64_t off, uint64_t len)
     if (ret && l->g->may_fail)
         return;
     CHECK_EQ(ret, 0);
-    CHECK(l->g->lossy || !memcmp(buf, l->g->model + off, len));
+    CHECK(!memcmp(buf, l->g->model + off, len));
 }
 
 static void lane_zero(Lane *l, uint64_t off, uint64_t len)
