@@ -33,6 +33,8 @@ typedef struct RamBlock {
     uint64_t size;          /* bytes, a multiple of PAGE_SIZE */
     bool readonly;          /* for the guest (ROM) */
     bool in_core_dumps, mergeable;      /* ram_advise's */
+    bool of_file;           /* parts are mapped privately from a file (ram_of_file) */
+    unsigned discards;      /* of those that made a mapping of their own */
     _Atomic uint8_t *pages; /* PageFlags of each page */
     void *code;             /* accel/jit's per-page records; NULL until code is translated from it */
     struct DebugDma *debug; /* accel/debug_dma.c's, of the pages with PAGE_DEBUG */
@@ -41,7 +43,9 @@ typedef struct RamBlock {
 Err *ram_new(Vm *vm, const char *name, uint64_t size, RamBlock **out);    /* zeroed, lazily */
 void ram_free(RamBlock *b);
 void ram_advise(RamBlock *b, bool in_core_dumps, bool mergeable);   /* to the host's kernel */
-void ram_advised(RamBlock *b);          /* the same again: it was mapped anew */
+void ram_of_file(RamBlock *b);          /* parts of it have just been mapped from a file, privately */
+/* Whole pages become zeros that take no memory; watchers are the caller's to tell. Machine lock. False: they stay as they are. */
+bool ram_discard(RamBlock *b, uint64_t off, uint64_t len);
 MUST_USE Err *ram_clear(RamBlock *b);   /* zeros that take no memory; watchers are not told. vCPUs and devices rest */
 /* Somebody other than a vCPU's inline path stored there: tell every watcher (code, dirty logs). Any thread. */
 void ram_touch(RamBlock *b, uint64_t off, uint64_t len);

@@ -21,6 +21,8 @@
 #define HUGE_PAGE (UINT64_C(2) << 20)
 #define RAM_MAX (UINT64_C(1) << 46)     /* what a host process can map, with room for the rest */
 
+enum { DISCARDS_MOST = 8192 };           /* mappings, of which a process has some 65000 */
+
 void (*ram_code_touched)(RamBlock *b, uint64_t off, uint64_t len);
 void (*ram_debug_touched)(RamBlock *b, uint64_t off, uint64_t len);
 void (*ram_revoke_stores)(Vm *vm);
@@ -88,18 +90,19 @@ void ram_free(RamBlock *b)
     g_free(b);
 }
 
-void ram_advised(RamBlock *b)
+/* What was mapped anew is to be as ram_advise said. */
+static void advised(const RamBlock *b, uint64_t off, uint64_t len)
 {
-    madvise(b->host, b->size, b->in_core_dumps ? MADV_DODUMP : MADV_DONTDUMP);
+    madvise(b->host + off, len, b->in_core_dumps ? MADV_DODUMP : MADV_DONTDUMP);
     if (b->mergeable)
-        madvise(b->host, b->size, MADV_MERGEABLE);
+        madvise(b->host + off, len, MADV_MERGEABLE);
 }
 
 void ram_advise(RamBlock *b, bool in_core_dumps, bool mergeable)
 {
     b->in_core_dumps = in_core_dumps;
     b->mergeable = mergeable;
-    ram_advised(b);
+    advised(b, 0, b->size);
 }
 
 Err *ram_clear(RamBlock *b)
@@ -107,8 +110,30 @@ Err *ram_clear(RamBlock *b)
     if (mmap(b->host, b->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
         return err_errno(errno, "cannot clear the memory '%s'", b->name);
     madvise(b->host, b->size, MADV_HUGEPAGE);
-    ram_advised(b);
+    b->of_file = false;
+    b->discards = 0;
+    advised(b, 0, b->size);
     return NULL;
+}
+
+void ram_of_file(RamBlock *b)
+{
+    b->of_file = true;
+    advised(b, 0, b->size);
+}
+
+/* Without its page a mapping of a file shows the file again, which may be another by now, or shorter: so it is mapped over. */
+bool ram_discard(RamBlock *b, uint64_t off, uint64_t len)
+{
+    if (!b->of_file)
+        return madvise(b->host + off, len, MADV_DONTNEED) == 0;
+    if (b->discards >= DISCARDS_MOST)
+        return false;
+    if (mmap(b->host + off, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+        return false;
+    b->discards++;
+    advised(b, off, len);
+    return true;
 }
 
 void ram_touch(RamBlock *b, uint64_t off, uint64_t len)

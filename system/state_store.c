@@ -418,7 +418,7 @@ static Err *map_image(Vm *vm, const StateStore *s, int fd, const GArray *runs, c
         TRY(map_from(runs, fd, page, at, PAGE_SIZE, parts));
     }
     for (RamBlock *b = vm->rams; b; b = b->next)
-        ram_advised(b);
+        ram_of_file(b);
     return state_loan_begin(vm, s, parts);
 }
 
@@ -457,7 +457,7 @@ static Err *load_memory(Vm *vm, const StateStore *s)
     for (uint64_t i = 0; i < h->copies; i++)
         TRY(load_copy(vm, s, h, &copies[i]));
     for (RamBlock *b = vm->rams; b && s->fd >= 0; b = b->next)
-        ram_advised(b);
+        ram_of_file(b);
     return NULL;
 }
 

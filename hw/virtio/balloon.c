@@ -10,7 +10,6 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "hw/core/board.h"
 #include "hw/virtio/pci.h"
@@ -75,7 +74,7 @@ static void give_back(Balloon *b, RamBlock *r, uint64_t off, uint64_t len)
     off = (off + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
     if (off >= end || r->readonly)
         return;
-    if (madvise(r->host + off, end - off, MADV_DONTNEED) < 0)
+    if (!ram_discard(r, off, end - off))
         return;                 /* locked, perhaps: it is the guest's loss of nothing */
     ram_touch(r, off, end - off);
     b->given_back += end - off;

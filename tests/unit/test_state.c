@@ -287,6 +287,21 @@ static void machine(Engine engine)
         CHECK_EQ(reg(&b, i, "t2"), t2[i]);
         CHECK_EQ(b.vm->vcpus[i]->env->pc, a.vm->vcpus[i]->env->pc);
     }
+    /* A page that is given back is zeros, not the file's bytes again. */
+    RamBlock *ram;
+    uint64_t off;
+    bool there = space_ram(b.vm->mem, COUNTS, 8, true, &ram, &off);
+    uint64_t first = off & ~(uint64_t)(PAGE_SIZE - 1);
+    if (there) {
+        g_autofree uint8_t *was = g_memdup2(ram->host + first, PAGE_SIZE);
+
+        vm_lock(b.vm);
+        CHECK(ram_discard(ram, first, PAGE_SIZE));
+        vm_unlock(b.vm);
+        CHECK_EQ(count(&b, 0), 0);
+        memcpy(ram->host + first, was, PAGE_SIZE);
+    }
+    CHECK(there);
     /* The file is mapped: what the guest writes is its own, and it may be saved over. */
     CHECK(run(&b));
     must(LOCKED(b, state_save_file(b.vm, path)));
